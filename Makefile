@@ -1,0 +1,379 @@
+# userd: run `make help` for the targets.
+#
+# Sources are found by wildcard: src/**/*.c, tools/*.c, tests/lib/*.c, tests/unit/test_*.c,
+# tests/sim/*.c, tests/fuzz/fuzz_*.c, bench/*.c and proto/**/*.proto. Everything made goes to build/.
+#
+# Variables:  SAN=1       AddressSanitizer and UBSan; SAN=thread: ThreadSanitizer
+#             TLS=system  Debian's wolfSSL binary instead of our accelerated build
+#             CC=clang    the other compiler
+#             T=name      these tests only (globs, several): make T="ring wal*" test-unit
+#             F=name      the fuzz target, and TIME=60 its seconds: make F=grpc_frame fuzz
+#             V=1         whole command lines
+#             K=1         go on past sources that do not compile, and link what did
+#             JOBS=n      parallel jobs (default: one per processor)
+# Each combination of the first three builds in its own folder, build/<variant>.
+
+VERSION := 0.1.0
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+# SAN=fuzz is the variant of `make fuzz`: only clang has libFuzzer.
+ifeq ($(SAN),fuzz)
+override CC := clang
+endif
+TLS ?= accelerated
+PREFIX ?= /usr/local
+JOBS ?= $(shell nproc)
+export TLS
+
+.DEFAULT_GOAL := all
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+# ---------------------------------------------------------------- what deps.sh found: wolfSSL's kind
+
+ifeq ($(TLS),system)
+-include build/deps/wolfssl-system.mk
+else
+-include build/deps/wolfssl.mk
+endif
+WOLFSSL_KIND ?= none
+WOLFSSL_VERSION ?= unknown
+
+# ------------------------------------------------------------------------------------------ variants
+
+IS_CLANG := $(findstring clang,$(notdir $(CC)))
+KIND := $(if $(SAN),$(or $(filter fuzz,$(SAN)),$(if $(filter thread,$(SAN)),tsan,asan)),release)
+SUFFIX := $(if $(IS_CLANG),-clang)$(if $(filter system,$(TLS)),-system)
+VARIANT := $(KIND)$(if $(filter-out fuzz,$(KIND)),$(SUFFIX))
+B := build/$(VARIANT)
+GEN := build/gen
+# Programs of the plain `make` stand in build/ itself.
+OUT := $(if $(SAN)$(IS_CLANG)$(filter system,$(TLS)),$(B),build)
+
+# ---------------------------------------------------------------------------------------------- flags
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes \
+    -Wmissing-prototypes -Wold-style-definition -Wpointer-arith -Wcast-qual -Wwrite-strings -Wundef \
+    -Wformat=2 -Wswitch-enum -Wvla -Walloca -Wnull-dereference -Wdouble-promotion \
+    -Wframe-larger-than=8192 -Werror
+ifeq ($(IS_CLANG),)
+WARNINGS += -Wcast-align=strict -Wimplicit-fallthrough=5 -Wduplicated-cond -Wduplicated-branches \
+    -Wlogical-op
+else
+WARNINGS += -Wcast-align -Wimplicit-fallthrough
+endif
+
+HARDEN := -fPIE -fstack-protector-strong -fstack-clash-protection
+ifeq ($(SAN),)
+MODE := -O2 -g -D_FORTIFY_SOURCE=2
+else
+SANITIZERS_asan := address,undefined
+SANITIZERS_tsan := thread
+SANITIZERS_fuzz := fuzzer-no-link,address,undefined
+# The optimiser-driven null check sees branches that only the sanitizers added.
+MODE := -O1 -g -fsanitize=$(SANITIZERS_$(KIND)) -fno-sanitize-recover=all -fno-omit-frame-pointer
+WARNINGS += -Wno-null-dereference
+endif
+
+PKGS := liburing libnghttp2 libprotobuf-c libjwt jansson libsodium inih zlib
+# Generated headers and those of libraries count as system headers: their warnings are not ours.
+INCLUDES := -Isrc -isystem $(GEN) $(WOLFSSL_CFLAGS) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+DEFINES := -D_GNU_SOURCE -DUSERD_VERSION='"$(VERSION)"' \
+    -DUSERD_TLS_KIND='"$(WOLFSSL_KIND)"' -DUSERD_TLS_VERSION='"$(WOLFSSL_VERSION)"'
+BASE_CFLAGS := -std=c11 $(DEFINES) $(MODE) $(HARDEN) -pthread $(INCLUDES) $(CFLAGS)
+ALL_CFLAGS := $(WARNINGS) $(BASE_CFLAGS)
+TEST_CFLAGS := $(ALL_CFLAGS) -Itests
+ALL_LDFLAGS := $(MODE) -pie -pthread -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--as-needed $(LDFLAGS)
+LIBS := $(WOLFSSL_LIBS) $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+CHECK_LIBS = $(shell pkg-config --libs check)
+
+# -------------------------------------------------------------------------------------------- sources
+
+PROTOS := $(shell find proto -name '*.proto' 2>/dev/null)
+# What our proto files import from Debian's protobuf is generated too.
+GOOGLE_PROTOS := $(addprefix google/protobuf/,any.proto empty.proto field_mask.proto)
+GEN_C := $(PROTOS:proto/%.proto=$(GEN)/%.pb-c.c) $(GOOGLE_PROTOS:%.proto=$(GEN)/%.pb-c.c)
+GEN_H := $(GEN_C:.c=.h)
+
+SRC := $(shell find src -name '*.c' 2>/dev/null)
+LIB_SRC := $(filter-out src/main.c,$(SRC))
+# tools/name.c is a program; tools/name_part.c belongs to it.
+TOOL_SRC := $(wildcard tools/*.c)
+TOOL_MAINS := $(foreach f,$(TOOL_SRC),$(if $(findstring _,$(notdir $f)),,$f))
+BENCH_SRC := $(wildcard bench/*.c)
+TESTLIB_SRC := $(wildcard tests/lib/*.c)
+UNIT_SRC := $(foreach t,$(or $(T),*),$(wildcard tests/unit/test_$t.c))
+SIM_SRC := $(foreach t,$(or $(T),*),$(wildcard tests/sim/$t.c))
+FUZZ_SRC := $(foreach f,$(or $(F),*),$(wildcard tests/fuzz/fuzz_$f.c))
+ALL_SRC := $(SRC) $(TOOL_SRC) $(BENCH_SRC) $(TESTLIB_SRC) \
+    $(wildcard tests/unit/*.c tests/sim/*.c tests/fuzz/*.c)
+HEADERS := $(shell find src tools tests bench -name '*.h' 2>/dev/null)
+
+obj = $(patsubst %.c,$(B)/obj/%.o,$1)
+GEN_OBJ := $(GEN_C:build/%.c=$(B)/obj/%.o)
+LIB_OBJ := $(call obj,$(LIB_SRC)) $(GEN_OBJ)
+LIBUSERD := $(B)/libuserd.a
+LIBTEST := $(if $(TESTLIB_SRC),$(B)/libtest.a)
+
+USERD := $(if $(wildcard src/main.c),$(OUT)/userd)
+TOOLS := $(patsubst tools/%.c,$(OUT)/%,$(TOOL_MAINS))
+BENCHES := $(patsubst bench/%.c,$(OUT)/%,$(BENCH_SRC))
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(UNIT_SRC))
+SIM_TESTS := $(patsubst tests/sim/%.c,$(B)/tests/sim/%,$(SIM_SRC))
+FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(FUZZ_SRC))
+PY_GEN := $(PROTOS:proto/%.proto=$(GEN)/python/%_pb2.py)
+
+# ----------------------------------------------------------------------------------------- the targets
+
+# Installing can change what this file reads, so a second make does the building.
+SUBMAKE = +@$(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(JOBS) -Otarget)
+NEED = @scripts/deps.sh
+# Who asks for Debian's wolfSSL by name gets it installed.
+VERIFY = $(if $(filter system,$(TLS)),,--verify)
+RUN_TESTS = @scripts/run-tests.sh $(B) $(OUT)
+
+.PHONY: all
+all: ## build everything that is installed: build/userd and the tools (the default)
+	$(NEED) $(VERIFY) build
+	$(SUBMAKE) _build
+
+.PHONY: deps
+deps: ## install what building, testing and running need (through apt; root or sudo)
+	$(NEED) test
+
+.PHONY: run
+run: ## install what is missing, build, make certificates, serve on configs/dev.ini
+	$(NEED) build
+	$(SUBMAKE) _build
+	@exec scripts/dev-run.sh $(OUT)
+
+.PHONY: test
+test: ## install what is missing; unit, simulation and integration tests
+	$(NEED) test
+	$(SUBMAKE) _build _tests _python
+	$(RUN_TESTS) all
+
+.PHONY: build-tests
+build-tests: ## build everything, test programs included, and run nothing
+	$(NEED) unit
+	$(SUBMAKE) _build _tests
+
+.PHONY: test-unit
+test-unit: ## unit tests only (T=ring: that module)
+	$(NEED) unit
+	$(SUBMAKE) _tests
+	$(RUN_TESTS) unit "$(T)"
+
+.PHONY: test-sim
+test-sim: ## simulations only (T=name)
+	$(NEED) unit
+	$(SUBMAKE) _tests
+	$(RUN_TESTS) sim "$(T)"
+
+.PHONY: test-integration
+test-integration: ## integration tests only: real binary, foreign clients (T=part of a name)
+	$(NEED) test
+	$(SUBMAKE) _build _python
+	$(RUN_TESTS) integration "$(T)"
+
+.PHONY: asan
+asan: ## the tests of `make test` under AddressSanitizer and UBSan
+	$(SUBMAKE) SAN=1 test
+
+.PHONY: tsan
+tsan: ## ThreadSanitizer over the only code with threads: the work pool and password hashing
+	$(SUBMAKE) SAN=thread T="workpool password" test-unit
+
+.PHONY: fuzz
+fuzz: ## fuzz one parser of foreign bytes (F=grpc_frame TIME=60); keeps what it learns in build/fuzz
+	$(if $(F),,$(error which target? F=name, one of: $(FUZZ_SRC:tests/fuzz/fuzz_%.c=%)))
+	$(NEED) fuzz
+	$(SUBMAKE) SAN=fuzz _fuzz
+	@scripts/fuzz.sh build/fuzz $(or $(TIME),60) "$(F)"
+
+.PHONY: fuzz-smoke
+fuzz-smoke: ## every fuzz target for some seconds (TIME=5)
+	$(NEED) fuzz
+	$(SUBMAKE) SAN=fuzz _fuzz
+	@scripts/fuzz.sh build/fuzz $(or $(TIME),5)
+
+.PHONY: check
+check: ## what CI runs: formatting, source rules, lint, both compilers, all tests, fuzz-smoke
+	$(NEED) check
+	@scripts/check.sh
+
+.PHONY: check-source
+check-source: ## folder rule, third-party headers, sizes, banned calls; then its self-test
+	$(NEED) $(VERIFY) build
+	$(SUBMAKE) _gen
+	@scripts/check-source.sh $(CC) -std=c11 $(DEFINES) $(INCLUDES)
+	@scripts/check-source.sh --self-test
+
+.PHONY: format
+format: ## format every C file in place
+	@clang-format -i $(ALL_SRC) $(HEADERS)
+
+.PHONY: format-check
+format-check: ## say which C files `make format` would change
+	@clang-format --dry-run -Werror $(ALL_SRC) $(HEADERS)
+
+.PHONY: tidy
+tidy: ## clang-tidy over src, tools and bench (T=path part)
+	$(NEED) $(VERIFY) build
+	$(SUBMAKE) _gen
+	@printf '%s\n' $(SRC) $(TOOL_SRC) $(BENCH_SRC) | grep -e "$(T)" | xargs -P $(JOBS) -n 1 \
+	    scripts/tidy.sh -std=c11 $(DEFINES) $(INCLUDES)
+
+.PHONY: cppcheck
+cppcheck: ## cppcheck over src, tools and bench
+	@cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
+	    --suppress=missingIncludeSystem --error-exitcode=1 -j $(JOBS) -Isrc \
+	    $(DEFINES) $(SRC) $(TOOL_SRC) $(BENCH_SRC)
+
+.PHONY: bench-smoke
+bench-smoke: ## a short load on one pinned core; prints the CPU time per request
+	$(NEED) test
+	$(SUBMAKE) _build
+	@USERD=$(OUT)/userd USERCTL=$(OUT)/userctl bench/smoke.sh
+
+.PHONY: compile-commands
+compile-commands: ## compile_commands.json for editors, in build/
+	$(SUBMAKE) _gen
+	@scripts/compile-commands.sh $(CC) $(TEST_CFLAGS) -- $(ALL_SRC) >build/compile_commands.json
+	@echo "build/compile_commands.json"
+
+.PHONY: install
+install: all ## copy userd, the tools and the configuration to DESTDIR and PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/userd
+	install -m 755 $(USERD) $(TOOLS) $(DESTDIR)$(PREFIX)/bin
+	[ -e $(DESTDIR)/etc/userd/userd.ini ] || \
+	    install -m 640 configs/userd.ini $(DESTDIR)/etc/userd/userd.ini
+
+.PHONY: clean
+clean: ## remove what was built; keep the built wolfSSL, the npm packages, what fuzzing found
+	rm -rf build/gen build/release* build/asan* build/tsan* build/check-logs \
+	    build/compile_commands.json build/userd build/userctl build/userwal build/userbench
+	rm -rf $(addprefix build/fuzz/,obj tests logs flags libuserd.a libtest.a)
+
+.PHONY: distclean
+distclean: ## remove everything made, development certificates and data included
+	rm -rf build run
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@sed -n '/^# Variables:/,/^# Each/ s/^#//p' $(firstword $(MAKEFILE_LIST))
+
+# --------------------------------------------------------------------------------------------- building
+
+.PHONY: _build _tests _fuzz _lib _gen _python FORCE
+_build: $(USERD) $(TOOLS) $(BENCHES) ; @:
+_tests: $(UNIT_TESTS) $(SIM_TESTS) ; @:
+_fuzz: $(FUZZ_TARGETS) ; @:
+_lib: $(LIB_OBJ) ; @:
+_gen: $(GEN_H) ; @:
+_python: $(PY_GEN) ; @:
+
+Q := $(if $(V),,@)
+ifneq ($(V),)
+say = @:
+else
+say = @printf '%-4s %s\n' $1 $2
+endif
+
+# Rebuilt when the compiler or a flag changed, and only then.
+$(B)/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(subst ','\'',$(CC) $(TEST_CFLAGS) $(ALL_LDFLAGS) $(LIBS))' | cmp -s - $@ || \
+	    printf '%s\n' '$(subst ','\'',$(CC) $(TEST_CFLAGS) $(ALL_LDFLAGS) $(LIBS))' >$@
+
+# Warnings of protoc-c (an import the contract asks for is unused) are shown only when it fails.
+protoc_c = protoc-c --c_out=$(GEN) -Iproto -I/usr/include $1 2>$@.log || { cat $@.log >&2; exit 1; }
+$(GEN)/google/protobuf/%.pb-c.c $(GEN)/google/protobuf/%.pb-c.h: /usr/include/google/protobuf/%.proto
+	$(call say,GEN,$<)
+	@mkdir -p $(@D)
+	$(Q)$(call protoc_c,google/protobuf/$*.proto)
+$(GEN)/%.pb-c.c $(GEN)/%.pb-c.h: proto/%.proto
+	$(call say,GEN,$<)
+	@mkdir -p $(@D)
+	$(Q)$(call protoc_c,$<)
+
+# Messages and client stubs for the Python tests: PYTHONPATH=build/gen/python.
+$(GEN)/python/%_pb2.py: proto/%.proto
+	$(call say,GEN,$@)
+	@mkdir -p $(@D)
+	$(Q)protoc -Iproto -I/usr/include --python_out=$(GEN)/python --grpc_python_out=$(GEN)/python \
+	    --plugin=protoc-gen-grpc_python=/usr/bin/grpc_python_plugin $< 2>$@.log || { cat $@.log >&2; exit 1; }
+
+$(B)/obj/gen/%.o: $(GEN)/%.c $(B)/flags | $(GEN_H)
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(BASE_CFLAGS) -w -c $< -o $@
+
+$(B)/obj/tests/%.o: tests/%.c $(B)/flags | $(GEN_H)
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(TEST_CFLAGS) -MD -MP -c $< -o $@
+
+# libFuzzer calls LLVMFuzzerTestOneInput, but no header declares it.
+$(B)/obj/tests/fuzz/%.o: tests/fuzz/%.c $(B)/flags | $(GEN_H)
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(TEST_CFLAGS) -Wno-missing-prototypes -MD -MP -c $< -o $@
+
+$(B)/obj/%.o: %.c $(B)/flags | $(GEN_H)
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -MD -MP -c $< -o $@
+
+# Made aside and moved, so that nobody ever links half an archive.
+archive = rm -f $@.new && $(AR) qcs $@.new $1 && mv $@.new $@
+
+# With K=1 the archive takes the objects that could be made, so one broken file does not stop the others.
+ifeq ($(K),)
+$(LIBUSERD): $(LIB_OBJ)
+	$(call say,AR,$@)
+	$(Q)$(call archive,$^)
+else
+$(LIBUSERD): FORCE
+	+@$(MAKE) --no-print-directory -k _lib || echo "K=1: going on with what compiled"
+	$(Q)$(call archive,$$(ls $(LIB_OBJ) 2>/dev/null))
+endif
+
+$(B)/libtest.a: $(call obj,$(TESTLIB_SRC))
+	$(call say,AR,$@)
+	$(Q)$(call archive,$^)
+
+# The two archives may need each other (fakes stand in for what the library calls).
+link = $(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^)
+define link_program
+$(call say,LD,$@)
+@mkdir -p $(@D)
+$(Q)$(link) $(LIBUSERD) $(LIBS)
+endef
+define link_test
+$(call say,LD,$@)
+@mkdir -p $(@D)
+$(Q)$(link) -Wl,--start-group $(LIBTEST) $(LIBUSERD) -Wl,--end-group $(LIBS) $(CHECK_LIBS)
+endef
+
+$(OUT)/userd: $(B)/obj/src/main.o $(LIBUSERD)
+	$(link_program)
+
+.SECONDEXPANSION:
+$(TOOLS): $(OUT)/%: $(B)/obj/tools/%.o $$(call obj,$$(wildcard tools/$$*_*.c)) $(LIBUSERD)
+	$(link_program)
+$(BENCHES): $(OUT)/%: $(B)/obj/bench/%.o $(LIBUSERD)
+	$(link_program)
+$(UNIT_TESTS): $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(LIBTEST) $(LIBUSERD)
+	$(link_test)
+$(SIM_TESTS): $(B)/tests/sim/%: $(B)/obj/tests/sim/%.o $(LIBTEST) $(LIBUSERD)
+	$(link_test)
+$(FUZZ_TARGETS): link += -fsanitize=fuzzer
+$(FUZZ_TARGETS): $(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(LIBTEST) $(LIBUSERD)
+	$(link_test)
+
+.SECONDARY:
+-include $(patsubst %.c,$(B)/obj/%.d,$(ALL_SRC))

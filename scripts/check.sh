@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Everything that CI asks of a change, step by step; called by `make check`, which installed the tools.
+# A step of rules or compiling counts as one test. Goes on after a failure, so that one run tells all.
+# The last line is the sum.
+
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 70
+# Each step is a make of its own, with its own job count.
+unset MAKEFLAGS MAKELEVEL MFLAGS
+
+readonly LOGS=build/check-logs
+
+passed=0
+failed=0
+failures=()
+
+# step NAME COMMAND...: counts one; the output is shown when it fails.
+step() {
+    local name=$1 started=$SECONDS
+    shift
+    if "$@" >"$LOGS/$name.log" 2>&1; then
+        passed=$((passed + 1))
+        printf 'ok      %-16s %4d s\n' "$name" $((SECONDS - started))
+    else
+        failed=$((failed + 1))
+        failures+=("$name ($LOGS/$name.log)")
+        tail -n 60 "$LOGS/$name.log" | sed 's/^/    | /'
+        printf 'FAILED  %-16s %4d s\n' "$name" $((SECONDS - started))
+    fi
+}
+
+# tests NAME VARIANT COMMAND...: counts what the test runner counted; the output is shown as it comes.
+tests() {
+    local name=$1 sum=build/$2/logs/sum started=$SECONDS p=0 f=0 status=0
+    shift 2
+    rm -f "$sum"
+    printf '%s\n' "-- $name"
+    "$@" 2>&1 | sed -u 's/^\([0-9]* passed, [0-9]* failed\)$/   \1/' || status=$?
+    [ ! -f "$sum" ] || read -r p _ f _ <"$sum"
+    if [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then
+        f=1
+    fi
+    passed=$((passed + p))
+    failed=$((failed + f))
+    [ "$f" -eq 0 ] || failures+=("$name ($f)")
+    printf '%-7s %-16s %4d s\n' "$([ "$f" -eq 0 ] && echo ok || echo FAILED)" "$name" $((SECONDS - started))
+}
+
+mkdir -p "$LOGS"
+step format-check make format-check
+step shellcheck shellcheck scripts/*.sh
+step check-source make check-source
+step cppcheck make cppcheck
+step tidy make tidy
+step build-gcc make build-tests
+step build-clang make CC=clang build-tests
+tests test release make test
+tests asan asan make asan
+tests tsan tsan make tsan
+tests fuzz-smoke fuzz make fuzz-smoke
+# Debian's wolfSSL instead of ours: what depends on the library, and one client through everything.
+tests system-unit release-system make TLS=system T='tls*' test-unit
+tests system-client release-system make TLS=system T=grpcio test-integration
+
+if [ ${#failures[@]} -ne 0 ]; then
+    echo "failed:"
+    printf '    %s\n' "${failures[@]}"
+fi
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

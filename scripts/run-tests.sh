@@ -1,0 +1,165 @@
+#!/usr/bin/env bash
+# Runs test programs that are already built, and sums up.
+#
+#   scripts/run-tests.sh BUILD_FOLDER PROGRAM_FOLDER all|unit|sim|integration [NAMES]
+#
+# unit         BUILD_FOLDER/tests/unit/test_*: libcheck programs, 120 s each
+# sim          BUILD_FOLDER/tests/sim/*: libcheck programs or anything that ends with the line below
+# integration  the executable files tests/integration/test_*, 600 s each, one after the other
+#
+# Every program's output goes to BUILD_FOLDER/logs; that of a failing one is shown too. An integration
+# test ends with a line `N passed, N failed` and exits 0 exactly when nothing failed; it finds what
+# it needs in the environment set below. A program that dies, runs too long, contradicts itself or
+# runs no test counts as a failure. The last line printed is the sum, and BUILD_FOLDER/logs/sum
+# keeps it. NAMES picks tests: names or globs with blanks between, or part of an integration test's name.
+
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 70
+
+readonly BUILD=$1 PROGRAMS=$2 KIND=$3 NAMES=${4:-}
+readonly LOGS=$BUILD/logs
+
+passed=0
+failed=0
+failures=()
+
+export USERD=$PWD/$PROGRAMS/userd USERCTL=$PWD/$PROGRAMS/userctl USERD_BUILD=$PWD/$BUILD
+export NODE_PATH=$PWD/build/node_modules PYTHONPATH=$PWD/build/gen/python PYTHONDONTWRITEBYTECODE=1
+# Debian's python3, whose packages deps.sh installed, whatever other python3 is first on the path.
+export PYTHON=/usr/bin/python3
+export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+case $BUILD in
+*asan* | *tsan*) export CK_TIMEOUT_MULTIPLIER=${CK_TIMEOUT_MULTIPLIER:-3} USERD_SLOW=3 ;;
+*) export USERD_SLOW=1 ;;
+esac
+
+# ThreadSanitizer of gcc 12 cannot cope with the most random address layouts; containers may forbid
+# to switch that off, and then it has to do without.
+RUNNER=()
+if [[ $BUILD == *tsan* ]] && setarch -R true 2>/dev/null; then
+    RUNNER=(setarch -R)
+fi
+
+# The number of passed and failed tests that a log ends with; nothing when it does not say.
+counts_in() {
+    awk '
+        /^[0-9]+%: Checks: / { gsub(/[^0-9 ]/, " "); found = 1; p = $2 - $3 - $4; f = $3 + $4 }
+        /^[0-9]+ passed, [0-9]+ failed$/ { found = 1; p = $1; f = $3 }
+        END { if (found) print p, f }' "$1"
+}
+
+run_one() {
+    local kind=$1 limit=$2 program=$3 name log started status=0 p=0 f=0 note=
+    name=$(basename "$program")
+    log=$LOGS/$kind-$name.log
+    started=$(date +%s%N)
+    timeout -k 10 "$limit" "${RUNNER[@]}" "$program" </dev/null >"$log" 2>&1 || status=$?
+    read -r p f <<<"$(counts_in "$log")"
+    if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+        note="stopped after $limit s"
+    elif [ -z "$p" ]; then
+        note="ended with status $status and no closing line"
+    elif [ $((p + f)) -eq 0 ]; then
+        note="ran no test"
+    elif [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then
+        note="ended with status $status although nothing failed"
+    elif [ "$status" -eq 0 ] && [ "$f" -ne 0 ]; then
+        note="ended with status 0 although $f failed"
+    fi
+    p=${p:-0}
+    f=${f:-0}
+    if [ -n "$note" ]; then
+        f=$((f + 1))
+    fi
+    passed=$((passed + p))
+    failed=$((failed + f))
+    printf '%-11s %-32s %4d passed %s%6.1f s %s\n' "$kind" "$name" "$p" \
+        "$([ "$f" -eq 0 ] || printf '%d FAILED ' "$f")" \
+        "$((($(date +%s%N) - started) / 100000000))e-1" "$note"
+    if [ "$f" -ne 0 ]; then
+        failures+=("$log")
+        tail -n 60 "$log" | sed 's/^/    | /'
+    fi
+}
+
+# run_built KIND PREFIX NAME: every test program must be there; a missing one would be a silent skip.
+run_built() {
+    local kind=$1 pattern=$2${3:-*} source name any=no
+    for source in tests/"$kind"/$pattern.c; do
+        [ -f "$source" ] || continue
+        any=yes
+        name=$(basename "$source" .c)
+        if [ -x "$BUILD/tests/$kind/$name" ]; then
+            run_one "$kind" 120 "$BUILD/tests/$kind/$name"
+        else
+            printf '%-11s %-32s not built\n' "$kind" "$name"
+            failed=$((failed + 1))
+            failures+=("$source (not built)")
+        fi
+    done
+    nothing_matched "$kind" $any "$3"
+}
+
+# The same for each of NAMES, or for all tests.
+run_named() {
+    local name names
+    read -r -a names <<<"$NAMES"
+    for name in "${names[@]-}"; do
+        run_built "$1" "$2" "$name"
+    done
+}
+
+run_integration() {
+    local program any=no
+    for program in tests/integration/test_*; do
+        if ! [[ -f $program && $program == *$NAMES* ]]; then
+            continue
+        fi
+        any=yes
+        if [ -x "$program" ]; then
+            run_one integration 600 "./$program"
+        else
+            printf '%-11s %-32s not executable\n' integration "$(basename "$program")"
+            failed=$((failed + 1))
+            failures+=("$program (not executable)")
+        fi
+    done
+    nothing_matched integration $any "$NAMES"
+}
+
+# A name that fits no test is a mistake of the caller, not a success.
+nothing_matched() {
+    if [ "$2" = no ] && [ -n "$3" ]; then
+        printf '%-11s no test is named %s\n' "$1" "$3"
+        failed=$((failed + 1))
+    fi
+}
+
+mkdir -p "$LOGS"
+case $KIND in
+unit) run_named unit test_ ;;
+sim) run_named sim '' ;;
+integration) run_integration ;;
+all)
+    run_named unit test_
+    run_named sim ''
+    run_integration
+    ;;
+*)
+    echo "usage: scripts/run-tests.sh BUILD_FOLDER PROGRAM_FOLDER all|unit|sim|integration [NAMES]" >&2
+    exit 64
+    ;;
+esac
+
+if [ ${#failures[@]} -ne 0 ]; then
+    echo "failures; the logs are:"
+    printf '    %s\n' "${failures[@]}"
+fi
+if [ $((passed + failed)) -eq 0 ]; then
+    echo "no test was found"
+    failed=1
+fi
+echo "$passed passed, $failed failed" | tee "$LOGS/sum"
+[ "$failed" -eq 0 ]
