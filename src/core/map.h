@@ -1,0 +1,72 @@
+/*
+ * Hash table keyed by bytes, open addressing: the values are pointers to objects that hold their
+ * own key. It grows little by little, so that no call takes long however many values there are.
+ *
+ * Owns:    the slot arrays.
+ * Borrows: the objects and the keys inside them, while they are in the map.
+ * Thread:  one at a time.
+ */
+#ifndef CORE_MAP_H
+#define CORE_MAP_H
+
+#include "core/bytes.h"
+#include "core/hash.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* So many old slots are emptied by one operation while the map grows. */
+#define MAP_MOVED_SLOTS 16
+
+/* The key that lies in a value. */
+typedef struct bytes (*map_key_fn)(const void *value);
+
+struct map_slot {
+    void *value; /* NULL = free */
+    uint64_t hash;
+};
+
+struct map_table {
+    struct map_slot *slots;
+    size_t capacity; /* a power of two, or 0 when there are no slots */
+};
+
+struct map {
+    struct map_table table; /* takes all insertions */
+    struct map_table old;   /* the one before while its values move; without slots otherwise */
+    struct map_table spare; /* reserved for the next growth, bigger than `table`; or without */
+    size_t old_start;       /* this slot of `old` was free when the move began */
+    size_t old_left;        /* so many slots from there on are still to be looked at */
+    size_t count;           /* values in `table` and `old` */
+    map_key_fn key;
+    struct hash_seed seed;
+};
+
+/* Allocates nothing. */
+void map_init(struct map *map, map_key_fn key, struct hash_seed seed);
+
+/* Frees the slots, not the values. */
+void map_deinit(struct map *map);
+
+/* Makes room so that the next `count` insertions cannot fail. Returns 0 or -ENOMEM. */
+int map_reserve(struct map *map, size_t count);
+
+/* NULL when there is none. */
+void *map_find(const struct map *map, struct bytes key);
+
+/* The key must not be there. Returns 0 or -ENOMEM. */
+int map_insert(struct map *map, void *value);
+
+/* Puts `value` in the place of the one with the same key, which is returned; NULL when there was
+ * none and nothing changed. */
+void *map_replace(struct map *map, void *value);
+
+/* Takes the value out and returns it, or NULL. */
+void *map_remove(struct map *map, struct bytes key);
+
+/* Walks all values: start with *cursor = 0; NULL ends it. No insertion, replacement or removal
+ * meanwhile. */
+void *map_next(const struct map *map, size_t *cursor);
+
+#endif

@@ -1,0 +1,103 @@
+#include "lib/unit.h"
+
+#include "core/buf.h"
+
+#include <errno.h>
+#include <stdint.h>
+
+/* An empty buffer has no content, can be consumed by nothing, cleared and freed twice. */
+START_TEST(buf_starts_empty)
+{
+    struct buf buf = {0};
+
+    ck_assert_uint_eq(buf_size(&buf), 0);
+    ck_assert_uint_eq(buf_bytes(&buf).size, 0);
+    buf_consume(&buf, 0);
+    buf_clear(&buf);
+    buf_deinit(&buf);
+    buf_deinit(&buf);
+}
+
+END_TEST
+
+/* Bytes leave in the order in which they came, however appends and consumes are mixed. */
+START_TEST(buf_keeps_order)
+{
+    struct buf buf = {0};
+    uint32_t in = 0;
+    uint32_t out = 0;
+
+    for (int round = 0; round < 2000; round++) {
+        uint8_t piece[97];
+        size_t size = (size_t)(round * 31 % 97);
+        size_t taken;
+
+        for (size_t i = 0; i < size; i++) {
+            piece[i] = (uint8_t)in++;
+        }
+        ck_assert_int_eq(buf_append(&buf, piece, size), 0);
+        taken = buf_size(&buf) < 47 ? buf_size(&buf) : 47;
+        for (size_t i = 0; i < taken; i++) {
+            ck_assert_uint_eq(buf_bytes(&buf).data[i], (uint8_t)out++);
+        }
+        buf_consume(&buf, taken);
+    }
+    ck_assert_uint_eq(buf_size(&buf), in - out);
+    buf_deinit(&buf);
+}
+
+END_TEST
+
+/* A buffer through which much flows, but which never holds much, does not grow. */
+START_TEST(buf_reuses_room_in_front)
+{
+    struct buf buf = {0};
+    uint8_t piece[100] = {0};
+
+    for (int round = 0; round < 1000; round++) {
+        ck_assert_int_eq(buf_append(&buf, piece, sizeof(piece)), 0);
+        if (round > 0) {
+            buf_consume(&buf, sizeof(piece));
+        }
+    }
+    ck_assert_uint_eq(buf_size(&buf), sizeof(piece));
+    ck_assert_uint_le(buf.capacity, 512);
+    buf_deinit(&buf);
+}
+
+END_TEST
+
+/* Reserved room counts only when committed, and is as large as asked. */
+START_TEST(buf_commits_what_was_reserved)
+{
+    struct buf buf = {0};
+    uint8_t *room;
+
+    ck_assert_int_eq(buf_append(&buf, "abc", 3), 0);
+    room = buf_reserve(&buf, 5000);
+    ck_assert_ptr_nonnull(room);
+    memset(room, 'x', 5000);
+    ck_assert_uint_eq(buf_size(&buf), 3);
+    buf_commit(&buf, 2);
+    ck_assert(bytes_equal(buf_bytes(&buf), BYTES_LITERAL("abcxx")));
+    buf_deinit(&buf);
+}
+
+END_TEST
+
+/* A size that no memory can hold is refused, and the content stays. */
+START_TEST(buf_refuses_absurd_sizes)
+{
+    struct buf buf = {0};
+
+    ck_assert_int_eq(buf_append(&buf, "abc", 3), 0);
+    ck_assert_ptr_null(buf_reserve(&buf, SIZE_MAX));
+    ck_assert_ptr_null(buf_reserve(&buf, SIZE_MAX / 4 + 1));
+    ck_assert(bytes_equal(buf_bytes(&buf), BYTES_LITERAL("abc")));
+    buf_deinit(&buf);
+}
+
+END_TEST
+
+UNIT_MAIN("buf", buf_starts_empty, buf_keeps_order, buf_reuses_room_in_front,
+          buf_commits_what_was_reserved, buf_refuses_absurd_sizes)
