@@ -1,0 +1,114 @@
+#include "core/reactor.h"
+
+#include "core/clock.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+int reactor_init(struct reactor *reactor, const struct ring_options *options,
+                 struct clock_source *clock, struct log *log, char *problem)
+{
+    *reactor = (struct reactor){.clock = clock, .log = log};
+    list_init(&reactor->tasks);
+    reactor->now_ns = clock_monotonic_ns(clock);
+    return ring_new(options, problem, &reactor->ring);
+}
+
+void reactor_deinit(struct reactor *reactor)
+{
+    assert(list_is_empty(&reactor->tasks));
+    timer_set_deinit(&reactor->timers);
+    ring_free(reactor->ring);
+    reactor->ring = NULL;
+}
+
+static uint64_t sleep_ns(struct reactor *reactor, uint64_t timeout_ns)
+{
+    uint64_t deadline_ns = timer_set_next_ns(&reactor->timers);
+    uint64_t now_ns;
+
+    if (!list_is_empty(&reactor->tasks)) {
+        return 0;
+    }
+    if (timeout_ns == 0 || deadline_ns == UINT64_MAX) {
+        return timeout_ns;
+    }
+    now_ns = clock_monotonic_ns(reactor->clock);
+    if (deadline_ns <= now_ns) {
+        return 0;
+    }
+    return deadline_ns - now_ns < timeout_ns ? deadline_ns - now_ns : timeout_ns;
+}
+
+static void run_tasks(struct reactor *reactor)
+{
+    struct list *link;
+    struct reactor_task *task;
+
+    while ((link = list_pop_front(&reactor->tasks)) != NULL) {
+        task = CONTAINER_OF(link, struct reactor_task, link);
+        task->run(task);
+    }
+}
+
+int reactor_turn(struct reactor *reactor, uint64_t timeout_ns)
+{
+    int result;
+
+    assert(!reactor->turning);
+    result = ring_wait(reactor->ring, sleep_ns(reactor, timeout_ns));
+    if (result < 0) {
+        return result;
+    }
+    reactor->turning = true;
+    reactor->now_ns = clock_monotonic_ns(reactor->clock);
+    (void)ring_run_completions(reactor->ring); /* how many is of no interest here */
+    timer_set_run(&reactor->timers, reactor->now_ns);
+    run_tasks(reactor);
+    reactor->turning = false;
+    return 0;
+}
+
+int reactor_run(struct reactor *reactor)
+{
+    int result = 0;
+
+    while (!reactor->stopping && result == 0) {
+        result = reactor_turn(reactor, UINT64_MAX);
+    }
+    reactor->stopping = false;
+    return result;
+}
+
+void reactor_stop(struct reactor *reactor)
+{
+    reactor->stopping = true;
+}
+
+void reactor_defer(struct reactor *reactor, struct reactor_task *task)
+{
+    if (!list_is_linked(&task->link)) {
+        list_push_back(&reactor->tasks, &task->link);
+    }
+}
+
+void reactor_undefer(struct reactor_task *task)
+{
+    list_remove(&task->link);
+}
+
+int reactor_start_timer(struct reactor *reactor, struct timer *timer, uint64_t delay_ns)
+{
+    /* Between turns `now_ns` is as old as the caller's pause; a delay from there would end early.
+     */
+    uint64_t now_ns = reactor->turning ? reactor->now_ns : clock_monotonic_ns(reactor->clock);
+
+    /* UINT64_MAX means "no deadline" to the timer set, so the furthest time is just before it. */
+    return timer_set_start(&reactor->timers, timer,
+                           delay_ns < UINT64_MAX - 1 - now_ns ? now_ns + delay_ns : UINT64_MAX - 1);
+}
+
+void reactor_stop_timer(struct reactor *reactor, struct timer *timer)
+{
+    timer_set_stop(&reactor->timers, timer);
+}

@@ -1,0 +1,71 @@
+/*
+ * One event loop: a ring, its timers, and the work left for the end of the turn. All state of a
+ * server hangs on one of these; nothing is global, so that later there can be several.
+ *
+ * A turn: wait (no longer than the next timer) -> run completions -> run due timers -> run the
+ * tasks deferred meanwhile, in the order they were deferred -> submit with the next wait.
+ *
+ * Owns:    the ring, the timer set, the list of deferred tasks.
+ * Borrows: the clock, the log; tasks and timers while armed.
+ * Thread:  one; the same for its whole life.
+ */
+#ifndef CORE_REACTOR_H
+#define CORE_REACTOR_H
+
+#include "core/list.h"
+#include "core/ring.h"
+#include "core/timer.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct clock_source;
+struct log;
+
+/* Work for the end of this turn, embedded in its owner. list_init() the link, set `run`. */
+struct reactor_task {
+    struct list link;
+    void (*run)(struct reactor_task *task);
+};
+
+struct reactor {
+    struct ring *ring;
+    struct timer_set timers;
+    struct list tasks; /* of struct reactor_task */
+    struct clock_source *clock;
+    struct log *log;
+    uint64_t now_ns; /* monotonic time, read once per turn after the wait */
+    bool turning;    /* within a turn, after the wait: `now_ns` is fresh */
+    bool stopping;
+};
+
+/* Returns 0, or ring_new()'s error with `problem` filled in. */
+int reactor_init(struct reactor *reactor, const struct ring_options *options,
+                 struct clock_source *clock, struct log *log, char *problem);
+
+/* Nothing may be pending, armed or deferred. Safe after a reactor_init() that failed. */
+void reactor_deinit(struct reactor *reactor);
+
+/* Runs turns until reactor_stop(). Returns 0, or negative errno when the ring fails. */
+int reactor_run(struct reactor *reactor);
+
+/* One turn; waits at most `timeout_ns` (UINT64_MAX = as long as needed). For tests and blocking
+ * clients. Returns 0 or negative errno. */
+int reactor_turn(struct reactor *reactor, uint64_t timeout_ns);
+
+/* Ends reactor_run() after the present turn. */
+void reactor_stop(struct reactor *reactor);
+
+/* Runs the task once at the end of this turn; once only, however often it is deferred. A task
+ * deferred by a task runs in the same turn, after the others. */
+void reactor_defer(struct reactor *reactor, struct reactor_task *task);
+
+/* Takes a deferred task back. Safe when it is not deferred. */
+void reactor_undefer(struct reactor_task *task);
+
+/* Arms (or re-arms) a timer `delay_ns` from now. Returns 0 or -ENOMEM. */
+int reactor_start_timer(struct reactor *reactor, struct timer *timer, uint64_t delay_ns);
+
+void reactor_stop_timer(struct reactor *reactor, struct timer *timer);
+
+#endif

@@ -1,0 +1,222 @@
+#include "lib/unit.h"
+
+#include "core/clock.h"
+#include "core/reactor.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+/* A clock that stands still unless it is told, and may jump whenever it is read. */
+struct fake_clock {
+    struct clock_source source;
+    uint64_t now_ns;
+    uint64_t jump_ns;
+};
+
+static uint64_t fake_now_ns(struct clock_source *source)
+{
+    struct fake_clock *clock = CONTAINER_OF(source, struct fake_clock, source);
+
+    clock->now_ns += clock->jump_ns;
+    return clock->now_ns;
+}
+
+static struct fake_clock clock = {{fake_now_ns, fake_now_ns}, 1000, 0};
+static struct reactor reactor;
+static char history[64]; /* one letter per thing that ran */
+
+static void note(char letter)
+{
+    size_t size = strlen(history);
+
+    ck_assert_uint_lt(size, sizeof(history) - 1);
+    history[size] = letter;
+}
+
+static void open_reactor(struct clock_source *source)
+{
+    struct ring_options options = {.entries = 8};
+    char problem[RING_PROBLEM_SIZE] = "";
+
+    ck_assert_msg(reactor_init(&reactor, &options, source, NULL, problem) == 0, "%s", problem);
+    memset(history, 0, sizeof(history));
+}
+
+struct lettered_task {
+    struct reactor_task task;
+    char letter;
+    struct lettered_task *next; /* deferred by this one */
+};
+
+static void run_lettered(struct reactor_task *task)
+{
+    struct lettered_task *lettered = CONTAINER_OF(task, struct lettered_task, task);
+
+    note(lettered->letter);
+    if (lettered->next != NULL) {
+        reactor_defer(&reactor, &lettered->next->task);
+    }
+}
+
+static void init_task(struct lettered_task *lettered, char letter)
+{
+    *lettered = (struct lettered_task){.task.run = run_lettered, .letter = letter};
+    list_init(&lettered->task.link);
+}
+
+/* Tasks run in the order in which they were deferred, each once, without a wait; one deferred by a
+ * task comes after the others in the same turn; one taken back does not run. */
+START_TEST(reactor_runs_tasks_in_order)
+{
+    struct lettered_task tasks[4];
+
+    open_reactor(&clock.source);
+    for (int i = 0; i < 4; i++) {
+        init_task(&tasks[i], (char)('a' + i));
+    }
+    tasks[0].next = &tasks[2];
+    reactor_defer(&reactor, &tasks[0].task);
+    reactor_defer(&reactor, &tasks[3].task);
+    reactor_defer(&reactor, &tasks[1].task);
+    reactor_defer(&reactor, &tasks[0].task);
+    reactor_undefer(&tasks[3].task);
+    reactor_undefer(&tasks[3].task);
+    ck_assert_int_eq(reactor_turn(&reactor, UINT64_MAX), 0);
+    ck_assert_str_eq(history, "abc");
+    reactor_deinit(&reactor);
+}
+
+END_TEST
+
+struct poll_op {
+    struct ring_op op;
+    struct timer *to_start; /* 10 ns from then */
+    struct reactor_task *to_defer;
+};
+
+static void on_poll(struct ring_op *op, const struct ring_event *event)
+{
+    struct poll_op *poll = CONTAINER_OF(op, struct poll_op, op);
+
+    (void)event;
+    note('c');
+    if (poll->to_defer != NULL) {
+        reactor_defer(&reactor, poll->to_defer);
+    }
+    if (poll->to_start != NULL) {
+        ck_assert_int_eq(reactor_start_timer(&reactor, poll->to_start, 10), 0);
+    }
+}
+
+static void on_timer(struct timer *timer)
+{
+    (void)timer;
+    note('t');
+}
+
+/* A turn runs completions, then due timers, then tasks. */
+START_TEST(reactor_turn_has_an_order)
+{
+    struct lettered_task task;
+    struct timer timer = {.fire = on_timer};
+    struct poll_op poll = {.op.done = on_poll, .to_defer = &task.task};
+    int fds[2];
+
+    ck_assert_int_eq(pipe(fds), 0);
+    open_reactor(&clock.source);
+    init_task(&task, 'd');
+    ck_assert_int_eq(ring_poll(reactor.ring, &poll.op, fds[1], POLLOUT), 0);
+    ck_assert_int_eq(reactor_start_timer(&reactor, &timer, 0), 0);
+    ck_assert_int_eq(reactor_turn(&reactor, UINT64_MAX), 0);
+    ck_assert_str_eq(history, "ctd");
+    reactor_deinit(&reactor);
+    ck_assert_int_eq(close(fds[0]), 0);
+    ck_assert_int_eq(close(fds[1]), 0);
+}
+
+END_TEST
+
+/* A delay counts from now: from the end of the sleep inside a turn, from the call between turns. */
+START_TEST(reactor_delays_count_from_now)
+{
+    struct timer early = {.fire = on_timer};
+    struct timer late = {.fire = on_timer};
+    struct poll_op poll = {.op.done = on_poll, .to_start = &late};
+    int fds[2];
+
+    ck_assert_int_eq(pipe(fds), 0);
+    open_reactor(&clock.source);
+    clock.now_ns += 1000;
+    ck_assert_int_eq(reactor_start_timer(&reactor, &early, 10), 0);
+    ck_assert_uint_eq(early.deadline_ns, clock.now_ns + 10);
+    reactor_stop_timer(&reactor, &early);
+    ck_assert_int_eq(ring_poll(reactor.ring, &poll.op, fds[1], POLLOUT), 0);
+    clock.now_ns += 5000; /* the sleep */
+    ck_assert_int_eq(reactor_turn(&reactor, UINT64_MAX), 0);
+    ck_assert_uint_eq(late.deadline_ns, clock.now_ns + 10);
+    ck_assert_str_eq(history, "c");
+    clock.now_ns += 10;
+    ck_assert_int_eq(reactor_turn(&reactor, UINT64_MAX), 0);
+    ck_assert_str_eq(history, "ct");
+    ck_assert_int_eq(reactor_start_timer(&reactor, &late, UINT64_MAX), 0);
+    ck_assert_uint_eq(late.deadline_ns, UINT64_MAX - 1);
+    ck_assert_int_eq(reactor_turn(&reactor, 0), 0);
+    ck_assert_str_eq(history, "ct");
+    reactor_stop_timer(&reactor, &late);
+    reactor_deinit(&reactor);
+    ck_assert_int_eq(close(fds[0]), 0);
+    ck_assert_int_eq(close(fds[1]), 0);
+}
+
+END_TEST
+
+/* The loop sleeps until the next timer, however long the caller would wait, and a timer never fires
+ * before its time. */
+START_TEST(reactor_wakes_for_a_timer)
+{
+    struct timer timer = {.fire = on_timer};
+    uint64_t start_ns;
+
+    open_reactor(clock_system());
+    start_ns = clock_monotonic_ns(clock_system());
+    ck_assert_int_eq(reactor_start_timer(&reactor, &timer, 2 * CLOCK_NS_PER_MS), 0);
+    while (timer_is_armed(&timer)) {
+        ck_assert_int_eq(reactor_turn(&reactor, UINT64_MAX), 0);
+    }
+    ck_assert_uint_ge(clock_monotonic_ns(clock_system()) - start_ns, 2 * CLOCK_NS_PER_MS);
+    reactor_deinit(&reactor);
+}
+
+END_TEST
+
+static void on_stop(struct timer *timer)
+{
+    note('s');
+    if (strlen(history) == 3) {
+        reactor_stop(&reactor);
+    }
+    ck_assert_int_eq(reactor_start_timer(&reactor, timer, 0), 0);
+}
+
+/* reactor_run() goes on until it is told to stop, and can be run again. */
+START_TEST(reactor_runs_until_stopped)
+{
+    struct timer timer = {.fire = on_stop};
+
+    clock.jump_ns = 1;
+    open_reactor(&clock.source);
+    ck_assert_int_eq(reactor_start_timer(&reactor, &timer, 0), 0);
+    ck_assert_int_eq(reactor_run(&reactor), 0);
+    ck_assert_str_eq(history, "sss");
+    memset(history, 0, sizeof(history));
+    ck_assert_int_eq(reactor_run(&reactor), 0);
+    ck_assert_str_eq(history, "sss");
+    reactor_stop_timer(&reactor, &timer);
+    reactor_deinit(&reactor);
+    clock.jump_ns = 0;
+}
+
+END_TEST
+
+UNIT_MAIN("reactor", reactor_runs_tasks_in_order, reactor_turn_has_an_order,
+          reactor_delays_count_from_now, reactor_wakes_for_a_timer, reactor_runs_until_stopped)
