@@ -1,0 +1,309 @@
+#include "lib/certs.h"
+#include "lib/party.h"
+#include "lib/unit.h"
+
+#include "core/conn_internal.h"
+#include "core/tls.h"
+
+#include <unistd.h>
+
+#define SIZE (1024 * 1024)
+
+static struct certs certs;
+static struct tls_context *server_context;
+static struct tls_context *client_context;
+static struct loop loop;
+static struct party server;
+static struct party client;
+
+static void setup(bool with_tls)
+{
+    char problem[TLS_PROBLEM_SIZE];
+    struct tls_server_options server_options = {certs.cert, certs.key, TLS_VERSION_1_3};
+    struct tls_client_options client_options = {.ca_file = certs.ca};
+    int fds[2];
+
+    loop_init(&loop);
+    sockets_pair(fds);
+    if (with_tls) {
+        ck_assert_int_eq(tls_context_new_server(&server_options, problem, &server_context), 0);
+        ck_assert_int_eq(tls_context_new_client(&client_options, problem, &client_context), 0);
+    }
+    party_open(&server, &loop, fds[0], server_context, NULL);
+    party_open(&client, &loop, fds[1], client_context, with_tls ? "localhost" : NULL);
+}
+
+static void finish(void)
+{
+    server.close_when_ended = true;
+    if (client.conn != NULL && !client.silenced) {
+        party_close(&client);
+    }
+    LOOP_UNTIL(&loop, server.conn == NULL && client.conn == NULL);
+    party_deinit(&server);
+    party_deinit(&client);
+    tls_context_unref(server_context);
+    tls_context_unref(client_context);
+    server_context = NULL;
+    client_context = NULL;
+    loop_deinit(&loop);
+}
+
+static void pause_again(struct party *party)
+{
+    conn_pause(party->conn);
+    party->script_at = PARTY_RECEIVED;
+}
+
+/* An owner that pauses inside every delivery, and resumes later, gets every byte in order. */
+START_TEST(conn_receive_pauses_inside_every_delivery)
+{
+    for (int with_tls = 0; with_tls < 2; with_tls++) {
+        unsigned pauses = 0;
+
+        setup(with_tls);
+        server.script_at = PARTY_RECEIVED;
+        server.script = pause_again;
+        party_send_pattern(&client, SIZE);
+        while (buf_size(&server.got) < SIZE) {
+            loop_turn(&loop);
+            if (conn_is_paused(server.conn)) {
+                size_t before = buf_size(&server.got);
+
+                loop_turn(&loop);
+                ck_assert_uint_eq(buf_size(&server.got), before);
+                conn_resume(server.conn);
+                ck_assert_uint_eq(buf_size(&server.got), before);
+                pauses++;
+            }
+        }
+        ck_assert(party_got_pattern(&server, SIZE));
+        ck_assert_uint_gt(pauses, 3);
+        conn_resume(server.conn);
+        server.script_at = PARTY_NOWHERE;
+        finish();
+    }
+}
+
+END_TEST
+
+/* Pausing and resuming at odd moments, also twice in a turn, loses and repeats nothing. */
+START_TEST(conn_receive_pauses_at_random)
+{
+    for (int with_tls = 0; with_tls < 2; with_tls++) {
+        unsigned seed = 12345;
+
+        setup(with_tls);
+        LOOP_UNTIL(&loop, server.opened_count == 1);
+        party_send_pattern(&client, SIZE);
+        while (buf_size(&server.got) < SIZE) {
+            seed = seed * 1103515245 + 12345;
+            if ((seed >> 16) % 3 != 0) {
+                conn_pause(server.conn);
+            }
+            if ((seed >> 18) % 3 != 0) {
+                conn_resume(server.conn);
+            }
+            if ((seed >> 20) % 7 == 0) {
+                conn_pause(server.conn);
+            }
+            loop_turn(&loop);
+        }
+        ck_assert(party_got_pattern(&server, SIZE));
+        conn_resume(server.conn);
+        finish();
+    }
+}
+
+END_TEST
+
+static void pause_now(struct party *party)
+{
+    conn_pause(party->conn);
+}
+
+/* A pause inside `opened`, or before it, holds back the first byte but not the handshake. */
+START_TEST(conn_receive_pauses_before_the_first_byte)
+{
+    for (int with_tls = 0; with_tls < 2; with_tls++) {
+        for (int early = 0; early < 2; early++) {
+            setup(with_tls);
+            if (early) {
+                conn_pause(server.conn);
+            } else {
+                server.script_at = PARTY_OPENED;
+                server.script = pause_now;
+            }
+            party_send(&client, "first");
+            LOOP_UNTIL(&loop, server.opened_count == 1 && client.opened_count == 1);
+            for (int i = 0; i < 3; i++) {
+                loop_turn(&loop);
+            }
+            ck_assert_uint_eq(buf_size(&server.got), 0);
+            conn_resume(server.conn);
+            LOOP_UNTIL(&loop, buf_size(&server.got) == 5);
+            ck_assert(party_got(&server, "first"));
+            finish();
+        }
+    }
+}
+
+END_TEST
+
+/* A resume before the handshake is over is no reason to hold its bytes back. */
+START_TEST(conn_receive_resumes_before_the_handshake)
+{
+    setup(true);
+    conn_pause(server.conn);
+    conn_resume(server.conn);
+    party_send(&client, "first");
+    LOOP_UNTIL(&loop, party_got(&server, "first"));
+    finish();
+}
+
+END_TEST
+
+/* What a paused conn keeps is bounded: it stops receiving, and the peer's sending comes to rest.
+ * So it does when it is paused once more. */
+START_TEST(conn_receive_stops_while_paused)
+{
+    for (int with_tls = 0; with_tls < 2; with_tls++) {
+        setup(with_tls);
+        LOOP_UNTIL(&loop, server.opened_count == 1 && client.opened_count == 1);
+        for (int round = 0; round < 2; round++) {
+            conn_pause(server.conn);
+            LOOP_UNTIL(&loop, !server.conn->recv_op.pending);
+            party_send_pattern(&client, 4 * SIZE);
+            LOOP_UNTIL(&loop, client.conn->send_op.pending);
+            for (int i = 0; i < 10; i++) {
+                loop_turn(&loop);
+            }
+            ck_assert_uint_eq(buf_size(&server.conn->held), 0);
+            ck_assert_uint_gt(buf_size(&client.to_send), 0);
+            conn_resume(server.conn);
+            LOOP_UNTIL(&loop, buf_size(&server.got) == 4 * SIZE);
+            ck_assert(party_got_pattern(&server, 4 * SIZE));
+            buf_clear(&server.got);
+        }
+        finish();
+    }
+}
+
+END_TEST
+
+/* Bytes that complete between the resume and the delivery of what was held come after that. */
+START_TEST(conn_receive_keeps_order_around_a_resume)
+{
+    struct ring_event event = {.result = 4, .more = true, .bytes = (const uint8_t *)"late"};
+
+    setup(false);
+    LOOP_UNTIL(&loop, server.opened_count == 1);
+    conn_pause(server.conn);
+    party_send(&client, "held ");
+    LOOP_UNTIL(&loop, buf_size(&server.conn->held) > 0 || !server.conn->recv_op.pending);
+    if (buf_size(&server.conn->held) == 0) {
+        ck_assert_int_eq(buf_append(&server.conn->held, "held ", 5), 0); /* the cancel was first */
+    }
+    conn_resume(server.conn);
+    conn_on_recv(&server.conn->recv_op, &event);
+    ck_assert_uint_eq(buf_size(&server.got), 0);
+    loop_turn(&loop);
+    ck_assert(
+        bytes_equal((struct bytes){buf_bytes(&server.got).data, 9}, BYTES_LITERAL("held late")));
+    finish();
+}
+
+END_TEST
+
+/* The peer's end is told after the last held byte, not before. */
+START_TEST(conn_receive_tells_the_end_last)
+{
+    for (int with_tls = 0; with_tls < 2; with_tls++) {
+        setup(with_tls);
+        server.script_at = PARTY_RECEIVED;
+        server.script = pause_now;
+        party_send_pattern(&client, 20000);
+        client.close_when_sent = true;
+        server.close_when_ended = true;
+        LOOP_UNTIL(&loop, conn_is_paused(server.conn));
+        for (int i = 0; i < 5; i++) {
+            loop_turn(&loop);
+        }
+        ck_assert_uint_eq(server.ended_count, 0);
+        conn_resume(server.conn);
+        LOOP_UNTIL(&loop, server.ended_count == 1);
+        ck_assert(party_got_pattern(&server, 20000));
+        finish();
+    }
+}
+
+END_TEST
+
+static void end_both(struct party *party)
+{
+    party_close(party);
+}
+
+/* Closing inside a delivery drops the rest, and the bytes being delivered stay valid. */
+START_TEST(conn_receive_drops_after_close)
+{
+    for (int with_tls = 0; with_tls < 2; with_tls++) {
+        for (int held = 0; held < 2; held++) {
+            setup(with_tls);
+            if (held) {
+                conn_pause(server.conn);
+            }
+            server.script_at = PARTY_RECEIVED;
+            server.script = end_both;
+            client.close_when_ended = true;
+            party_send_pattern(&client, 100000);
+            LOOP_UNTIL(&loop, client.opened_count == 1 && server.opened_count == 1);
+            loop_turn(&loop);
+            if (held) {
+                conn_resume(server.conn);
+            }
+            LOOP_UNTIL(&loop, server.conn == NULL && client.conn == NULL);
+            ck_assert_uint_eq(server.received_count, 1);
+            ck_assert_int_eq(server.end, CONN_END_LOCAL);
+            finish();
+        }
+    }
+}
+
+END_TEST
+
+/* An idle conn holds no large buffer, whatever has gone through it. */
+START_TEST(conn_receive_keeps_little_when_idle)
+{
+    for (int with_tls = 0; with_tls < 2; with_tls++) {
+        setup(with_tls);
+        party_send_pattern(&client, SIZE);
+        party_send_pattern(&server, SIZE);
+        LOOP_UNTIL(&loop, buf_size(&server.got) == SIZE && buf_size(&client.got) == SIZE);
+        for (int i = 0; i < 3; i++) {
+            loop_turn(&loop);
+        }
+        ck_assert_uint_le(server.conn->output.capacity + server.conn->cipher.capacity +
+                              server.conn->sending.capacity + server.conn->held.capacity,
+                          4 * 16384);
+        finish();
+    }
+}
+
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {
+        conn_receive_pauses_inside_every_delivery, conn_receive_pauses_at_random,
+        conn_receive_pauses_before_the_first_byte, conn_receive_resumes_before_the_handshake,
+        conn_receive_stops_while_paused,           conn_receive_keeps_order_around_a_resume,
+        conn_receive_tells_the_end_last,           conn_receive_drops_after_close,
+        conn_receive_keeps_little_when_idle,       NULL};
+    int result;
+
+    certs_make(&certs);
+    result = unit_run("conn_receive", tests);
+    certs_remove(&certs);
+    return result;
+}
