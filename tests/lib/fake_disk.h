@@ -1,0 +1,92 @@
+/*
+ * A disk in memory that lies as far as a real one may: what was written but not synced can be lost
+ * at a crash, sector by sector, or be half there; operations fail, come late and out of order.
+ *
+ * Owns:    the files' contents, which outlive every crash.
+ * Borrows: the reactor, operations until their `done`.
+ * Thread:  the reactor's.
+ */
+#ifndef TESTS_LIB_FAKE_DISK_H
+#define TESTS_LIB_FAKE_DISK_H
+
+#include "core/disk.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct fake_disk;
+
+#define FAKE_DISK_SECTOR_SIZE 512
+
+/* One step of an operation: what may fail, and what is counted. disk_op's write_synced is a WRITE
+ * and, if that succeeds, a SYNC. */
+enum fake_disk_kind {
+    FAKE_DISK_OPEN,
+    FAKE_DISK_READ,
+    FAKE_DISK_WRITE,
+    FAKE_DISK_SYNC,
+    FAKE_DISK_RENAME,
+    FAKE_DISK_REMOVE,
+    FAKE_DISK_SYNC_DIRECTORY,
+    FAKE_DISK_LIST,
+    FAKE_DISK_SIZE,
+    FAKE_DISK_SUBMIT, /* an asynchronous operation is not even taken */
+    FAKE_DISK_ANY,    /* all of these together */
+};
+
+/* `reactor` may be NULL when no asynchronous operation will be used. Aborts when out of memory. */
+struct fake_disk *fake_disk_new(struct reactor *reactor, uint64_t seed);
+
+/* Nothing may be pending or open. NULL is fine. */
+void fake_disk_free(struct fake_disk *fake);
+
+/* What the code under test gets. Its `free` leaves the contents alone. */
+struct disk *fake_disk_disk(struct fake_disk *fake);
+
+/* The `nth` operation of the kind from now (1 = the next) fails with `error`, a negative errno;
+ * with `sticky`, so do all later ones. A failing write may have reached some of its sectors; after
+ * a failing sync the data looks written until the crash, and a further sync succeeds. */
+void fake_disk_fail(struct fake_disk *fake, enum fake_disk_kind kind, unsigned nth, int error,
+                    bool sticky);
+void fake_disk_fail_nothing(struct fake_disk *fake);
+
+/* How many operations of the kind have run so far. */
+unsigned fake_disk_count(const struct fake_disk *fake, enum fake_disk_kind kind);
+
+/* All files together may take so many bytes (UINT64_MAX at first); beyond it, -ENOSPC. */
+void fake_disk_set_room(struct fake_disk *fake, uint64_t bytes);
+uint64_t fake_disk_used(const struct fake_disk *fake);
+
+/* With `hold`, asynchronous operations wait for fake_disk_step(); without, they end in the turn in
+ * which they were submitted. */
+void fake_disk_hold(struct fake_disk *fake, bool hold);
+
+unsigned fake_disk_pending(const struct fake_disk *fake);
+
+/* Whether the index-th of the pending ones (0 = oldest) is of this kind: of write_synced, WRITE. */
+bool fake_disk_pending_is(const struct fake_disk *fake, unsigned index, enum fake_disk_kind kind);
+
+/* The index-th pending operation ends at the end of this turn (or of the next one). */
+void fake_disk_step(struct fake_disk *fake, unsigned index);
+
+/* The power fails: what survives is chosen now. From here on everything fails with -EIO and has no
+ * effect, so that whoever uses the disk can be closed in the usual way. */
+void fake_disk_crash(struct fake_disk *fake);
+
+/* The power is back; nothing may be pending or open. Plans of failures are forgotten. */
+void fake_disk_restart(struct fake_disk *fake);
+
+/* Looking and meddling, past all faults. The file must exist, except for fake_disk_exists(). */
+bool fake_disk_exists(const struct fake_disk *fake, const char *name);
+const uint8_t *fake_disk_peek(const struct fake_disk *fake, const char *name, uint64_t *ret_size);
+void fake_disk_poke(struct fake_disk *fake, const char *name, uint64_t offset, const void *bytes,
+                    size_t size);
+void fake_disk_truncate(struct fake_disk *fake, const char *name, uint64_t size);
+void fake_disk_delete(struct fake_disk *fake, const char *name);
+/* Makes or replaces a file. */
+void fake_disk_put(struct fake_disk *fake, const char *name, const void *bytes, size_t size);
+unsigned fake_disk_name_count(const struct fake_disk *fake);
+const char *fake_disk_name(const struct fake_disk *fake, unsigned index);
+
+#endif

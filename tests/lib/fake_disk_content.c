@@ -1,0 +1,233 @@
+/*
+ * Every file has two contents: the cache, which reads and writes see, and the durable one, which a
+ * crash leaves. A sync copies the sectors that differ in history (were written since) from the
+ * first to the second. The directory has a history as well: its states since the last sync of it.
+ * At a crash one of them is chosen, for a journaling file system keeps changes of one directory in
+ * order; and for every sector written but not synced, one of: kept, dropped, torn in the middle.
+ * Writes in flight count as written, in any sectors.
+ *
+ * What a real disk may do and this one does not: forget what was synced, return wrong bytes, write
+ * to the wrong place. Tests do that themselves, with fake_disk_poke().
+ */
+#include "lib/fake_disk_content.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SECTOR FAKE_DISK_SECTOR_SIZE
+
+void *fake_content_must(void *memory)
+{
+    if (memory == NULL) {
+        abort();
+    }
+    return memory;
+}
+
+/* xorshift64*: repeatable, and good enough to choose sectors. */
+static uint64_t next_random(struct fake_content *content)
+{
+    content->random ^= content->random >> 12;
+    content->random ^= content->random << 25;
+    content->random ^= content->random >> 27;
+    return content->random * 0x2545f4914f6cdd1dULL;
+}
+
+uint64_t fake_content_random(struct fake_content *content, uint64_t limit)
+{
+    return (next_random(content) >> 16) % limit;
+}
+
+struct fake_inode *fake_content_new(struct fake_content *content)
+{
+    struct fake_inode *inode = fake_content_must(calloc(1, sizeof(*inode)));
+
+    inode->next = content->inodes;
+    content->inodes = inode;
+    return inode;
+}
+
+static void inode_free(struct fake_inode *inode)
+{
+    free(inode->cache);
+    free(inode->durable);
+    free(inode->dirty);
+    free(inode);
+}
+
+void fake_content_reserve(struct fake_inode *inode, uint64_t size)
+{
+    uint64_t capacity = inode->capacity == 0 ? 4096 : inode->capacity;
+
+    if (size <= inode->capacity) {
+        return;
+    }
+    while (capacity < size) {
+        capacity *= 2;
+    }
+    inode->cache = fake_content_must(realloc(inode->cache, capacity));
+    inode->durable = fake_content_must(realloc(inode->durable, capacity));
+    inode->dirty = fake_content_must(realloc(inode->dirty, capacity / SECTOR));
+    memset(inode->cache + inode->capacity, 0, capacity - inode->capacity);
+    memset(inode->durable + inode->capacity, 0, capacity - inode->capacity);
+    memset(inode->dirty + inode->capacity / SECTOR, 0, (capacity - inode->capacity) / SECTOR);
+    inode->capacity = capacity;
+}
+
+void fake_content_write(struct fake_inode *inode, uint64_t offset, const uint8_t *bytes,
+                        size_t size)
+{
+    memcpy(inode->cache + offset, bytes, size);
+    memset(inode->dirty + offset / SECTOR, 1, (size + SECTOR - 1) / SECTOR);
+    if (inode->cache_size < offset + size) {
+        inode->cache_size = offset + size;
+    }
+}
+
+void fake_content_write_some(struct fake_content *content, struct fake_inode *inode,
+                             struct bytes bytes, uint64_t offset)
+{
+    fake_content_reserve(inode, offset + bytes.size);
+    for (size_t at = 0; at < bytes.size; at += SECTOR) {
+        if (fake_content_random(content, 2) == 0) {
+            fake_content_write(inode, offset + at, bytes.data + at, SECTOR);
+        }
+    }
+}
+
+struct fake_directory *fake_content_present(const struct fake_content *content)
+{
+    return &content->history[content->history_count - 1];
+}
+
+struct fake_entry *fake_content_find(const struct fake_content *content, const char *name)
+{
+    struct fake_directory *directory = fake_content_present(content);
+
+    for (unsigned i = 0; i < directory->count; i++) {
+        if (strcmp(directory->entries[i].name, name) == 0) {
+            return &directory->entries[i];
+        }
+    }
+    return NULL;
+}
+
+struct fake_directory *fake_content_change(struct fake_content *content)
+{
+    unsigned count = content->history_count;
+    struct fake_directory *from;
+    struct fake_directory *to;
+
+    content->history =
+        fake_content_must(realloc(content->history, (count + 1) * sizeof(content->history[0])));
+    from = &content->history[count - 1];
+    to = &content->history[count];
+    to->count = from->count;
+    to->entries =
+        fake_content_must(calloc(from->count + 1, sizeof(to->entries[0]))); /* room for one more */
+    if (from->count > 0) {
+        memcpy(to->entries, from->entries, from->count * sizeof(to->entries[0]));
+    }
+    content->history_count++;
+    return to;
+}
+
+void fake_content_drop(struct fake_directory *directory, const char *name)
+{
+    for (unsigned i = 0; i < directory->count; i++) {
+        if (strcmp(directory->entries[i].name, name) == 0) {
+            directory->count--;
+            directory->entries[i] = directory->entries[directory->count];
+            return;
+        }
+    }
+}
+
+void fake_content_add(struct fake_directory *directory, const char *name, struct fake_inode *inode)
+{
+    struct fake_entry *entry = &directory->entries[directory->count];
+
+    assert(strlen(name) < FAKE_CONTENT_NAME_SIZE);
+    (void)snprintf(entry->name, FAKE_CONTENT_NAME_SIZE, "%s", name); /* fits */
+    entry->inode = inode;
+    directory->count++;
+}
+
+void fake_content_collect(struct fake_content *content)
+{
+    struct fake_inode **link = &content->inodes;
+
+    for (struct fake_inode *inode = content->inodes; inode != NULL; inode = inode->next) {
+        inode->marked = inode->open_count > 0;
+    }
+    for (unsigned i = 0; i < content->history_count; i++) {
+        for (unsigned j = 0; j < content->history[i].count; j++) {
+            content->history[i].entries[j].inode->marked = true;
+        }
+    }
+    while (*link != NULL) {
+        struct fake_inode *inode = *link;
+
+        if (inode->marked) {
+            link = &inode->next;
+        } else {
+            *link = inode->next;
+            inode_free(inode);
+        }
+    }
+}
+
+void fake_content_keep(struct fake_content *content, unsigned kept)
+{
+    for (unsigned i = 0; i < content->history_count; i++) {
+        if (i != kept) {
+            free(content->history[i].entries);
+        }
+    }
+    content->history[0] = content->history[kept];
+    content->history_count = 1;
+    fake_content_collect(content);
+}
+
+/* One sector that was written and not synced. */
+static void settle_sector(struct fake_content *content, struct fake_inode *inode, uint64_t at,
+                          unsigned mode)
+{
+    size_t torn_at;
+
+    switch (mode < 2 ? mode : fake_content_random(content, 3)) {
+    case 0: /* dropped */
+        break;
+    case 1: /* kept */
+        memcpy(inode->durable + at, inode->cache + at, SECTOR);
+        break;
+    default: /* torn */
+        torn_at = fake_content_random(content, SECTOR);
+        memcpy(inode->durable + at, inode->cache + at, torn_at);
+        break;
+    }
+}
+
+void fake_content_settle(struct fake_content *content, struct fake_inode *inode)
+{
+    unsigned mode = (unsigned)fake_content_random(content, 4); /* all dropped, all kept, or mixed */
+
+    for (uint64_t at = 0; at < inode->cache_size; at += SECTOR) {
+        if (inode->dirty[at / SECTOR]) {
+            settle_sector(content, inode, at, mode);
+        }
+    }
+    if (inode->cache_size > inode->durable_size && mode != 0) {
+        inode->durable_size = mode == 1 || fake_content_random(content, 2) == 0
+                                  ? inode->cache_size
+                                  : inode->durable_size;
+    }
+    if (inode->capacity > 0) {
+        memset(inode->durable + inode->durable_size, 0, inode->capacity - inode->durable_size);
+        memcpy(inode->cache, inode->durable, inode->capacity);
+        memset(inode->dirty, 0, inode->capacity / SECTOR);
+    }
+    inode->cache_size = inode->durable_size;
+}

@@ -1,0 +1,87 @@
+/*
+ * What the fake disk holds: files with a cached and a durable content each, and the directory's
+ * states since it was last synced. Inside of fake_disk.c.
+ *
+ * Owns:    all of it.
+ * Borrows: nothing.
+ * Thread:  one.
+ */
+#ifndef TESTS_LIB_FAKE_DISK_CONTENT_H
+#define TESTS_LIB_FAKE_DISK_CONTENT_H
+
+#include "lib/fake_disk.h"
+
+#include "core/bytes.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FAKE_CONTENT_NAME_SIZE 80
+
+struct fake_inode {
+    struct fake_inode *next;
+    uint8_t *cache;
+    uint8_t *durable;
+    uint8_t *dirty; /* per sector: written since the last sync */
+    uint64_t capacity;
+    uint64_t cache_size;
+    uint64_t durable_size;
+    unsigned open_count;
+    bool marked;
+};
+
+struct fake_entry {
+    char name[FAKE_CONTENT_NAME_SIZE];
+    struct fake_inode *inode;
+};
+
+struct fake_directory {
+    struct fake_entry *entries;
+    unsigned count;
+};
+
+struct fake_content {
+    uint64_t random;
+    struct fake_inode *inodes;
+    struct fake_directory *history; /* the durable state first, the present one last */
+    unsigned history_count;
+};
+
+/* The memory, or the end of the program. */
+void *fake_content_must(void *memory);
+
+/* A number below the limit, from the seed in `random`. */
+uint64_t fake_content_random(struct fake_content *content, uint64_t limit);
+
+struct fake_inode *fake_content_new(struct fake_content *content);
+void fake_content_reserve(struct fake_inode *inode, uint64_t size);
+
+/* Into the cache, where there is room already. */
+void fake_content_write(struct fake_inode *inode, uint64_t offset, const uint8_t *bytes,
+                        size_t size);
+
+/* Any of the sectors, for a write that failed or was in flight at a crash. */
+void fake_content_write_some(struct fake_content *content, struct fake_inode *inode,
+                             struct bytes bytes, uint64_t offset);
+
+struct fake_directory *fake_content_present(const struct fake_content *content);
+
+/* NULL when the present directory has no such name. */
+struct fake_entry *fake_content_find(const struct fake_content *content, const char *name);
+
+/* A copy of the present state, to be changed; the old one stays in the history. */
+struct fake_directory *fake_content_change(struct fake_content *content);
+void fake_content_drop(struct fake_directory *directory, const char *name);
+void fake_content_add(struct fake_directory *directory, const char *name, struct fake_inode *inode);
+
+/* Frees what nothing names and nobody has open. */
+void fake_content_collect(struct fake_content *content);
+
+/* One state is all the history there is. */
+void fake_content_keep(struct fake_content *content, unsigned kept);
+
+/* Chooses what a crash leaves of a file. */
+void fake_content_settle(struct fake_content *content, struct fake_inode *inode);
+
+#endif
