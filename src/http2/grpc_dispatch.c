@@ -1,0 +1,104 @@
+#include "http2/grpc_dispatch.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+/*
+ * The order is what matters here: every stage, then the verdict that a method is unknown (so that
+ * who may not call anything learns nothing), then the handler once the message is there.
+ *
+ * A stage that fails the call does so from inside its `begin`, which makes the call finished while
+ * the loop over the stages still runs. Their ends wait until that loop is left.
+ */
+
+#define NAME_SHOWN_MAX 128 /* bytes of a foreign name in a message */
+#define TEXT_SIZE      512
+
+static int shown_size(struct bytes text)
+{
+    return (int)(text.size < NAME_SHOWN_MAX ? text.size : NAME_SHOWN_MAX);
+}
+
+static void run_ends(const struct grpc_dispatch *dispatch, struct grpc_call *call)
+{
+    while (call->stages_begun > 0) {
+        const struct grpc_stage *stage = &dispatch->stages[--call->stages_begun];
+
+        if (stage->end != NULL) {
+            stage->end(stage->context, call);
+        }
+    }
+}
+
+static void run_begins(const struct grpc_dispatch *dispatch, struct grpc_call *call)
+{
+    unsigned i;
+
+    assert(dispatch->stage_count <= GRPC_STAGES_MAX);
+    call->in_stages = true;
+    for (i = 0; i < dispatch->stage_count; i++) {
+        const struct grpc_stage *stage = &dispatch->stages[i];
+
+        call->stages_begun = (uint8_t)(i + 1);
+        if (!stage->begin(stage->context, call)) {
+            assert(!grpc_call_is_wanted(call)); /* the stage has failed it */
+            break;
+        }
+    }
+    call->in_stages = false;
+    if (!grpc_call_is_wanted(call)) {
+        run_ends(dispatch, call);
+    }
+}
+
+/* Texts of grpc-go (P1); the path was found well formed before. */
+static void fail_unknown(const struct grpc_dispatch *dispatch, struct grpc_call *call)
+{
+    struct bytes path = call->head.path;
+    const uint8_t *slash = memrchr(path.data, '/', path.size);
+    struct bytes service = {path.data + 1, (size_t)(slash - path.data) - 1};
+    struct bytes method = {slash + 1, path.size - (size_t)(slash - path.data) - 1};
+    char text[TEXT_SIZE];
+
+    if (call->method != NULL) {
+        (void)snprintf(text, sizeof(text), "method %.*s not implemented", shown_size(method),
+                       (const char *)method.data);
+        grpc_call_fail_text(call, GRPC_STATUS_UNIMPLEMENTED, "METHOD_NOT_IMPLEMENTED", text);
+        return;
+    }
+    if (grpc_method_service_is_known(dispatch->methods, path)) {
+        (void)snprintf(text, sizeof(text), "unknown method %.*s for service %.*s",
+                       shown_size(method), (const char *)method.data, shown_size(service),
+                       (const char *)service.data);
+        grpc_call_fail_text(call, GRPC_STATUS_UNIMPLEMENTED, "UNKNOWN_METHOD", text);
+        return;
+    }
+    (void)snprintf(text, sizeof(text), "unknown service %.*s", shown_size(service),
+                   (const char *)service.data);
+    grpc_call_fail_text(call, GRPC_STATUS_UNIMPLEMENTED, "UNKNOWN_SERVICE", text);
+}
+
+void grpc_dispatch_head(const struct grpc_dispatch *dispatch, struct grpc_call *call)
+{
+    call->method = grpc_method_find(dispatch->methods, call->head.path);
+    run_begins(dispatch, call);
+    if (grpc_call_is_wanted(call) && (call->method == NULL || call->method->unary == NULL)) {
+        fail_unknown(dispatch, call);
+    }
+}
+
+void grpc_dispatch_request(const struct grpc_dispatch *dispatch, struct grpc_call *call,
+                           struct bytes message)
+{
+    (void)dispatch;
+    assert(call->method != NULL);
+    assert(call->method->unary != NULL);
+    call->method->unary(call->method->service, call, message);
+}
+
+void grpc_dispatch_finished(const struct grpc_dispatch *dispatch, struct grpc_call *call)
+{
+    if (!call->in_stages) {
+        run_ends(dispatch, call);
+    }
+}

@@ -1,0 +1,41 @@
+/*
+ * From a complete head to a handler: method lookup, then the stages in order, then the deadline,
+ * then the message. When the call has finished, the stages' ends run in reverse.
+ *
+ * Owns:    nothing.
+ * Borrows: the method table and the stages, for the server's life.
+ * Thread:  loop only.
+ */
+#ifndef HTTP2_GRPC_DISPATCH_H
+#define HTTP2_GRPC_DISPATCH_H
+
+#include "http2/grpc_call.h"
+#include "http2/grpc_method.h"
+
+/* A stage looks at every call before its handler. Synchronous. */
+struct grpc_stage {
+    const char *name;
+    /* Lets the call pass (true), or has failed it itself (false). `call->method` may be NULL for an
+     * unknown method: it is answered UNIMPLEMENTED after the stages, so that auth judges first. */
+    bool (*begin)(void *context, struct grpc_call *call);
+    /* The call is finished; runs for every stage whose `begin` ran, in reverse order. May be NULL.
+     */
+    void (*end)(void *context, struct grpc_call *call);
+    void *context;
+};
+
+#define GRPC_STAGES_MAX 4
+
+struct grpc_dispatch {
+    const struct grpc_method_table *methods;
+    const struct grpc_stage *stages;
+    unsigned stage_count;
+};
+
+/* The three moments of a call, called by the host's ops. */
+void grpc_dispatch_head(const struct grpc_dispatch *dispatch, struct grpc_call *call);
+void grpc_dispatch_request(const struct grpc_dispatch *dispatch, struct grpc_call *call,
+                           struct bytes message);
+void grpc_dispatch_finished(const struct grpc_dispatch *dispatch, struct grpc_call *call);
+
+#endif

@@ -1,0 +1,418 @@
+#include "http2/grpc_metadata.h"
+
+#include "core/clock.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+
+/*
+ * A head arrives field by field, each borrowed for one call. What decides about the call is kept as
+ * a flag, a count or a number; the few texts that are needed later are copied into the call's
+ * arena. A fault is remembered, not acted upon, until the head is whole: which answer it gets
+ * depends on the other fields (a browser's GET is told 405, not that its path is no method).
+ */
+
+#define NAME_IS(name_, literal_) bytes_equal((name_), BYTES_LITERAL(literal_))
+
+void grpc_head_init(struct grpc_head *head)
+{
+    /* Field by field: the table of custom fields, a kilobyte, need not be cleared. */
+    head->path = (struct bytes){0};
+    head->authorization = (struct bytes){0};
+    head->user_agent = (struct bytes){0};
+    head->encoding = (struct bytes){0};
+    head->timeout_ns = GRPC_TIMEOUT_NONE;
+    head->authorization_count = 0;
+    head->authority_count = 0;
+    head->host_count = 0;
+    head->is_post = false;
+    head->is_grpc = false;
+    head->is_proto = false;
+    head->has_te = false;
+    head->accepts_gzip = false;
+    head->fault = GRPC_HEAD_OK;
+    head->custom_count = 0;
+}
+
+/* Keeps the fault that comes first in the order of the verdict. */
+static void note_fault(struct grpc_head *head, enum grpc_head_fault fault)
+{
+    if (head->fault == GRPC_HEAD_OK || fault < head->fault) {
+        head->fault = fault;
+    }
+}
+
+static struct bytes copy(struct grpc_head *head, struct arena *arena, struct bytes text)
+{
+    char *memory = arena_copy_text(arena, text);
+
+    if (memory == NULL) {
+        note_fault(head, GRPC_HEAD_NO_MEMORY);
+        return (struct bytes){0};
+    }
+    return (struct bytes){(const uint8_t *)memory, text.size};
+}
+
+static bool is_blank(uint8_t byte)
+{
+    return byte == ' ' || byte == '\t';
+}
+
+/* Metadata values have no blanks around them (PROTOCOL-HTTP2: they may be stripped). */
+static struct bytes strip(struct bytes text)
+{
+    while (text.size > 0 && is_blank(text.data[0])) {
+        text = (struct bytes){text.data + 1, text.size - 1};
+    }
+    while (text.size > 0 && is_blank(text.data[text.size - 1])) {
+        text.size--;
+    }
+    return text;
+}
+
+static uint8_t lower(uint8_t byte)
+{
+    return byte >= 'A' && byte <= 'Z' ? (uint8_t)(byte - 'A' + 'a') : byte;
+}
+
+static bool starts_with_folded(struct bytes text, struct bytes prefix)
+{
+    size_t i;
+
+    if (text.size < prefix.size) {
+        return false;
+    }
+    for (i = 0; i < prefix.size; i++) {
+        if (lower(text.data[i]) != prefix.data[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* "application/grpc", "+subtype" or not, ";parameters" or not (P4). */
+static void add_content_type(struct grpc_head *head, struct bytes value)
+{
+    const struct bytes base = BYTES_LITERAL("application/grpc");
+    struct bytes rest;
+
+    if (!starts_with_folded(value, base)) {
+        return;
+    }
+    rest = (struct bytes){value.data + base.size, value.size - base.size};
+    if (rest.size == 0 || rest.data[0] == ';') {
+        head->is_grpc = true;
+        head->is_proto = true;
+    } else if (rest.data[0] == '+') {
+        head->is_grpc = true;
+        head->is_proto = starts_with_folded(rest, BYTES_LITERAL("+proto")) &&
+                         (rest.size == 6 || rest.data[6] == ';');
+    }
+}
+
+/* Looks for `gzip` in a comma-separated list. */
+static bool lists_gzip(struct bytes list)
+{
+    while (list.size > 0) {
+        const uint8_t *comma = memchr(list.data, ',', list.size);
+        size_t size = comma == NULL ? list.size : (size_t)(comma - list.data);
+
+        if (NAME_IS(strip((struct bytes){list.data, size}), "gzip")) {
+            return true;
+        }
+        if (comma == NULL) {
+            return false;
+        }
+        list = (struct bytes){comma + 1, list.size - size - 1};
+    }
+    return false;
+}
+
+static int base64_value(uint8_t digit)
+{
+    if (digit >= 'A' && digit <= 'Z') {
+        return digit - 'A';
+    }
+    if (digit >= 'a' && digit <= 'z') {
+        return digit - 'a' + 26;
+    }
+    if (digit >= '0' && digit <= '9') {
+        return digit - '0' + 52;
+    }
+    return digit == '+' ? 62 : digit == '/' ? 63 : -1;
+}
+
+/* Decodes, or with `out` NULL only checks. */
+static int base64_decode(struct bytes text, uint8_t *out, size_t *ret_size)
+{
+    uint32_t bits = 0;
+    unsigned bit_count = 0;
+    size_t size = 0;
+    size_t i;
+
+    if (text.size > 0 && text.size % 4 == 0 && text.data[text.size - 1] == '=') {
+        text.size -= text.data[text.size - 2] == '=' ? 2 : 1;
+    }
+    if (text.size % 4 == 1) {
+        return -EBADMSG;
+    }
+    for (i = 0; i < text.size; i++) {
+        int value = base64_value(text.data[i]);
+
+        if (value < 0) {
+            return -EBADMSG;
+        }
+        bits = bits << 6 | (uint32_t)value;
+        bit_count += 6;
+        if (bit_count >= 8) {
+            bit_count -= 8;
+            if (out != NULL) {
+                out[size] = (uint8_t)(bits >> bit_count);
+            }
+            size++;
+        }
+    }
+    if ((bits & ((1U << bit_count) - 1)) != 0) {
+        return -EBADMSG; /* bits that belong to no byte: a second spelling of the same value */
+    }
+    *ret_size = size;
+    return 0;
+}
+
+/* Every part of a list joined with commas decodes (P10). */
+static bool is_binary_value(struct bytes value)
+{
+    size_t size;
+
+    for (;;) {
+        const uint8_t *comma = value.size > 0 ? memchr(value.data, ',', value.size) : NULL;
+        size_t part = comma == NULL ? value.size : (size_t)(comma - value.data);
+
+        if (base64_decode(strip((struct bytes){value.data, part}), NULL, &size) != 0) {
+            return false;
+        }
+        if (comma == NULL) {
+            return true;
+        }
+        value = (struct bytes){comma + 1, value.size - part - 1};
+    }
+}
+
+static void add_pseudo(struct grpc_head *head, struct arena *arena, const struct h2_field *field)
+{
+    if (NAME_IS(field->name, ":path")) {
+        head->path = copy(head, arena, field->value);
+    } else if (NAME_IS(field->name, ":method")) {
+        head->is_post = NAME_IS(field->value, "POST");
+    } else if (NAME_IS(field->name, ":authority")) {
+        head->authority_count++;
+    }
+}
+
+/* The fields gRPC itself defines. Returns whether it was one of them. */
+static bool add_grpc(struct grpc_head *head, struct arena *arena, struct bytes name,
+                     struct bytes value)
+{
+    if (NAME_IS(name, "grpc-timeout")) {
+        if (grpc_timeout_parse(value, &head->timeout_ns) != 0) {
+            note_fault(head, GRPC_HEAD_BAD_TIMEOUT);
+        }
+    } else if (NAME_IS(name, "grpc-encoding")) {
+        head->encoding = copy(head, arena, value);
+    } else if (NAME_IS(name, "grpc-accept-encoding")) {
+        head->accepts_gzip = head->accepts_gzip || lists_gzip(value);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void add_custom(struct grpc_head *head, struct arena *arena, struct bytes name,
+                       struct bytes value)
+{
+    struct grpc_metadata_field *custom;
+
+    if (name.size > 4 && memcmp(name.data + name.size - 4, "-bin", 4) == 0 &&
+        !is_binary_value(value)) {
+        note_fault(head, GRPC_HEAD_BAD_BINARY);
+        return;
+    }
+    if (head->custom_count == GRPC_METADATA_CUSTOM_MAX) {
+        note_fault(head, GRPC_HEAD_NO_MEMORY);
+        return;
+    }
+    custom = &head->custom[head->custom_count];
+    custom->name = copy(head, arena, name);
+    custom->value = copy(head, arena, value);
+    head->custom_count++;
+}
+
+/* The fields every client sends and nobody asks for again. Returns whether it was one of them. */
+static bool add_known(struct grpc_head *head, struct arena *arena, struct bytes name,
+                      struct bytes value)
+{
+    if (NAME_IS(name, "content-type")) {
+        add_content_type(head, value);
+    } else if (NAME_IS(name, "te")) {
+        head->has_te = true;
+    } else if (NAME_IS(name, "user-agent")) {
+        head->user_agent = copy(head, arena, value);
+    } else if (NAME_IS(name, "authorization")) {
+        head->authorization_count++;
+        head->authorization = copy(head, arena, value);
+    } else if (NAME_IS(name, "host")) {
+        head->host_count++;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+void grpc_head_add(struct grpc_head *head, struct arena *arena, const struct h2_field *field)
+{
+    struct bytes value = strip(field->value);
+
+    if (field->name.size == 0) {
+        return;
+    }
+    if (field->name.data[0] == ':') {
+        add_pseudo(head, arena, field);
+        return;
+    }
+    if (!add_known(head, arena, field->name, value) && !add_grpc(head, arena, field->name, value)) {
+        add_custom(head, arena, field->name, value);
+    }
+}
+
+/* "/service/method": a slash in front, and another behind it. */
+static bool path_is_well_formed(struct bytes path)
+{
+    return path.size > 1 && path.data[0] == '/' &&
+           memrchr(path.data + 1, '/', path.size - 1) != NULL;
+}
+
+enum grpc_head_fault grpc_head_check(const struct grpc_head *head)
+{
+    if (!head->is_post) {
+        return GRPC_HEAD_NOT_POST;
+    }
+    if (!head->is_grpc) {
+        return GRPC_HEAD_BAD_CONTENT_TYPE;
+    }
+    if (head->authority_count > 1 || head->host_count > 1) {
+        return GRPC_HEAD_BAD_AUTHORITY;
+    }
+    if (head->fault != GRPC_HEAD_OK) {
+        return head->fault;
+    }
+    if (!path_is_well_formed(head->path)) {
+        return GRPC_HEAD_BAD_PATH;
+    }
+    if (!head->is_proto) {
+        return GRPC_HEAD_BAD_SUBTYPE;
+    }
+    if (head->encoding.size > 0 && !NAME_IS(head->encoding, "identity")) {
+        return GRPC_HEAD_BAD_ENCODING;
+    }
+    return GRPC_HEAD_OK;
+}
+
+const struct grpc_metadata_field *grpc_head_find(const struct grpc_head *head, const char *name)
+{
+    struct bytes wanted = bytes_from_text(name);
+    unsigned i;
+
+    for (i = 0; i < head->custom_count; i++) {
+        if (bytes_equal(head->custom[i].name, wanted)) {
+            return &head->custom[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct {
+    char letter;
+    uint64_t ns;
+} timeout_units[] = {
+    {'H', 3600 * CLOCK_NS_PER_S}, {'M', 60 * CLOCK_NS_PER_S}, {'S', CLOCK_NS_PER_S},
+    {'m', CLOCK_NS_PER_MS},       {'u', CLOCK_NS_PER_US},     {'n', 1},
+};
+
+#define TIMEOUT_UNIT_COUNT   (sizeof(timeout_units) / sizeof(timeout_units[0]))
+#define TIMEOUT_DIGITS_MAX   8
+#define TIMEOUT_NUMBER_LIMIT 100000000U /* the first number with more digits */
+
+int grpc_timeout_parse(struct bytes text, uint64_t *ret_timeout_ns)
+{
+    uint64_t number = 0;
+    size_t i;
+
+    if (text.size < 2 || text.size > TIMEOUT_DIGITS_MAX + 1) {
+        return -EBADMSG;
+    }
+    for (i = 0; i < text.size - 1; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9') {
+            return -EBADMSG;
+        }
+        number = number * 10 + (uint64_t)(text.data[i] - '0');
+    }
+    for (i = 0; i < TIMEOUT_UNIT_COUNT; i++) {
+        uint64_t unit = timeout_units[i].ns;
+
+        if (text.data[text.size - 1] == timeout_units[i].letter) {
+            /* Clamped below GRPC_TIMEOUT_NONE, which means something else. */
+            *ret_timeout_ns =
+                number > (GRPC_TIMEOUT_NONE - 1) / unit ? GRPC_TIMEOUT_NONE - 1 : number * unit;
+            return 0;
+        }
+    }
+    return -EBADMSG;
+}
+
+void grpc_timeout_format(uint64_t timeout_ns, char *out)
+{
+    size_t i;
+
+    for (i = 0; i < TIMEOUT_UNIT_COUNT; i++) {
+        uint64_t unit = timeout_units[i].ns;
+        uint64_t excess = timeout_ns % unit == 0 ? 0 : unit - timeout_ns % unit;
+        uint64_t number = timeout_ns / unit + (excess > 0);
+
+        if (number < TIMEOUT_NUMBER_LIMIT && excess <= timeout_ns / 1000) {
+            (void)snprintf(out, TIMEOUT_DIGITS_MAX + 2, "%u%c", (unsigned)number,
+                           timeout_units[i].letter);
+            return;
+        }
+    }
+    /* Only hours have too many digits here, and nobody waits that long: 64 bits of ns are less. */
+    assert(false);
+}
+
+int grpc_base64_decode(struct bytes text, uint8_t *out, size_t *ret_size)
+{
+    return base64_decode(text, out, ret_size);
+}
+
+size_t grpc_base64_encode(struct bytes bytes, char *out)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint32_t bits = 0;
+    unsigned bit_count = 0;
+    size_t used = 0;
+    size_t i;
+
+    for (i = 0; i < bytes.size; i++) {
+        bits = bits << 8 | bytes.data[i];
+        bit_count += 8;
+        while (bit_count >= 6) {
+            bit_count -= 6;
+            out[used++] = digits[bits >> bit_count & 0x3f];
+        }
+    }
+    if (bit_count > 0) {
+        out[used++] = digits[bits << (6 - bit_count) & 0x3f];
+    }
+    out[used] = '\0';
+    return used;
+}

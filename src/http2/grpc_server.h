@@ -1,0 +1,78 @@
+/*
+ * Listeners, connections, limits and graceful drain of a gRPC server.
+ *
+ * Owns:    the listeners, the connections with their sessions and calls.
+ * Borrows: the reactor, the TLS context, the dispatch.
+ * Thread:  loop only.
+ */
+#ifndef HTTP2_GRPC_SERVER_H
+#define HTTP2_GRPC_SERVER_H
+
+#include "http2/grpc_dispatch.h"
+#include "http2/h2_session.h"
+
+#include <stdint.h>
+
+struct grpc_server;
+struct reactor;
+struct tls_context;
+
+struct grpc_server_options {
+    struct h2_options h2;
+    uint32_t max_connections;        /* limits.max_connections */
+    uint32_t max_connections_per_ip; /* limits.max_connections_per_ip */
+    uint32_t max_handshakes;         /* limits.max_handshakes: connections not yet through TLS */
+    uint32_t max_message;            /* limits.max_message */
+    uint32_t max_running;        /* limits.max_running: handlers at once, all connections; over it
+                                    REFUSED_STREAM */
+    uint32_t max_unsent;         /* http2.max_unsent: beyond it reading stops */
+    uint64_t tls_timeout_ns;     /* accept to TLS done */
+    uint64_t preface_timeout_ns; /* TLS done to the peer's SETTINGS */
+    uint64_t settings_ack_timeout_ns;
+    uint64_t header_timeout_ns; /* a header block may take this long */
+    uint64_t body_progress_ns;  /* a request body must move at least every so long */
+    uint64_t idle_timeout_ns;   /* no call open for this long: GOAWAY */
+    uint64_t send_timeout_ns;
+    uint64_t linger_timeout_ns;
+    uint64_t default_deadline_ns;
+    uint64_t max_deadline_ns;
+    int backlog;
+};
+
+/* Counts since start, for metrics and for the line at the end. */
+struct grpc_server_stats {
+    uint64_t connections_accepted;
+    uint64_t connections_refused; /* over a limit */
+    uint64_t connections_failed;  /* TLS failures, bad prefaces, protocol errors */
+    uint64_t connections_open;
+    uint64_t calls_started;
+    uint64_t calls_finished;
+    uint64_t calls_refused;
+    uint64_t calls_running;
+};
+
+/* Makes a server that does not listen yet. Everything borrowed must outlive it. Returns 0 or
+ * -ENOMEM. */
+int grpc_server_new(struct reactor *reactor, const struct grpc_server_options *options,
+                    const struct grpc_dispatch *dispatch, struct grpc_server **ret_server);
+
+/* Listens on one address; `tls` NULL = plain text (h2c with prior knowledge). May be called several
+ * times. Returns 0, or negative errno with `problem` filled in. */
+int grpc_server_listen(struct grpc_server *server, const char *address, struct tls_context *tls,
+                       char *problem);
+
+/* The i-th bound address, NULL past the last. */
+const char *grpc_server_address(const struct grpc_server *server, unsigned index);
+
+const struct grpc_server_stats *grpc_server_stats(const struct grpc_server *server);
+
+/* Stops accepting, announces GOAWAY, lets calls finish, closes connections; what is left after
+ * `grace_ns` is aborted. `drained` runs once, from the loop, when no connection is left. A second
+ * call with a shorter grace shortens it. */
+void grpc_server_drain(struct grpc_server *server, uint64_t grace_ns,
+                       void (*drained)(void *context), void *context);
+
+/* After `drained`. NULL is fine. */
+void grpc_server_free(struct grpc_server *server);
+
+#endif

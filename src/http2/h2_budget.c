@@ -1,0 +1,240 @@
+#include "http2/h2_budget.h"
+
+/*
+ * The frame layer is simple enough to walk a second time: nine bytes of head, then a payload to
+ * skip. Doing so before the engine gets the bytes has three gains: frames that the engine drops in
+ * silence are counted too, a flood ends before any of it was worked on, and this file needs no
+ * engine.
+ *
+ * What is counted:
+ *   - RST_STREAM (and our own resets, charged by the session): the reset budget. Rapid reset and
+ *     MadeYouReset both end here, whoever of the two sides sends the frame.
+ *   - PING, SETTINGS, PRIORITY, GOAWAY, frames of unknown type, HEADERS that open no stream: the
+ *     control budget. Each HEADERS or DATA frame that we send earns one, for gRPC clients measure
+ * the path with a PING per burst of data.
+ *   - WINDOW_UPDATE: a budget of its own that grows with streams opened and DATA frames sent
+ * (Envoy's formula), because honest clients send many.
+ *   - DATA frames that carry nothing, in a row.
+ */
+
+#define TOKEN        1000000000ULL
+#define PREFACE_SIZE 24 /* RFC 9113 section 3.4 */
+
+#define WINDOW_UPDATES_PER_STREAM 2
+#define WINDOW_UPDATES_PER_DATA   20
+#define WINDOW_UPDATES_KEPT       100 /* so many times the control burst may be saved up */
+
+#define FRAME_DATA          0x0
+#define FRAME_HEADERS       0x1
+#define FRAME_RST_STREAM    0x3
+#define FRAME_WINDOW_UPDATE 0x8
+#define FRAME_CONTINUATION  0x9
+
+#define FLAG_END_STREAM  0x1
+#define FLAG_END_HEADERS 0x4
+#define FLAG_PADDED      0x8
+
+void h2_bucket_init(struct h2_bucket *bucket, uint32_t burst, uint32_t rate, uint64_t now_ns)
+{
+    *bucket = (struct h2_bucket){
+        .level = burst * TOKEN,
+        .seen_ns = now_ns,
+        .burst = burst,
+        .rate = rate,
+    };
+}
+
+bool h2_bucket_take(struct h2_bucket *bucket, uint64_t now_ns)
+{
+    uint64_t full = bucket->burst * TOKEN;
+    uint64_t elapsed = now_ns > bucket->seen_ns ? now_ns - bucket->seen_ns : 0;
+
+    if (bucket->burst == 0) {
+        return true;
+    }
+    bucket->seen_ns += elapsed;
+    if (bucket->rate != 0 && elapsed >= (full - bucket->level) / bucket->rate) {
+        bucket->level = full;
+    } else {
+        bucket->level += elapsed * bucket->rate;
+    }
+    if (bucket->level < TOKEN) {
+        return false;
+    }
+    bucket->level -= TOKEN;
+    return true;
+}
+
+static void give(struct h2_bucket *bucket, uint32_t count)
+{
+    uint64_t full = bucket->burst * TOKEN;
+
+    bucket->level = full - bucket->level > count * TOKEN ? bucket->level + count * TOKEN : full;
+}
+
+void h2_bucket_give(struct h2_bucket *bucket)
+{
+    give(bucket, 1);
+}
+
+void h2_budget_init(struct h2_budget *budget, const struct h2_budget_limits *limits,
+                    bool peer_is_client, uint64_t now_ns)
+{
+    *budget = (struct h2_budget){
+        .max_empty_frames = limits->max_empty_frames,
+        .peer_opens_streams = peer_is_client,
+        .skip = peer_is_client ? PREFACE_SIZE : 0,
+    };
+    h2_bucket_init(&budget->resets, limits->reset_burst, limits->reset_rate, now_ns);
+    h2_bucket_init(&budget->control, limits->control_burst, limits->control_rate, now_ns);
+    h2_bucket_init(&budget->window_updates, limits->control_burst, limits->control_rate, now_ns);
+    /* Starts with one burst like the others, but what is earned may be saved up much further. */
+    if (limits->control_burst <= UINT32_MAX / WINDOW_UPDATES_KEPT) {
+        budget->window_updates.burst *= WINDOW_UPDATES_KEPT;
+    }
+}
+
+static const char *charge_control(struct h2_budget *budget, uint64_t now_ns)
+{
+    return h2_bucket_take(&budget->control, now_ns) ? NULL : "too many control frames";
+}
+
+/* A DATA frame that does not end its stream. */
+static const char *charge_data(struct h2_budget *budget, bool is_empty)
+{
+    budget->empty_run = is_empty ? budget->empty_run + 1 : 0;
+    if (budget->max_empty_frames != 0 && budget->empty_run > budget->max_empty_frames) {
+        return "too many empty frames";
+    }
+    return NULL;
+}
+
+static const char *charge_data_head(struct h2_budget *budget, uint32_t size, uint8_t flags)
+{
+    if ((flags & FLAG_END_STREAM) != 0) {
+        budget->empty_run = 0;
+        return NULL;
+    }
+    if ((flags & FLAG_PADDED) != 0 && size > 0) {
+        budget->padded_size = size; /* its first byte will tell */
+        return NULL;
+    }
+    return charge_data(budget, size == 0);
+}
+
+/* The first payload byte of a padded frame says how much of the rest is padding. */
+static const char *charge_padding(struct h2_budget *budget, uint8_t padding)
+{
+    bool is_empty = padding >= budget->padded_size - 1;
+
+    budget->padded_size = 0;
+    return charge_data(budget, is_empty);
+}
+
+static const char *charge_headers(struct h2_budget *budget, int32_t stream_id, uint64_t now_ns)
+{
+    budget->block_since_ns = now_ns != 0 ? now_ns : 1;
+    if (!budget->peer_opens_streams) {
+        return NULL; /* answers and their trailers: as many as we asked for */
+    }
+    if (stream_id > budget->stream_id_max) {
+        budget->stream_id_max = stream_id;
+        give(&budget->window_updates, WINDOW_UPDATES_PER_STREAM);
+        return NULL;
+    }
+    return charge_control(budget, now_ns);
+}
+
+/* Judges the frame whose head is complete, and sets what is to be skipped. */
+static const char *charge_frame(struct h2_budget *budget, uint64_t now_ns)
+{
+    const uint8_t *head = budget->head;
+    uint32_t size = (uint32_t)head[0] << 16 | (uint32_t)head[1] << 8 | head[2];
+    int32_t stream_id = (int32_t)((uint32_t)(head[5] & 0x7f) << 24 | (uint32_t)head[6] << 16 |
+                                  (uint32_t)head[7] << 8 | head[8]);
+    const char *problem;
+
+    budget->skip = size;
+    budget->head_size = 0;
+    budget->ends_block = false;
+    switch (head[3]) {
+    case FRAME_DATA:
+        problem = charge_data_head(budget, size, head[4]);
+        break;
+    case FRAME_HEADERS:
+        budget->ends_block = (head[4] & FLAG_END_HEADERS) != 0;
+        problem = charge_headers(budget, stream_id, now_ns);
+        break;
+    case FRAME_CONTINUATION:
+        budget->ends_block = (head[4] & FLAG_END_HEADERS) != 0;
+        problem = NULL; /* the engine counts these per block */
+        break;
+    case FRAME_RST_STREAM:
+        problem = h2_budget_charge_reset(budget, now_ns);
+        break;
+    case FRAME_WINDOW_UPDATE:
+        problem =
+            h2_bucket_take(&budget->window_updates, now_ns) ? NULL : "too many window updates";
+        break;
+    default:
+        problem = charge_control(budget, now_ns);
+        break;
+    }
+    return problem;
+}
+
+const char *h2_budget_scan(struct h2_budget *budget, struct bytes bytes, uint64_t now_ns)
+{
+    const char *problem;
+
+    for (;;) {
+        size_t size = bytes.size < budget->skip ? bytes.size : budget->skip;
+
+        if (size > 0 && budget->padded_size > 0) {
+            problem = charge_padding(budget, bytes.data[0]);
+            if (problem != NULL) {
+                return problem;
+            }
+        }
+        if (size > 0) {
+            bytes = (struct bytes){bytes.data + size, bytes.size - size};
+            budget->skip -= (uint32_t)size;
+        }
+        if (budget->skip == 0 && budget->ends_block) {
+            budget->ends_block = false;
+            budget->block_since_ns = 0;
+        }
+        if (bytes.size == 0) {
+            return NULL;
+        }
+        size = (size_t)(H2_FRAME_HEAD_SIZE - budget->head_size);
+        size = bytes.size < size ? bytes.size : size;
+        memcpy(budget->head + budget->head_size, bytes.data, size);
+        bytes = (struct bytes){bytes.data + size, bytes.size - size};
+        budget->head_size = (uint8_t)(budget->head_size + size);
+        if (budget->head_size == H2_FRAME_HEAD_SIZE) {
+            problem = charge_frame(budget, now_ns);
+            if (problem != NULL) {
+                return problem;
+            }
+        }
+    }
+}
+
+const char *h2_budget_charge_reset(struct h2_budget *budget, uint64_t now_ns)
+{
+    return h2_bucket_take(&budget->resets, now_ns) ? NULL : "too many resets";
+}
+
+void h2_budget_earn_call(struct h2_budget *budget)
+{
+    h2_bucket_give(&budget->resets);
+}
+
+void h2_budget_earn_frame(struct h2_budget *budget, bool is_data)
+{
+    h2_bucket_give(&budget->control);
+    if (is_data) {
+        give(&budget->window_updates, WINDOW_UPDATES_PER_DATA);
+    }
+}

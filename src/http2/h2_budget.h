@@ -1,0 +1,75 @@
+/*
+ * What one peer may cost: walks the frame heads of what it sends, before the HTTP/2 engine sees
+ * them, and counts against budgets those kinds that are cheap to send and not free to take
+ * (reliability.md section 2). Pure: no clock, no I/O.
+ *
+ * Owns, borrows: nothing.
+ * Thread:  one at a time.
+ */
+#ifndef HTTP2_H2_BUDGET_H
+#define HTTP2_H2_BUDGET_H
+
+#include "core/bytes.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define H2_FRAME_HEAD_SIZE 9
+
+/* A token bucket. */
+struct h2_bucket {
+    uint64_t level;   /* tokens left, in billionths */
+    uint64_t seen_ns; /* when the level was brought up to date */
+    uint32_t burst;   /* most tokens; 0 = no limit at all */
+    uint32_t rate;    /* tokens per second */
+};
+
+void h2_bucket_init(struct h2_bucket *bucket, uint32_t burst, uint32_t rate, uint64_t now_ns);
+
+/* Takes one token; false when there is none. */
+bool h2_bucket_take(struct h2_bucket *bucket, uint64_t now_ns);
+
+/* Gives one back, up to the burst. */
+void h2_bucket_give(struct h2_bucket *bucket);
+
+struct h2_budget_limits {
+    uint32_t reset_burst; /* a burst of 0 switches its budget off */
+    uint32_t reset_rate;
+    uint32_t control_burst;
+    uint32_t control_rate;
+    uint32_t max_empty_frames; /* 0 = no limit */
+};
+
+struct h2_budget {
+    struct h2_bucket resets;
+    struct h2_bucket control;
+    struct h2_bucket window_updates;
+    uint32_t empty_run; /* empty DATA frames in a row */
+    uint32_t max_empty_frames;
+    uint32_t padded_size; /* payload of a padded DATA frame whose first byte is awaited; 0 = none */
+    int32_t stream_id_max;            /* highest stream the peer has opened */
+    bool peer_opens_streams;          /* it is a client */
+    uint8_t head[H2_FRAME_HEAD_SIZE]; /* of the present frame */
+    uint8_t head_size;                /* bytes of it seen */
+    uint32_t skip;                    /* bytes until the next head: payload, or the preface */
+    bool ends_block;                  /* the frame being skipped is the last of a header block */
+    uint64_t block_since_ns;          /* when the open header block began; 0 = none is open */
+};
+
+/* `peer_is_client`: its preface of 24 bytes comes before the first frame. */
+void h2_budget_init(struct h2_budget *budget, const struct h2_budget_limits *limits,
+                    bool peer_is_client, uint64_t now_ns);
+
+/* Walks what the peer sent, cut anywhere. Returns NULL, or why it is too much: text for the log. */
+const char *h2_budget_scan(struct h2_budget *budget, struct bytes bytes, uint64_t now_ns);
+
+/* We had to reset a stream by the peer's fault. The same outcomes. */
+const char *h2_budget_charge_reset(struct h2_budget *budget, uint64_t now_ns);
+
+/* A call ended normally: earns what one reset costs (design.md section 5a.3). */
+void h2_budget_earn_call(struct h2_budget *budget);
+
+/* We sent a HEADERS or DATA frame: the peer may answer with PINGs and WINDOW_UPDATEs. */
+void h2_budget_earn_frame(struct h2_budget *budget, bool is_data);
+
+#endif

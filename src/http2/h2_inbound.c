@@ -1,0 +1,257 @@
+#include "http2/h2_inbound.h"
+
+#include "http2/h2_stream.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+/*
+ * Frames as the engine reports them become the events of h2_session.h, and are judged on the way:
+ * may this stream be opened, is this head too large, whose fault was that reset. Nothing here knows
+ * the engine.
+ */
+
+#define FIELD_OVERHEAD 32 /* RFC 9113 section 6.5.2: what a field counts beside its texts */
+#define FRAME_GOAWAY   0x7
+#define GOAWAY_SIZE    8 /* without debug data */
+
+void h2_session_set_problem(struct h2_session *session, const char *text, size_t size)
+{
+    (void)snprintf(session->problem, sizeof(session->problem), "%.*s", (int)size, text);
+}
+
+void h2_session_fail(struct h2_session *session, enum h2_error error, const char *problem)
+{
+    if (!session->dead) {
+        session->dead = true;
+        session->needs_goaway = true;
+        session->failure = error;
+        h2_session_set_problem(session, problem, strlen(problem));
+    }
+}
+
+int h2_session_append_goaway(struct h2_session *session, struct buf *output)
+{
+    uint32_t debug_size = (uint32_t)strlen(session->problem);
+    uint32_t last_id = (uint32_t)session->last_stream_id;
+    const uint8_t frame[H2_FRAME_HEAD_SIZE + GOAWAY_SIZE] = {
+        [2] = (uint8_t)(GOAWAY_SIZE +
+                        debug_size), /* the problem is short: one byte of length will do */
+        [3] = FRAME_GOAWAY,
+        [9] = (uint8_t)(last_id >> 24),
+        [10] = (uint8_t)(last_id >> 16),
+        [11] = (uint8_t)(last_id >> 8),
+        [12] = (uint8_t)last_id,
+        [16] = (uint8_t)session->failure,
+    };
+
+    _Static_assert(GOAWAY_SIZE + H2_PROBLEM_SIZE <= UINT8_MAX, "the length is written as one byte");
+    session->needs_goaway = false;
+    if (buf_append(output, frame, sizeof(frame)) != 0) {
+        return -ENOMEM;
+    }
+    return buf_append(output, session->problem, debug_size);
+}
+
+static struct h2_stream *find_stream(struct h2_session *session, int32_t stream_id)
+{
+    if (session->current == NULL || session->current->id != stream_id) {
+        session->current = h2_engine_find(session, stream_id);
+    }
+    return session->current;
+}
+
+/* The context that wants to hear of the stream, or NULL. */
+static void *find_context(struct h2_session *session, int32_t stream_id)
+{
+    struct h2_stream *stream = find_stream(session, stream_id);
+
+    return stream == NULL ? NULL : stream->context;
+}
+
+static void admit(struct h2_session *session, int32_t stream_id)
+{
+    struct h2_stream *stream = NULL;
+
+    session->last_stream_id = stream_id;
+    session->current = NULL;
+    if (!session->is_ending && session->events->stream_opened != NULL) {
+        stream = h2_stream_new(session->pool, session);
+    }
+    if (stream == NULL) {
+        h2_engine_reset(session, stream_id, H2_ERROR_REFUSED_STREAM);
+        return;
+    }
+    stream->id = stream_id;
+    stream->context = session->events->stream_opened(session->owner, stream);
+    if (stream->context == NULL) {
+        h2_stream_park(session->pool, stream);
+        h2_engine_reset(session, stream_id, H2_ERROR_REFUSED_STREAM);
+        return;
+    }
+    list_push_back(&session->streams, &stream->link);
+    h2_engine_bind(session, stream_id, stream);
+    session->current = stream;
+}
+
+void h2_inbound_block_begin(struct h2_session *session, int32_t stream_id, bool is_request)
+{
+    session->block_size = 0;
+    session->block_fields = 0;
+    session->block_is_too_large = false;
+    session->block_is_informational = false;
+    if (is_request && session->role == H2_ROLE_SERVER) {
+        admit(session, stream_id);
+    }
+}
+
+/* Counts a field against the limits. Returns whether it is to be passed on. */
+static bool count_field(struct h2_session *session, const struct h2_field *field)
+{
+    const struct h2_options *options = &session->options;
+
+    session->block_size += field->name.size + field->value.size + FIELD_OVERHEAD;
+    session->block_fields++;
+    /* Only the death of the session stops a bomb: after a stream error the rest would still be
+     * decoded. */
+    if (options->max_header_list_hard != 0 && session->block_size > options->max_header_list_hard) {
+        h2_session_fail(session, H2_ERROR_ENHANCE_YOUR_CALM, "header list too large");
+    } else if (options->max_headers != 0 && session->block_fields > options->max_headers) {
+        h2_session_fail(session, H2_ERROR_ENHANCE_YOUR_CALM, "too many header fields");
+    } else if (options->max_header_list != 0 && session->block_size > options->max_header_list) {
+        session->block_is_too_large = true;
+    }
+    return !session->dead && !session->block_is_too_large;
+}
+
+void h2_inbound_field(struct h2_session *session, int32_t stream_id, const struct h2_field *field)
+{
+    void *context;
+
+    if (!count_field(session, field)) {
+        return;
+    }
+    context = find_context(session, stream_id);
+    if (context == NULL) {
+        return;
+    }
+    if (session->role == H2_ROLE_CLIENT && bytes_equal(field->name, BYTES_LITERAL(":status")) &&
+        field->value.size == 3 && field->value.data[0] == '1') {
+        session->block_is_informational = true;
+    }
+    if (!session->block_is_informational && session->events->field != NULL) {
+        session->events->field(context, field);
+    }
+}
+
+void h2_inbound_block_end(struct h2_session *session, int32_t stream_id, bool ended)
+{
+    struct h2_stream *stream = find_stream(session, stream_id);
+    bool trailers;
+
+    if (stream == NULL || session->block_is_informational) {
+        return;
+    }
+    trailers = stream->head_received;
+    stream->head_received = true;
+    stream->peer_ended = ended;
+    if (stream->context == NULL) {
+        return;
+    }
+    if (session->block_is_too_large) {
+        if (session->events->fields_too_large != NULL) {
+            session->events->fields_too_large(stream->context);
+        }
+    } else if (session->events->fields_complete != NULL) {
+        session->events->fields_complete(stream->context, trailers, ended);
+    }
+}
+
+void h2_inbound_data(struct h2_session *session, int32_t stream_id, struct bytes bytes)
+{
+    struct h2_stream *stream = find_stream(session, stream_id);
+
+    if (stream == NULL) {
+        return;
+    }
+    if (stream->context != NULL && session->events->data != NULL) {
+        session->events->data(stream->context, bytes);
+    } else {
+        h2_stream_consume(stream, bytes.size);
+    }
+}
+
+void h2_inbound_data_ended(struct h2_session *session, int32_t stream_id)
+{
+    struct h2_stream *stream = find_stream(session, stream_id);
+
+    if (stream == NULL) {
+        return;
+    }
+    stream->peer_ended = true;
+    if (stream->context != NULL && session->events->ended != NULL) {
+        session->events->ended(stream->context);
+    }
+}
+
+void h2_inbound_closed(struct h2_session *session, int32_t stream_id, uint32_t error)
+{
+    struct h2_stream *stream = find_stream(session, stream_id);
+
+    session->current = NULL;
+    if (stream == NULL) {
+        return;
+    }
+    if (error == H2_ERROR_NO_ERROR && stream->end_sent) {
+        h2_budget_earn_call(&session->budget);
+    }
+    if (stream->context != NULL && session->events->closed != NULL) {
+        session->events->closed(stream->context, error);
+    }
+    h2_stream_park(session->pool, stream);
+}
+
+void h2_outbound_frame(struct h2_session *session, int32_t stream_id, bool is_data, bool ended)
+{
+    struct h2_stream *stream;
+
+    h2_budget_earn_frame(&session->budget, is_data);
+    stream = ended ? find_stream(session, stream_id) : NULL;
+    if (stream == NULL) {
+        return;
+    }
+    stream->end_sent = true;
+    if (session->role == H2_ROLE_SERVER && !stream->peer_ended) {
+        h2_stream_reset(stream, H2_ERROR_NO_ERROR); /* P21 */
+    }
+}
+
+void h2_outbound_reset(struct h2_session *session, int32_t stream_id, uint32_t error)
+{
+    struct h2_stream *stream = find_stream(session, stream_id);
+    const char *problem;
+
+    if (session->role != H2_ROLE_SERVER || error == H2_ERROR_NO_ERROR ||
+        error == H2_ERROR_REFUSED_STREAM || (stream != NULL && stream->unblamed)) {
+        return;
+    }
+    problem = h2_budget_charge_reset(&session->budget, session->now_ns);
+    if (problem != NULL) {
+        h2_session_fail(session, H2_ERROR_ENHANCE_YOUR_CALM, problem);
+    }
+}
+
+void h2_outbound_goaway(struct h2_session *session, uint32_t error, struct bytes debug)
+{
+    /* One with an error that we did not ask for is the engine's verdict on the peer. */
+    if (error == H2_ERROR_NO_ERROR || session->is_ending) {
+        return;
+    }
+    session->dead = true;
+    if (debug.size > 0) {
+        h2_session_set_problem(session, (const char *)debug.data, debug.size);
+    } else if (session->problem[0] == '\0') {
+        (void)snprintf(session->problem, sizeof(session->problem), "HTTP/2 error %u",
+                       (unsigned)error);
+    }
+}

@@ -1,0 +1,83 @@
+/*
+ * The inside of a session, shared by the three files it is made of: h2_session.c talks to the
+ * engine (nghttp2), h2_inbound.c says what arrived and departed frames mean, h2_stream.c keeps what
+ * waits to be sent.
+ *
+ * Owns:    as h2_session.h says.
+ * Thread:  loop only.
+ */
+#ifndef HTTP2_H2_INBOUND_H
+#define HTTP2_H2_INBOUND_H
+
+#include "core/list.h"
+#include "http2/h2_budget.h"
+#include "http2/h2_pool.h"
+#include "http2/h2_session.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define H2_PROBLEM_SIZE 160
+
+struct nghttp2_session;
+
+struct h2_session {
+    struct nghttp2_session *engine; /* h2_session.c's */
+    const struct h2_events *events;
+    void *owner;
+    struct h2_pool *pool;
+    struct h2_pool own_pool; /* used when the options name none */
+    struct h2_options options;
+    struct h2_budget budget;
+    struct list streams;
+    struct h2_stream *current; /* the last one looked up */
+    uint64_t now_ns;           /* of the last feed */
+    uint64_t block_size;       /* of the header block being received */
+    uint32_t block_fields;
+    bool block_is_too_large;
+    bool block_is_informational; /* 1xx: not the head yet */
+    enum h2_role role;
+    int32_t last_stream_id; /* highest that the peer opened */
+    uint32_t failure;       /* the error of the GOAWAY by hand */
+    bool has_settings;
+    bool is_acknowledged;
+    bool is_ending;    /* the final GOAWAY is queued */
+    bool is_inside;    /* feeding or draining */
+    bool dead;         /* nothing goes in or out any more */
+    bool needs_goaway; /* by hand, after death */
+    char problem[H2_PROBLEM_SIZE];
+};
+
+/* Ends the session by our own decision: the engine is not touched again. */
+void h2_session_fail(struct h2_session *session, enum h2_error error, const char *problem);
+
+void h2_session_set_problem(struct h2_session *session, const char *text, size_t size);
+
+/* The GOAWAY that says why, past the engine, which must not be touched after it failed. Returns 0
+ * or -ENOMEM. */
+int h2_session_append_goaway(struct h2_session *session, struct buf *output);
+
+/* What the engine found in the bytes, in their order. After each the session may be dead. */
+void h2_inbound_block_begin(struct h2_session *session, int32_t stream_id, bool is_request);
+void h2_inbound_field(struct h2_session *session, int32_t stream_id, const struct h2_field *field);
+void h2_inbound_block_end(struct h2_session *session, int32_t stream_id, bool ended);
+void h2_inbound_data(struct h2_session *session, int32_t stream_id, struct bytes bytes);
+void h2_inbound_data_ended(struct h2_session *session, int32_t stream_id);
+void h2_inbound_closed(struct h2_session *session, int32_t stream_id, uint32_t error);
+
+/* What the engine has sent. */
+void h2_outbound_frame(struct h2_session *session, int32_t stream_id, bool is_data, bool ended);
+void h2_outbound_reset(struct h2_session *session, int32_t stream_id, uint32_t error);
+void h2_outbound_goaway(struct h2_session *session, uint32_t error, struct bytes debug);
+
+/* Orders to the engine, by h2_session.c. Those without result fail the session when memory runs
+ * out. */
+struct h2_stream *h2_engine_find(struct h2_session *session, int32_t stream_id);
+void h2_engine_bind(struct h2_session *session, int32_t stream_id, struct h2_stream *stream);
+int h2_engine_respond(struct h2_stream *stream, const struct h2_field *fields, size_t count,
+                      bool with_body);
+void h2_engine_resume(struct h2_stream *stream);
+void h2_engine_consume(struct h2_stream *stream, size_t size);
+void h2_engine_reset(struct h2_session *session, int32_t stream_id, uint32_t error);
+
+#endif

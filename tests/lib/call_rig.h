@@ -1,0 +1,70 @@
+/*
+ * Calls without sockets: a server session whose streams become grpc_calls, a client to drive them,
+ * and a clock that moves when told.
+ *
+ * Owns:    all of it; one per test process.
+ * Thread:  one.
+ */
+#ifndef TESTS_LIB_CALL_RIG_H
+#define TESTS_LIB_CALL_RIG_H
+
+#include "lib/h2_peer.h"
+
+#include "core/clock.h"
+#include "core/reactor.h"
+#include "http2/grpc_call.h"
+
+#include <stdbool.h>
+
+#define CALL_RIG_MAX_MESSAGE 1000
+
+struct call_rig {
+    struct reactor reactor; /* without a ring: only time and timers */
+    struct clock_source clock;
+    struct grpc_call_pool pool;
+    struct grpc_call_host host;
+    struct h2_events events;
+    struct h2_session *session;
+    struct buf out; /* of the server */
+    struct h2_peer peer;
+    struct grpc_call *call; /* the newest one */
+    unsigned opened;
+    unsigned heads;
+    unsigned requests;
+    unsigned finished;
+    unsigned freed;
+    unsigned touched;
+    enum grpc_status status;                /* of the one finished last */
+    char message[CALL_RIG_MAX_MESSAGE + 1]; /* of the newest request */
+    /* What the host does on its events; NULL = nothing, and a request is held and left waiting. */
+    void (*on_head)(struct grpc_call *call);
+    void (*on_request)(struct grpc_call *call, struct bytes message);
+    void (*on_finished)(struct grpc_call *call);
+};
+
+/* Makes both ends and exchanges their first frames. */
+void call_rig_init(struct call_rig *rig);
+
+/* Frees both ends; asserts that every call was finished once and freed. */
+void call_rig_deinit(struct call_rig *rig);
+
+/* Exchanges until both have nothing more to say. */
+void call_rig_talk(struct call_rig *rig);
+
+/* Gives bytes to the server alone, which must like them, and drains it into `out`. */
+void call_rig_feed(struct call_rig *rig, const struct buf *bytes);
+
+/* Lets time pass and runs what is due. */
+void call_rig_advance(struct call_rig *rig, uint64_t ns);
+
+/* The server's connection is lost. */
+void call_rig_lose(struct call_rig *rig);
+
+/* The status and message a client sees; the call must be over for it. */
+void call_rig_check(const struct h2_peer_call *call, enum grpc_status status, const char *message);
+
+/* Handlers to choose from. */
+void call_rig_echo(struct grpc_call *call, struct bytes message); /* answers at once */
+void call_rig_hold(struct grpc_call *call, struct bytes message); /* takes a hold, answers later */
+
+#endif

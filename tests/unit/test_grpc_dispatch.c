@@ -1,0 +1,165 @@
+#include "lib/call_rig.h"
+#include "lib/unit.h"
+
+#include "http2/grpc_dispatch.h"
+
+static struct call_rig rig;
+static struct grpc_method_table methods;
+static struct grpc_dispatch dispatch;
+static char trace[256]; /* what ran, in order */
+static char failing;    /* the stage that fails the call */
+
+static void note(char what, char stage)
+{
+    size_t used = strlen(trace);
+
+    ck_assert_uint_lt(used + 3, sizeof(trace));
+    trace[used] = what;
+    trace[used + 1] = stage;
+    trace[used + 2] = '\0';
+}
+
+static bool stage_begin(void *context, struct grpc_call *call)
+{
+    const char *name = context;
+
+    note('+', name[0]);
+    if (failing == name[0]) {
+        grpc_call_fail_text(call, GRPC_STATUS_PERMISSION_DENIED, "TEST", "Permission denied");
+        note('!', name[0]); /* its end has not run inside that call */
+        return false;
+    }
+    return true;
+}
+
+static void stage_end(void *context, struct grpc_call *call)
+{
+    const char *name = context;
+
+    ck_assert(!grpc_call_is_wanted(call));
+    note('-', name[0]);
+}
+
+static char names[] = "abc";
+
+static const struct grpc_stage stages[] = {
+    {.name = "a", .begin = stage_begin, .end = stage_end, .context = names},
+    {.name = "b", .begin = stage_begin, .end = NULL, .context = names + 1},
+    {.name = "c", .begin = stage_begin, .end = stage_end, .context = names + 2},
+};
+
+static void handle(void *service, struct grpc_call *call, struct bytes request)
+{
+    ck_assert_ptr_eq(service, &methods);
+    note('*', 'h');
+    grpc_call_reply(call, &request, 1);
+}
+
+static const struct grpc_method rows[] = {
+    {.path = "/s.S/Echo", .unary = handle, .service = &methods},
+    {.path = "/s.S/Stream", .kind = GRPC_METHOD_SERVER_STREAM},
+};
+
+static void on_head(struct grpc_call *call)
+{
+    grpc_dispatch_head(&dispatch, call);
+}
+
+static void on_request(struct grpc_call *call, struct bytes message)
+{
+    grpc_dispatch_request(&dispatch, call, message);
+}
+
+static void on_finished(struct grpc_call *call)
+{
+    grpc_dispatch_finished(&dispatch, call);
+}
+
+/* One call to `path`, and what the client saw of it. */
+static void check_call(const char *path, enum grpc_status status, const char *message,
+                       const char *expected_trace)
+{
+    struct h2_peer_call call;
+
+    trace[0] = '\0';
+    ck_assert_int_eq(grpc_method_table_init(&methods, rows, 2), 0);
+    dispatch = (struct grpc_dispatch){.methods = &methods, .stages = stages, .stage_count = 3};
+    call_rig_init(&rig);
+    rig.on_head = on_head;
+    rig.on_request = on_request;
+    rig.on_finished = on_finished;
+    h2_peer_call_unary(&rig.peer, &call, path, "x", 1);
+    call_rig_talk(&rig);
+    call_rig_check(&call, status, message);
+    ck_assert_str_eq(trace, expected_trace);
+    h2_peer_call_deinit(&call);
+    call_rig_deinit(&rig);
+    grpc_method_table_deinit(&methods);
+}
+
+/* Stages in order, then the handler, then their ends in reverse; a stage without an end is passed
+ * over. */
+START_TEST(dispatch_runs_stages_around_the_handler)
+{
+    failing = 0;
+    check_call("/s.S/Echo", GRPC_STATUS_OK, "", "+a+b+c*h-c-a");
+}
+
+END_TEST
+
+/* A stage that fails the call is the last that runs; the ends of those that began run after it is
+ * done. */
+START_TEST(dispatch_stops_at_a_failing_stage)
+{
+    failing = 'a';
+    check_call("/s.S/Echo", GRPC_STATUS_PERMISSION_DENIED, "Permission denied", "+a!a-a");
+    failing = 'b';
+    check_call("/s.S/Echo", GRPC_STATUS_PERMISSION_DENIED, "Permission denied", "+a+b!b-a");
+    failing = 'c';
+    check_call("/s.S/Echo", GRPC_STATUS_PERMISSION_DENIED, "Permission denied", "+a+b+c!c-c-a");
+}
+
+END_TEST
+
+/* Unknown names are told with the texts of grpc-go, after the stages had their say (P1). */
+START_TEST(dispatch_judges_the_caller_before_the_name)
+{
+    failing = 0;
+    check_call("/s.S/Nope", GRPC_STATUS_UNIMPLEMENTED, "unknown method Nope for service s.S",
+               "+a+b+c-c-a");
+    check_call("/t.T/Nope", GRPC_STATUS_UNIMPLEMENTED, "unknown service t.T", "+a+b+c-c-a");
+    check_call("/a/b/c", GRPC_STATUS_UNIMPLEMENTED, "unknown service a/b", "+a+b+c-c-a");
+    failing = 'c';
+    check_call("/t.T/Nope", GRPC_STATUS_PERMISSION_DENIED, "Permission denied", "+a+b+c!c-c-a");
+}
+
+END_TEST
+
+/* A method of the table without a handler is not implemented. */
+START_TEST(dispatch_tells_a_method_without_handler)
+{
+    failing = 0;
+    check_call("/s.S/Stream", GRPC_STATUS_UNIMPLEMENTED, "method Stream not implemented",
+               "+a+b+c-c-a");
+}
+
+END_TEST
+
+/* A foreign name of any length fits the answer. */
+START_TEST(dispatch_cuts_long_names)
+{
+    char path[1001];
+
+    failing = 0;
+    memset(path, 'x', sizeof(path) - 1);
+    path[sizeof(path) - 1] = '\0';
+    path[0] = '/';
+    path[500] = '/';
+    check_call(path, GRPC_STATUS_UNIMPLEMENTED, NULL, "+a+b+c-c-a");
+}
+
+END_TEST
+
+UNIT_MAIN("grpc_dispatch", dispatch_runs_stages_around_the_handler,
+          dispatch_stops_at_a_failing_stage, dispatch_judges_the_caller_before_the_name,
+          dispatch_tells_a_method_without_handler, dispatch_cuts_long_names)

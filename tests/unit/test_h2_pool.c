@@ -1,0 +1,117 @@
+#include "lib/unit.h"
+
+#include "http2/h2_pool.h"
+
+#include <stdint.h>
+
+static struct h2_pool pool;
+
+/* A freed block is what the next request of its size gets, and the counts follow. */
+START_TEST(pool_reuses_blocks)
+{
+    void *first;
+    void *second;
+
+    h2_pool_init(&pool, 0);
+    first = h2_pool_alloc(&pool, 100);
+    ck_assert_ptr_nonnull(first);
+    ck_assert_uint_ge(pool.used_bytes, 100);
+    h2_pool_free(&pool, first);
+    ck_assert_uint_eq(pool.used_bytes, 0);
+    ck_assert_uint_ge(pool.cached_bytes, 100);
+    second = h2_pool_alloc(&pool, 128);
+    ck_assert_ptr_eq(second, first);
+    ck_assert_uint_eq(pool.cached_bytes, 0);
+    h2_pool_free(&pool, second);
+    h2_pool_free(&pool, NULL);
+    h2_pool_deinit(&pool);
+}
+
+END_TEST
+
+/* Beyond its limit the pool gives nothing, and after a free it gives again. */
+START_TEST(pool_keeps_its_limit)
+{
+    void *first;
+
+    h2_pool_init(&pool, 1000);
+    first = h2_pool_alloc(&pool, 500);
+    ck_assert_ptr_nonnull(first);
+    ck_assert_ptr_null(h2_pool_alloc(&pool, 500));
+    ck_assert_ptr_null(h2_pool_alloc(&pool, SIZE_MAX));
+    h2_pool_free(&pool, first);
+    first = h2_pool_alloc(&pool, 500);
+    ck_assert_ptr_nonnull(first);
+    h2_pool_free(&pool, first);
+    h2_pool_deinit(&pool);
+}
+
+END_TEST
+
+/* Zeroed memory is zero also when it was used before, and a product that overflows is refused. */
+START_TEST(pool_zeroes_on_demand)
+{
+    uint8_t *memory;
+    unsigned i;
+
+    h2_pool_init(&pool, 0);
+    memory = h2_pool_alloc(&pool, 64);
+    memset(memory, 0xff, 64);
+    h2_pool_free(&pool, memory);
+    memory = h2_pool_alloc_zeroed(&pool, 8, 8);
+    for (i = 0; i < 64; i++) {
+        ck_assert_uint_eq(memory[i], 0);
+    }
+    h2_pool_free(&pool, memory);
+    ck_assert_ptr_null(h2_pool_alloc_zeroed(&pool, SIZE_MAX / 2, 8));
+    h2_pool_deinit(&pool);
+}
+
+END_TEST
+
+/* Growing keeps the content, over class borders and past the largest class. */
+START_TEST(pool_reallocates)
+{
+    uint8_t *memory = NULL;
+    size_t size;
+
+    h2_pool_init(&pool, 0);
+    for (size = 1; size <= 65536; size *= 2) {
+        memory = h2_pool_realloc(&pool, memory, size);
+        ck_assert_ptr_nonnull(memory);
+        if (size > 1) {
+            ck_assert_uint_eq(memory[size / 2 - 1], (uint8_t)size);
+        }
+        memory[size - 1] = (uint8_t)(size * 2);
+    }
+    ck_assert_ptr_eq(h2_pool_realloc(&pool, memory, 10), memory);
+    h2_pool_free(&pool, memory);
+    ck_assert_uint_eq(pool.used_bytes, 0);
+    h2_pool_deinit(&pool);
+}
+
+END_TEST
+
+/* No more is kept than the bound says. */
+START_TEST(pool_bounds_what_it_keeps)
+{
+    void *blocks[16];
+    unsigned i;
+
+    h2_pool_init(&pool, 0);
+    pool.cached_max = 1000;
+    for (i = 0; i < 16; i++) {
+        blocks[i] = h2_pool_alloc(&pool, 256);
+    }
+    for (i = 0; i < 16; i++) {
+        h2_pool_free(&pool, blocks[i]);
+    }
+    ck_assert_uint_le(pool.cached_bytes, 1000);
+    ck_assert_uint_gt(pool.cached_bytes, 0);
+    h2_pool_deinit(&pool);
+}
+
+END_TEST
+
+UNIT_MAIN("h2_pool", pool_reuses_blocks, pool_keeps_its_limit, pool_zeroes_on_demand,
+          pool_reallocates, pool_bounds_what_it_keeps)
