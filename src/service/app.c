@@ -1,0 +1,268 @@
+/*
+ * Life of the server:
+ *
+ *   1. app_start.c builds everything. The loop runs; in its first turn the log says READY, and so
+ *      do we.
+ *   2. SIGTERM or SIGINT: serve on for server.drain_delay_s, then drain the server for at most
+ *      server.drain_grace_s. A second signal skips the waiting. When the last connection is gone
+ *      the loop stops.
+ *   3. The take-down turns the loop by hand: hashes that run come to their end, the log flushes and
+ *      writes its clean mark, operations on the ring complete. Then everything is freed in reverse.
+ *
+ * What can go wrong:
+ *
+ *   - The start fails halfway: the same take-down works on what is there.
+ *   - The log fails (a write or sync did not succeed). No change can be accepted any more, and a
+ *     restart decides from the disk what survived: short drain, exit 74.
+ *   - Something never comes to its end: after a while we say so and leave without freeing. All
+ *     that was acknowledged is on disk.
+ */
+#include "service/app.h"
+
+#include "core/clock.h"
+#include "core/disk.h"
+#include "core/tls.h"
+#include "core/workpool.h"
+#include "http2/grpc_server.h"
+#include "service/app_internal.h"
+#include "service/config.h"
+#include "service/observe.h"
+#include "service/token.h"
+#include "service/user_service.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sysexits.h>
+
+/* For answers on their way when the log has failed. */
+#define FAILED_GRACE_NS (2 * CLOCK_NS_PER_S)
+
+/* For what should end at once. */
+#define TAKE_DOWN_NS (30 * CLOCK_NS_PER_S)
+
+#define TURN_NS (100 * CLOCK_NS_PER_MS)
+
+static void server_drained(void *context)
+{
+    struct app *app = context;
+
+    app->state = APP_STATE_DRAINED;
+    reactor_stop(&app->reactor);
+}
+
+/* Begins the drain, or shortens it. */
+static void drain(struct app *app, uint64_t grace_ns)
+{
+    reactor_stop_timer(&app->reactor, &app->drain_delay);
+    if (app->state == APP_STATE_DRAINED) {
+        return;
+    }
+    app->state = APP_STATE_DRAINING;
+    grpc_server_drain(app->server, grace_ns, server_drained, app);
+}
+
+static void drain_delay_over(struct timer *timer)
+{
+    struct app *app = CONTAINER_OF(timer, struct app, drain_delay);
+
+    drain(app, app->config->server_drain_grace_s * CLOCK_NS_PER_S);
+}
+
+static void leave(struct app *app)
+{
+    uint64_t delay_ns = app->config->server_drain_delay_s * CLOCK_NS_PER_S;
+
+    app->state = APP_STATE_LEAVING;
+    app->drain_delay.fire = drain_delay_over;
+    if (delay_ns == 0 || reactor_start_timer(&app->reactor, &app->drain_delay, delay_ns) != 0) {
+        drain_delay_over(&app->drain_delay);
+    }
+}
+
+void app_on_signal(struct signals *signals, int number)
+{
+    struct app *app = CONTAINER_OF(signals, struct app, signals);
+
+    if (number != SIGTERM && number != SIGINT) {
+        log_event(&app->log, LEVEL_INFO, "signal_ignored", FIELD_NUMBER("signal", number));
+        return;
+    }
+    log_event(&app->log, LEVEL_INFO, "draining", FIELD_NUMBER("signal", number),
+              FIELD_NUMBER("delay_s", app->config->server_drain_delay_s),
+              FIELD_NUMBER("grace_s", app->config->server_drain_grace_s),
+              FIELD_TEXT("now", app->state == APP_STATE_SERVING ? "no" : "yes"));
+    if (app->state == APP_STATE_SERVING) {
+        leave(app);
+    } else {
+        drain(app, 0);
+    }
+}
+
+void app_on_log_state(void *context, enum commit_log_state state, const char *reason)
+{
+    struct app *app = context;
+
+    switch (state) {
+    case COMMIT_LOG_RECOVERING:
+        break;
+    case COMMIT_LOG_READY:
+        log_event(&app->log, LEVEL_INFO,
+                  app->state == APP_STATE_STARTING ? "ready" : "log_writable",
+                  FIELD_NUMBER("users", user_service_user_count(app->users)));
+        if (app->state == APP_STATE_STARTING) {
+            app->state = APP_STATE_SERVING;
+        }
+        break;
+    case COMMIT_LOG_DEGRADED:
+        log_event(&app->log, LEVEL_WARN, "log_degraded", FIELD_TEXT("cause", reason));
+        break;
+    case COMMIT_LOG_FAILED:
+        log_event(&app->log, LEVEL_ERROR, "log_failed", FIELD_TEXT("cause", reason));
+        app->exit_code = EX_IOERR;
+        if (app->server != NULL) {
+            drain(app, FAILED_GRACE_NS);
+        }
+        break;
+    case COMMIT_LOG_CLOSED:
+        app->commit_log_is_open = false;
+        break;
+    }
+}
+
+static bool is_drained(const struct app *app)
+{
+    return app->state == APP_STATE_DRAINED;
+}
+
+static bool is_hashing_over(const struct app *app)
+{
+    return workpool_is_idle(app->pool);
+}
+
+static bool is_log_closed(const struct app *app)
+{
+    return !app->commit_log_is_open;
+}
+
+static bool is_ring_quiet(const struct app *app)
+{
+    return ring_pending_count(app->reactor.ring) == 0;
+}
+
+/* Turns the loop until it is so. Returns false when the ring fails or it takes too long. */
+static bool turn_until(struct app *app, bool (*is_so)(const struct app *app), const char *what)
+{
+    uint64_t end_ns = clock_monotonic_ns(app->reactor.clock) + TAKE_DOWN_NS;
+
+    while (!is_so(app)) {
+        if (reactor_turn(&app->reactor, TURN_NS) < 0 ||
+            clock_monotonic_ns(app->reactor.clock) > end_ns) {
+            log_event(&app->log, LEVEL_ERROR, "stuck", FIELD_TEXT("waiting_for", what));
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Ends everything that has operations on the loop. The order counts: what still runs may hand work
+ * to what comes after it. Returns false when something would not end. */
+static bool quiesce(struct app *app)
+{
+    if (app->server != NULL) {
+        if (app->state < APP_STATE_DRAINING) {
+            drain(app, 0);
+        }
+        if (!turn_until(app, is_drained, "connections")) {
+            return false;
+        }
+    }
+    if (app->pool != NULL && !turn_until(app, is_hashing_over, "hashing")) {
+        return false;
+    }
+    if (app->commit_log_is_open) {
+        app->commit_log->ops->close(app->commit_log);
+        if (!turn_until(app, is_log_closed, "log")) {
+            return false;
+        }
+    }
+    if (app->signals_are_open) {
+        signals_close(&app->signals);
+    }
+    workpool_close(app->pool);
+    return !app->reactor_is_open || turn_until(app, is_ring_quiet, "operations");
+}
+
+static void log_end(struct app *app)
+{
+    const struct grpc_server_stats *stats = grpc_server_stats(app->server);
+
+    log_event(&app->log, LEVEL_INFO, "stopped", FIELD_NUMBER("exit", app->exit_code),
+              FIELD_NUMBER("connections", stats->connections_accepted),
+              FIELD_NUMBER("calls", stats->calls_finished),
+              FIELD_NUMBER("calls_ok", observe_status_total(app->observe, GRPC_STATUS_OK)),
+              FIELD_NUMBER("calls_refused", auth_refused_total(&app->auth)),
+              FIELD_NUMBER("users", user_service_user_count(app->users)));
+}
+
+static void free_parts(struct app *app)
+{
+    grpc_server_free(app->server);
+    observe_free(app->observe);
+    if (app->methods_are_built) {
+        grpc_method_table_deinit(&app->methods);
+    }
+    user_service_free(app->users);
+    if (app->commit_log != NULL) {
+        app->commit_log->ops->free(app->commit_log);
+    }
+    if (app->disk != NULL) {
+        app->disk->ops->free(app->disk);
+    }
+    if (app->reactor_is_open) {
+        reactor_deinit(&app->reactor);
+    }
+    token_verifier_free(app->verifier);
+    tls_context_unref(app->tls);
+}
+
+int app_run(const struct config *config)
+{
+    struct app *app = calloc(1, sizeof(*app));
+    int exit_code;
+
+    if (app == NULL) {
+        return EX_SOFTWARE;
+    }
+    app->config = config;
+    app->exit_code = app_start(app);
+    if (app->exit_code == EX_OK) {
+        if (reactor_run(&app->reactor) < 0) {
+            app->exit_code = EX_SOFTWARE;
+        }
+    }
+    if (!quiesce(app)) {
+        return app->exit_code == EX_OK ? EX_SOFTWARE : app->exit_code;
+    }
+    if (app->server != NULL) {
+        log_end(app);
+    }
+    exit_code = app->exit_code;
+    free_parts(app);
+    free(app);
+    return exit_code;
+}
+
+int app_check(const struct config *config)
+{
+    struct app *app = calloc(1, sizeof(*app));
+    int exit_code;
+
+    if (app == NULL) {
+        return EX_SOFTWARE;
+    }
+    app->config = config;
+    exit_code = app_start_checks(app);
+    free_parts(app);
+    free(app);
+    return exit_code;
+}

@@ -1,0 +1,117 @@
+#include "service/app_options.h"
+
+#include "core/clock.h"
+
+#include <unistd.h>
+
+#define WORKERS_MAX 4 /* of those we choose ourselves: each takes memory_kib while it hashes */
+
+/* The table keeps every number far below these types' ends. */
+static uint32_t narrow(uint64_t value)
+{
+    return (uint32_t)value;
+}
+
+static uint64_t from_ms(uint64_t ms)
+{
+    return ms * CLOCK_NS_PER_MS;
+}
+
+struct tls_server_options app_options_tls(const struct config *config)
+{
+    return (struct tls_server_options){
+        .cert_file = config->tls_cert_file,
+        .key_file = config->tls_key_file,
+        .min_version = (enum tls_version)config->tls_min_version,
+    };
+}
+
+struct token_options app_options_token(const struct config *config)
+{
+    return (struct token_options){
+        .issuer = config->auth_issuer,
+        .audience = config->auth_audience,
+        .leeway_s = config->auth_leeway_s,
+        .size_max = narrow(config->auth_max_token),
+        .cache_entries = narrow(config->auth_cache_entries),
+        .cache_ttl_s = config->auth_cache_ttl_s,
+    };
+}
+
+struct wal_options app_options_wal(const struct config *config)
+{
+    return (struct wal_options){
+        .segment_size = config->wal_segment_size,
+        .max_pending = narrow(config->wal_max_pending),
+        .max_pending_bytes = config->wal_max_pending_bytes,
+    };
+}
+
+struct user_service_options app_options_users(const struct config *config)
+{
+    return (struct user_service_options){
+        .max_users = config->store_max_users,
+        .password_memory_kib = narrow(config->password_memory_kib),
+        .password_iterations = narrow(config->password_iterations),
+        .password_min_length = narrow(config->password_min_length),
+        .password_max_length = narrow(config->password_max_length),
+        .max_fields = narrow(config->limits_max_fields),
+    };
+}
+
+static struct h2_options h2_options_of(const struct config *config)
+{
+    return (struct h2_options){
+        .max_concurrent_streams = narrow(config->http2_max_concurrent_streams),
+        .stream_window = narrow(config->http2_stream_window),
+        .connection_window = narrow(config->http2_connection_window),
+        .max_frame_size = narrow(config->http2_max_frame_size),
+        .max_header_list = narrow(config->http2_max_header_list),
+        .max_header_list_hard = narrow(config->http2_max_header_list_hard),
+        .max_headers = narrow(config->http2_max_headers),
+        .max_continuations = narrow(config->http2_max_continuations),
+        .reset_burst = narrow(config->http2_reset_burst),
+        .reset_rate = narrow(config->http2_reset_rate),
+        .control_burst = narrow(config->http2_control_burst),
+        .control_rate = narrow(config->http2_control_rate),
+        .max_empty_frames = narrow(config->http2_max_empty_frames),
+        .max_outq = narrow(config->http2_max_outq),
+    };
+}
+
+struct grpc_server_options app_options_server(const struct config *config)
+{
+    return (struct grpc_server_options){
+        .h2 = h2_options_of(config),
+        .max_connections = narrow(config->limits_max_connections),
+        .max_connections_per_ip = narrow(config->limits_max_connections_per_ip),
+        .max_handshakes = narrow(config->limits_max_handshakes),
+        .max_message = narrow(config->limits_max_message),
+        .max_running = narrow(config->limits_max_running),
+        .max_unsent = narrow(config->http2_max_unsent),
+        .tls_timeout_ns = from_ms(config->limits_tls_timeout_ms),
+        .preface_timeout_ns = from_ms(config->limits_preface_timeout_ms),
+        .settings_ack_timeout_ns = from_ms(config->limits_settings_ack_timeout_ms),
+        .header_timeout_ns = from_ms(config->limits_header_timeout_ms),
+        .body_progress_ns = from_ms(config->limits_body_progress_ms),
+        .idle_timeout_ns = config->limits_idle_timeout_s * CLOCK_NS_PER_S,
+        .send_timeout_ns = from_ms(config->limits_send_timeout_ms),
+        .linger_timeout_ns = from_ms(config->limits_linger_timeout_ms),
+        .default_deadline_ns = from_ms(config->limits_default_deadline_ms),
+        .max_deadline_ns = from_ms(config->limits_max_deadline_ms),
+        .backlog = (int)config->server_backlog,
+    };
+}
+
+unsigned app_options_workers(const struct config *config)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (config->password_workers != 0) {
+        return (unsigned)config->password_workers;
+    }
+    if (processors < 1) {
+        return 1;
+    }
+    return processors > WORKERS_MAX ? WORKERS_MAX : (unsigned)processors;
+}

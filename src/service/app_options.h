@@ -1,0 +1,27 @@
+/*
+ * From the configuration to what each module asks for. Pure.
+ *
+ * Owns:    nothing.
+ * Borrows: the texts of the configuration.
+ * Thread:  any.
+ */
+#ifndef SERVICE_APP_OPTIONS_H
+#define SERVICE_APP_OPTIONS_H
+
+#include "core/tls.h"
+#include "core/wal.h"
+#include "http2/grpc_server.h"
+#include "service/config.h"
+#include "service/token.h"
+#include "service/user_service.h"
+
+struct tls_server_options app_options_tls(const struct config *config);
+struct token_options app_options_token(const struct config *config);
+struct wal_options app_options_wal(const struct config *config);
+struct user_service_options app_options_users(const struct config *config);
+struct grpc_server_options app_options_server(const struct config *config);
+
+/* password.workers, or as many as there are processors, up to 4. */
+unsigned app_options_workers(const struct config *config);
+
+#endif

@@ -1,0 +1,370 @@
+/*
+ * The list `steps` at the end is the server, from the log to the listeners. Each step makes one
+ * part. They run in order, and what can be wrong with the configuration comes before what touches
+ * data. The first step that fails ends the start: `problem` says why, and its result is the exit
+ * code.
+ */
+#include "core/clock.h"
+#include "core/disk.h"
+#include "core/random.h"
+#include "core/slurp.h"
+#include "core/workpool.h"
+#include "service/app_internal.h"
+#include "service/app_options.h"
+#include "service/observe.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define FILES_BESIDE_CONNECTIONS 64 /* log segments, listeners, the ring and the like */
+
+_Static_assert(APP_PROBLEM_SIZE >= RING_PROBLEM_SIZE, "the ring's problem must fit");
+_Static_assert(APP_PROBLEM_SIZE >= TLS_PROBLEM_SIZE, "a TLS problem must fit");
+_Static_assert(APP_PROBLEM_SIZE >= WAL_PROBLEM_SIZE, "the log's problem must fit");
+
+/* Sets the problem and returns the exit code, so that a step can end with it. */
+__attribute__((format(printf, 3, 4))) static int fail(struct app *app, int exit_code,
+                                                      const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(app->problem, sizeof(app->problem), format, arguments);
+    va_end(arguments);
+    return exit_code;
+}
+
+/* Puts the name of the option before a problem that somebody else has described. */
+static int fail_option(struct app *app, int exit_code, const char *option)
+{
+    char problem[APP_PROBLEM_SIZE];
+
+    memcpy(problem, app->problem, sizeof(problem));
+    return fail(app, exit_code, "%s: %.480s", option, problem);
+}
+
+static void warn_if_exposed(struct app *app, const char *option, const char *path)
+{
+    struct stat status;
+
+    if (stat(path, &status) == 0 && S_ISREG(status.st_mode) && (status.st_mode & S_IRWXO) != 0) {
+        log_event(&app->log, LEVEL_WARN, "secret_exposed", FIELD_TEXT("option", option),
+                  FIELD_TEXT("file", path),
+                  FIELD_TEXT("cause", "everybody may access it: chmod 600"));
+    }
+}
+
+static int open_log(struct app *app)
+{
+    const struct config *config = app->config;
+    struct bytes rest = buf_bytes(&config->warnings);
+
+    log_init(&app->log, clock_system());
+    app->log.level = (enum log_level)config->log_level;
+    app->log.format = (enum log_format)config->log_format;
+    while (rest.size > 0) {
+        const uint8_t *end = memchr(rest.data, '\n', rest.size);
+        char line[APP_PROBLEM_SIZE];
+        size_t size = end == NULL ? rest.size : (size_t)(end - rest.data);
+
+        (void)snprintf(line, sizeof(line), "%.*s", (int)size, (const char *)rest.data);
+        log_event(&app->log, LEVEL_WARN, "configuration", FIELD_TEXT("warning", line));
+        size += end != NULL;
+        rest = (struct bytes){rest.data + size, rest.size - size};
+    }
+    return EX_OK;
+}
+
+static int load_certificate(struct app *app)
+{
+    struct tls_server_options options = app_options_tls(app->config);
+
+    if (!app->config->tls_enabled) {
+        return EX_OK;
+    }
+    if (tls_context_new_server(&options, app->problem, &app->tls) != 0) {
+        return fail_option(app, EX_CONFIG, "tls.cert_file, tls.key_file");
+    }
+    warn_if_exposed(app, "tls.key_file", options.key_file);
+    return EX_OK;
+}
+
+static int add_secret(struct app *app, const char *option, struct bytes secret)
+{
+    int result = token_verifier_add_secret(app->verifier, secret);
+
+    if (result == TOKEN_E_BAD_SECRET_SIZE) {
+        return fail(
+            app, EX_CONFIG,
+            "%s: the secret must have %d to %d bytes; make one with: openssl rand -base64 48",
+            option, TOKEN_SECRET_SIZE_MIN, TOKEN_SECRET_SIZE_MAX);
+    }
+    if (result == TOKEN_E_SECRET_IS_PEM) {
+        return fail(app, EX_CONFIG, "%s: this is a PEM file, not a shared secret", option);
+    }
+    return result == 0 ? EX_OK : fail(app, EX_SOFTWARE, "%s: %s", option, strerror(-result));
+}
+
+static int load_secret_file(struct app *app, const char *path)
+{
+    char *text = NULL;
+    size_t size = 0;
+    int result = slurp_file(path, TOKEN_SECRET_SIZE_MAX + 2, &text, &size); /* and a line end */
+
+    if (result == SLURP_E_TOO_LARGE) {
+        return fail(app, EX_CONFIG, "auth.jwt_secret_file: %s is larger than %d bytes", path,
+                    TOKEN_SECRET_SIZE_MAX);
+    }
+    if (result != 0) {
+        return fail(app, EX_CONFIG, "auth.jwt_secret_file: %s cannot be read: %s", path,
+                    strerror(-result));
+    }
+    warn_if_exposed(app, "auth.jwt_secret_file", path);
+    result = add_secret(app, "auth.jwt_secret_file", (struct bytes){(uint8_t *)text, size});
+    slurp_free(text, size);
+    return result;
+}
+
+static int load_keys(struct app *app)
+{
+    const struct config *config = app->config;
+    struct token_options options = app_options_token(config);
+
+    if (config->auth_mode == CONFIG_AUTH_NONE) {
+        return EX_OK;
+    }
+    if (token_verifier_new(clock_system(), random_system(), &options, &app->verifier) != 0) {
+        return fail(app, EX_SOFTWARE, "out of memory");
+    }
+    if (config->auth_jwt_secret[0] != '\0') {
+        return add_secret(app, "JWT_SECRET", bytes_from_text(config->auth_jwt_secret));
+    }
+    return load_secret_file(app, config->auth_jwt_secret_file);
+}
+
+/* Every connection is a file: take what the system gives. */
+static int raise_file_limit(struct app *app)
+{
+    uint64_t wanted = app->config->limits_max_connections + FILES_BESIDE_CONNECTIONS;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return fail(app, EX_SOFTWARE, "getrlimit: %s", strerror(errno));
+    }
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted) {
+        log_event(&app->log, LEVEL_WARN, "few_files", FIELD_NUMBER("limit", limit.rlim_cur),
+                  FIELD_NUMBER("wanted", wanted),
+                  FIELD_TEXT("cause", "limits.max_connections needs a higher LimitNOFILE"));
+    }
+    return EX_OK;
+}
+
+static int open_reactor(struct app *app)
+{
+    static const struct ring_options options = {
+        .entries = 1024,
+        .recv_buffer_count = 256,
+        .recv_buffer_size = 16384, /* nghttp2's flood limits ask for no more at once */
+    };
+
+    if (reactor_init(&app->reactor, &options, clock_system(), &app->log, app->problem) != 0) {
+        return EX_CONFIG;
+    }
+    app->reactor_is_open = true;
+    return EX_OK;
+}
+
+static int open_disk(struct app *app)
+{
+    const char *path = app->config->store_data_dir;
+    pid_t holder = 0;
+    int result = disk_new(&app->reactor, path, &app->disk);
+
+    if (result == -ENOENT || result == -ENOTDIR || result == -EACCES || result == -EROFS) {
+        return fail(app, EX_CONFIG, "store.data_dir: %s: %s", path, strerror(-result));
+    }
+    if (result == 0) {
+        result = app->disk->ops->lock(app->disk, &holder);
+    }
+    if (result == DISK_E_LOCKED) {
+        return fail(app, EX_TEMPFAIL, "store.data_dir: %s is in use by process %ld", path,
+                    (long)holder);
+    }
+    return result == 0 ? EX_OK
+                       : fail(app, EX_IOERR, "store.data_dir: %s: %s", path, strerror(-result));
+}
+
+static int start_workers(struct app *app)
+{
+    int result = workpool_new(&app->reactor, app_options_workers(app->config),
+                              (unsigned)app->config->password_queue_max, &app->pool);
+
+    return result == 0 ? EX_OK : fail(app, EX_SOFTWARE, "threads: %s", strerror(-result));
+}
+
+static int make_users(struct app *app)
+{
+    struct user_service_options users = app_options_users(app->config);
+    struct wal_options wal = app_options_wal(app->config);
+    struct random_source *random = random_system();
+
+    if (commit_log_wal_new(app->disk, &app->reactor, random, &wal, &app->commit_log) != 0 ||
+        user_service_new(&app->reactor, random, app->pool, &users, &app->users) != 0) {
+        return fail(app, EX_SOFTWARE, "out of memory");
+    }
+    return EX_OK;
+}
+
+static int recovery_exit_code(int result)
+{
+    if (result == WAL_E_DAMAGED || result == WAL_E_FOREIGN || result == -EBADMSG) {
+        return EX_DATAERR;
+    }
+    return result == -ENOMEM ? EX_SOFTWARE : EX_IOERR;
+}
+
+static int recover_users(struct app *app)
+{
+    uint64_t start_ns = clock_monotonic_ns(clock_system());
+    uint64_t taken_ns;
+    const struct wal_stats *stats;
+    int result =
+        user_service_start(app->users, app->commit_log, app_on_log_state, app, app->problem);
+
+    if (result != 0) {
+        return fail_option(app, recovery_exit_code(result), app->config->store_data_dir);
+    }
+    app->commit_log_is_open = true;
+    stats = app->commit_log->ops->stats(app->commit_log);
+    taken_ns = clock_monotonic_ns(clock_system()) - start_ns;
+    log_event(&app->log, stats->torn_bytes == 0 ? LEVEL_INFO : LEVEL_WARN, "recovered",
+              FIELD_TEXT("data_dir", app->config->store_data_dir),
+              FIELD_NUMBER("users", user_service_user_count(app->users)),
+              FIELD_NUMBER("records", stats->records_replayed),
+              FIELD_NUMBER("torn_bytes", stats->torn_bytes),
+              FIELD_NUMBER("ms", taken_ns / CLOCK_NS_PER_MS));
+    return EX_OK;
+}
+
+/* The methods, and the stages every call passes, in this order. */
+static int build_dispatch(struct app *app)
+{
+    struct grpc_method rows[USER_SERVICE_METHOD_COUNT];
+
+    user_service_methods(app->users, rows);
+    if (grpc_method_table_init(&app->methods, rows, USER_SERVICE_METHOD_COUNT) != 0) {
+        return fail(app, EX_SOFTWARE, "out of memory");
+    }
+    app->methods_are_built = true;
+    if (observe_new(&app->methods, &app->log, &app->observe) != 0) {
+        return fail(app, EX_SOFTWARE, "out of memory");
+    }
+    app->auth.verifier = app->verifier;
+    app->auth.log = &app->log;
+    app->stages[0] = observe_stage(app->observe);
+    app->stages[1] = auth_stage(&app->auth);
+    app->dispatch = (struct grpc_dispatch){
+        .methods = &app->methods,
+        .stages = app->stages,
+        .stage_count = APP_STAGE_COUNT,
+    };
+    return EX_OK;
+}
+
+/* After the recovery, which a signal may simply end. */
+static int catch_signals(struct app *app)
+{
+    int result = signals_open(&app->signals, &app->reactor, app_on_signal);
+
+    if (result != 0) {
+        return fail(app, EX_SOFTWARE, "signals: %s", strerror(-result));
+    }
+    app->signals_are_open = true;
+    return EX_OK;
+}
+
+static int listen_everywhere(struct app *app)
+{
+    struct grpc_server_options options = app_options_server(app->config);
+    const struct config_list *addresses = &app->config->server_listen;
+    const char *address;
+
+    if (grpc_server_new(&app->reactor, &options, &app->dispatch, &app->server) != 0) {
+        return fail(app, EX_SOFTWARE, "out of memory");
+    }
+    for (unsigned i = 0; i < addresses->count; i++) {
+        if (grpc_server_listen(app->server, addresses->items[i], app->tls, app->problem) != 0) {
+            return fail_option(app, EX_CONFIG, "server.listen");
+        }
+    }
+    for (unsigned i = 0; (address = grpc_server_address(app->server, i)) != NULL; i++) {
+        log_event(&app->log, LEVEL_INFO, "listening", FIELD_TEXT("address", address),
+                  FIELD_TEXT("tls", app->tls == NULL ? "off" : "on"));
+    }
+    return EX_OK;
+}
+
+static int say_who_we_are(struct app *app)
+{
+    log_event(&app->log, LEVEL_INFO, "starting", FIELD_TEXT("version", USERD_VERSION),
+              FIELD_NUMBER("pid", getpid()), FIELD_TEXT("tls_library", tls_library()),
+              FIELD_TEXT("accelerated", tls_is_accelerated() ? "yes" : "no"),
+              FIELD_TEXT("config", app->config->file == NULL ? "" : app->config->file));
+    if (app->tls != NULL && !tls_is_accelerated()) {
+        log_event(&app->log, LEVEL_WARN, "slow_tls",
+                  FIELD_TEXT("cause", "this wolfSSL uses no CPU acceleration: build with "
+                                      "`make TLS=accelerated`"));
+    }
+    return EX_OK;
+}
+
+typedef int (*app_step_fn)(struct app *app);
+
+static const app_step_fn steps[] = {
+    open_log,         /* and say what is doubtful in the configuration */
+    load_certificate, /* TLS context */
+    load_keys,        /* token verifier */
+    say_who_we_are,   /* version, TLS library */
+    raise_file_limit, /* of the process */
+    open_reactor,     /* ring, timers */
+    open_disk,        /* data directory, its lock */
+    start_workers,    /* threads that hash passwords */
+    make_users,       /* commit log and user service, empty */
+    recover_users,    /* read what the disk holds */
+    build_dispatch,   /* method table and stages */
+    catch_signals,    /* from here on a signal is an orderly end */
+    listen_everywhere /* last: whoever can connect is served */
+};
+
+#define CHECK_STEP_COUNT 3 /* the first ones touch neither data nor network */
+
+static int run_steps(struct app *app, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        int exit_code = steps[i](app);
+
+        if (exit_code != EX_OK) {
+            log_event(&app->log, LEVEL_ERROR, "start_failed", FIELD_TEXT("cause", app->problem),
+                      FIELD_NUMBER("exit", exit_code));
+            return exit_code;
+        }
+    }
+    return EX_OK;
+}
+
+int app_start(struct app *app)
+{
+    return run_steps(app, sizeof(steps) / sizeof(steps[0]));
+}
+
+int app_start_checks(struct app *app)
+{
+    return run_steps(app, CHECK_STEP_COUNT);
+}

@@ -1,0 +1,144 @@
+/*
+ * The configuration: every option with its effective value, and where that value came from.
+ *
+ * Values come from the table's defaults, then the INI file, then the environment:
+ * USERD_<SECTION>_<KEY> for every option, GRPC_PORT for the port of server.listen, JWT_SECRET for
+ * auth.jwt_secret.
+ *
+ * Owns:    the texts in it.
+ * Borrows: nothing after a call, except the environment's names for config_print().
+ * Thread:  read by any once it is loaded.
+ */
+#ifndef SERVICE_CONFIG_H
+#define SERVICE_CONFIG_H
+
+#include "core/buf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CONFIG_OPTIONS_MAX 96
+#define CONFIG_LIST_MAX    8
+
+#define CONFIG_E_INVALID 1 /* `errors` says why, one line per mistake */
+
+enum config_auth_mode {
+    CONFIG_AUTH_NONE,
+    CONFIG_AUTH_JWT,
+};
+
+enum config_origin_kind {
+    CONFIG_FROM_DEFAULT,
+    CONFIG_FROM_FILE,
+    CONFIG_FROM_ENVIRONMENT,
+};
+
+struct config_origin {
+    enum config_origin_kind kind;
+    int line;             /* in the file */
+    char environment[64]; /* the variable */
+};
+
+struct config_list {
+    char *items[CONFIG_LIST_MAX];
+    unsigned count;
+};
+
+/* One field per row of the table, named <section>_<key>; what they mean stands in
+ * configs/userd.ini. Texts are never NULL; "" is "not set". */
+struct config {
+    struct config_list server_listen;
+    uint64_t server_drain_delay_s;
+    uint64_t server_drain_grace_s;
+    uint64_t server_backlog;
+
+    bool tls_enabled;
+    char *tls_cert_file;
+    char *tls_key_file;
+    unsigned tls_min_version; /* enum tls_version */
+
+    char *store_data_dir;
+    uint64_t store_max_users;
+
+    uint64_t wal_segment_size;
+    uint64_t wal_max_pending;
+    uint64_t wal_max_pending_bytes;
+
+    unsigned auth_mode; /* enum config_auth_mode */
+    char *auth_jwt_secret_file;
+    char *auth_jwt_secret; /* the secret itself: from the environment only */
+    char *auth_issuer;
+    char *auth_audience;
+    uint64_t auth_leeway_s;
+    uint64_t auth_max_token;
+    uint64_t auth_cache_entries;
+    uint64_t auth_cache_ttl_s;
+
+    uint64_t password_memory_kib;
+    uint64_t password_iterations;
+    uint64_t password_workers;
+    uint64_t password_queue_max;
+    uint64_t password_min_length;
+    uint64_t password_max_length;
+
+    uint64_t limits_max_connections;
+    uint64_t limits_max_connections_per_ip;
+    uint64_t limits_max_handshakes;
+    uint64_t limits_max_running;
+    uint64_t limits_max_message;
+    uint64_t limits_max_fields;
+    uint64_t limits_tls_timeout_ms;
+    uint64_t limits_preface_timeout_ms;
+    uint64_t limits_settings_ack_timeout_ms;
+    uint64_t limits_header_timeout_ms;
+    uint64_t limits_body_progress_ms;
+    uint64_t limits_send_timeout_ms;
+    uint64_t limits_linger_timeout_ms;
+    uint64_t limits_idle_timeout_s;
+    uint64_t limits_default_deadline_ms;
+    uint64_t limits_max_deadline_ms;
+
+    uint64_t http2_max_concurrent_streams;
+    uint64_t http2_stream_window;
+    uint64_t http2_connection_window;
+    uint64_t http2_max_frame_size;
+    uint64_t http2_max_header_list;
+    uint64_t http2_max_header_list_hard;
+    uint64_t http2_max_headers;
+    uint64_t http2_max_continuations;
+    uint64_t http2_reset_burst;
+    uint64_t http2_reset_rate;
+    uint64_t http2_control_burst;
+    uint64_t http2_control_rate;
+    uint64_t http2_max_empty_frames;
+    uint64_t http2_max_outq;
+    uint64_t http2_max_unsent;
+
+    unsigned log_level;  /* enum log_level */
+    unsigned log_format; /* enum log_format */
+
+    char *file;          /* what was read; NULL = none */
+    struct buf warnings; /* lines for the operator: legal, but worth a thought */
+    struct config_origin origins[CONFIG_OPTIONS_MAX];
+};
+
+/* Fills in `config` (whatever it held) from `path` (NULL = no file) and the environment, a
+ * NULL-terminated array of NAME=value (NULL = none).
+ *
+ * Returns 0; CONFIG_E_INVALID with every mistake appended to `errors`; or -ENOMEM. In each case
+ * config_deinit() is due, and config_print() shows what is known. */
+int config_load(struct config *config, const char *path, const char *const *environment,
+                struct buf *errors);
+
+/* The same for INI text in memory; `name` stands for the file in messages. */
+int config_load_text(struct config *config, const char *name, const char *text,
+                     const char *const *environment, struct buf *errors);
+
+/* Frees the texts, wiping the secret. Safe to repeat. */
+void config_deinit(struct config *config);
+
+/* Appends the effective values as INI text, each with its origin as a comment; secrets are masked.
+ * Returns 0 or -ENOMEM. */
+int config_print(const struct config *config, struct buf *out);
+
+#endif

@@ -1,0 +1,212 @@
+#include "service/config_table.h"
+
+#include "service/config.h"
+
+#include <string.h>
+
+#define KIB 1024ULL
+#define MIB (1024ULL * KIB)
+#define GIB (1024ULL * MIB)
+
+#define PATH_BYTES_MAX 4095
+#define TEXT_BYTES_MAX 1024
+
+#define ROW(section_, key_)                                                                        \
+    .section = #section_, .key = #key_, .offset = offsetof(struct config, section_##_##key_)
+
+/* In the order of enum tls_version, config_auth_mode, log_level and log_format. */
+static const char *const tls_versions[] = {"1.2", "1.3", NULL};
+static const char *const auth_modes[] = {"none", "jwt", NULL};
+static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
+static const char *const log_formats[] = {"text", "json", NULL};
+
+#define NUMBER(section_, key_, fallback_, least_, most_, unit_, help_)                             \
+    {                                                                                              \
+        ROW(section_, key_), .type = CONFIG_TYPE_INT, .fallback = (fallback_), .least = (least_),  \
+                             .most = (most_), .unit = (unit_), .help = (help_)                     \
+    }
+#define SIZE(section_, key_, fallback_, least_, most_, help_)                                      \
+    {                                                                                              \
+        ROW(section_, key_), .type = CONFIG_TYPE_SIZE, .fallback = (fallback_), .least = (least_), \
+                             .most = (most_), .unit = "bytes", .help = (help_)                     \
+    }
+#define TEXT(section_, key_, type_, most_, fallback_, help_)                                       \
+    {                                                                                              \
+        ROW(section_, key_), .type = (type_), .fallback = (fallback_), .most = (most_),            \
+                             .unit = "", .help = (help_)                                           \
+    }
+#define CHOICE(section_, key_, choices_, fallback_, help_)                                         \
+    {                                                                                              \
+        ROW(section_, key_), .type = CONFIG_TYPE_ENUM, .fallback = (fallback_), .unit = "",        \
+                             .choices = (choices_), .help = (help_)                                \
+    }
+
+/* Rows of one section stand together: config_print() writes them in this order. */
+const struct config_option config_options[] = {
+    TEXT(server, listen, CONFIG_TYPE_ADDRESSES, TEXT_BYTES_MAX, "0.0.0.0:50051",
+         "addresses to serve on"),
+    NUMBER(server, drain_delay_s, "5", 0, 600, "seconds", "go on serving this long after SIGTERM"),
+    NUMBER(server, drain_grace_s, "30", 0, 3600, "seconds", "then let open calls finish this long"),
+    NUMBER(server, backlog, "1024", 1, 65535, "", "connections the kernel keeps waiting"),
+
+    {ROW(tls, enabled), .type = CONFIG_TYPE_BOOL, .fallback = "true", .unit = "",
+     .help = "serve over TLS"},
+    TEXT(tls, cert_file, CONFIG_TYPE_PATH, PATH_BYTES_MAX, "", "certificate chain, PEM"),
+    TEXT(tls, key_file, CONFIG_TYPE_PATH, PATH_BYTES_MAX, "", "private key, PEM"),
+    CHOICE(tls, min_version, tls_versions, "1.3", "oldest protocol version accepted"),
+
+    TEXT(store, data_dir, CONFIG_TYPE_PATH, PATH_BYTES_MAX, "/var/lib/userd",
+         "folder of the write-ahead log"),
+    NUMBER(store, max_users, "10000000", 1, 1000000000, "", "most users kept"),
+
+    SIZE(wal, segment_size, "64MiB", 1 * MIB, 4 * GIB, "size of one log file"),
+    NUMBER(wal, max_pending, "4096", 1, 1000000, "", "changes that may wait for the disk"),
+    SIZE(wal, max_pending_bytes, "16MiB", 512 * KIB, 1 * GIB, "bytes that may wait for the disk"),
+
+    CHOICE(auth, mode, auth_modes, "jwt", "who may call"),
+    TEXT(auth, jwt_secret_file, CONFIG_TYPE_PATH, PATH_BYTES_MAX, "", "secret of HS256 tokens"),
+    {ROW(auth, jwt_secret), .type = CONFIG_TYPE_TEXT, .fallback = "", .most = 4096, .unit = "",
+     .help = "the secret itself, in place of the file", .secret = true, .environment_only = true},
+    TEXT(auth, issuer, CONFIG_TYPE_TEXT, TEXT_BYTES_MAX, "", "required claim iss"),
+    TEXT(auth, audience, CONFIG_TYPE_TEXT, TEXT_BYTES_MAX, "", "required in claim aud"),
+    NUMBER(auth, leeway_s, "30", 0, 600, "seconds", "difference of clocks tolerated"),
+    SIZE(auth, max_token, "8192", 64, 16 * KIB, "longest token"),
+    NUMBER(auth, cache_entries, "16384", 0, 1000000, "", "verified tokens remembered"),
+    NUMBER(auth, cache_ttl_s, "300", 1, 86400, "seconds",
+           "a verified token is remembered this long"),
+
+    NUMBER(password, memory_kib, "19456", 8, 4194304, "KiB", "memory of one Argon2id hash"),
+    NUMBER(password, iterations, "2", 1, 1000, "", "passes of one Argon2id hash"),
+    NUMBER(password, workers, "0", 0, 64, "", "threads that hash; 0 = one per processor, up to 4"),
+    NUMBER(password, queue_max, "64", 1, 65536, "", "hashes that may wait for a thread"),
+    NUMBER(password, min_length, "8", 1, 1024, "bytes", "shortest password accepted"),
+    NUMBER(password, max_length, "1024", 1, 4096, "bytes", "longest password accepted"),
+
+    NUMBER(limits, max_connections, "10000", 1, 1000000, "", "open connections"),
+    NUMBER(limits, max_connections_per_ip, "256", 1, 1000000, "", "of them from one address"),
+    NUMBER(limits, max_handshakes, "256", 1, 1000000, "", "connections in the TLS handshake"),
+    NUMBER(limits, max_running, "10000", 1, 10000000, "", "calls at work, over all connections"),
+    SIZE(limits, max_message, "64KiB", 1 * KIB, 4 * MIB, "largest request message"),
+    NUMBER(limits, max_fields, "256", 16, 1000000, "", "protobuf fields in one message"),
+    NUMBER(limits, tls_timeout_ms, "5000", 10, 600000, "milliseconds",
+           "from accept to the end of TLS"),
+    NUMBER(limits, preface_timeout_ms, "5000", 10, 600000, "milliseconds",
+           "from there to the settings"),
+    NUMBER(limits, settings_ack_timeout_ms, "10000", 10, 600000, "milliseconds",
+           "for the peer to acknowledge our settings"),
+    NUMBER(limits, header_timeout_ms, "5000", 10, 600000, "milliseconds",
+           "for one block of headers"),
+    NUMBER(limits, body_progress_ms, "10000", 10, 600000, "milliseconds",
+           "longest standstill of a request body"),
+    NUMBER(limits, send_timeout_ms, "60000", 10, 3600000, "milliseconds",
+           "for a peer to take what is sent to it"),
+    NUMBER(limits, linger_timeout_ms, "1000", 0, 60000, "milliseconds",
+           "for a peer to end its side of a closed connection"),
+    NUMBER(limits, idle_timeout_s, "300", 1, 86400, "seconds",
+           "without a call until a connection ends"),
+    NUMBER(limits, default_deadline_ms, "0", 0, 86400000, "milliseconds",
+           "for calls that name none; 0 = none"),
+    NUMBER(limits, max_deadline_ms, "0", 0, 86400000, "milliseconds",
+           "cap on deadlines asked; 0 = none"),
+
+    NUMBER(http2, max_concurrent_streams, "100", 1, 100000, "", "calls open on one connection"),
+    SIZE(http2, stream_window, "64KiB", 1 * KIB, 1 * GIB, "receive window of a stream"),
+    SIZE(http2, connection_window, "1MiB", 64 * KIB, 1 * GIB, "receive window of a connection"),
+    SIZE(http2, max_frame_size, "16KiB", 16 * KIB, 16 * MIB - 1, "largest frame accepted"),
+    SIZE(http2, max_header_list, "16KiB", 1 * KIB, 1 * MIB,
+         "headers of a call, before it is refused"),
+    SIZE(http2, max_header_list_hard, "32KiB", 1 * KIB, 1 * MIB,
+         "headers of a call, before the connection ends"),
+    NUMBER(http2, max_headers, "128", 16, 10000, "", "fields in one block of headers"),
+    NUMBER(http2, max_continuations, "4", 0, 1000, "", "CONTINUATION frames in one block"),
+    NUMBER(http2, reset_burst, "200", 1, 1000000, "", "stream resets at once"),
+    NUMBER(http2, reset_rate, "20", 1, 1000000, "", "stream resets earned back"),
+    NUMBER(http2, control_burst, "100", 1, 1000000, "", "control frames at once"),
+    NUMBER(http2, control_rate, "10", 1, 1000000, "", "control frames earned back"),
+    NUMBER(http2, max_empty_frames, "8", 0, 100000, "", "empty frames in a row"),
+    NUMBER(http2, max_outq, "256", 16, 100000, "", "frames waiting before reading stops"),
+    SIZE(http2, max_unsent, "1MiB", 64 * KIB, 1 * GIB, "bytes unsent before reading stops"),
+
+    CHOICE(log, level, log_levels, "info", "least important line written"),
+    CHOICE(log, format, log_formats, "text", "form of a line"),
+};
+
+#define OPTION_COUNT (sizeof(config_options) / sizeof(config_options[0]))
+
+const unsigned config_option_count = OPTION_COUNT;
+
+_Static_assert(OPTION_COUNT <= CONFIG_OPTIONS_MAX, "struct config has no room for the origins");
+
+const struct config_option *config_option_find(const char *section, const char *key)
+{
+    for (unsigned i = 0; i < OPTION_COUNT; i++) {
+        if (strcmp(config_options[i].section, section) == 0 &&
+            strcmp(config_options[i].key, key) == 0) {
+            return &config_options[i];
+        }
+    }
+    return NULL;
+}
+
+bool config_section_is_known(const char *section)
+{
+    for (unsigned i = 0; i < OPTION_COUNT; i++) {
+        if (strcmp(config_options[i].section, section) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+#define NAME_SIZE_MAX 32 /* longer names are like no option of ours */
+
+/* Letters to insert, remove or replace to make one name of the other (Levenshtein). */
+static unsigned distance(const char *a, const char *b)
+{
+    size_t a_size = strlen(a);
+    size_t b_size = strlen(b);
+    unsigned row[NAME_SIZE_MAX + 1];
+
+    if (a_size > NAME_SIZE_MAX || b_size > NAME_SIZE_MAX) {
+        return NAME_SIZE_MAX;
+    }
+    for (unsigned i = 0; i <= b_size; i++) {
+        row[i] = i;
+    }
+    for (unsigned i = 0; i < a_size; i++) {
+        unsigned diagonal = row[0];
+
+        row[0] = i + 1;
+        for (unsigned j = 0; j < b_size; j++) {
+            unsigned best = diagonal + (a[i] == b[j] ? 0 : 1);
+
+            diagonal = row[j + 1];
+            best = row[j] + 1 < best ? row[j] + 1 : best;
+            best = diagonal + 1 < best ? diagonal + 1 : best;
+            row[j + 1] = best;
+        }
+    }
+    return row[b_size];
+}
+
+const char *config_option_nearest(const char *section, const char *name)
+{
+    const char *nearest = NULL;
+    unsigned least = 1 + (unsigned)(strlen(name) / 3); /* a third mistyped is still near */
+
+    for (unsigned i = 0; i < OPTION_COUNT; i++) {
+        const struct config_option *option = &config_options[i];
+        const char *candidate = section == NULL ? option->section : option->key;
+        unsigned steps;
+
+        if (section != NULL && strcmp(option->section, section) != 0) {
+            continue;
+        }
+        steps = distance(name, candidate);
+        if (steps < least + (nearest == NULL ? 1 : 0)) {
+            least = steps;
+            nearest = candidate;
+        }
+    }
+    return nearest;
+}

@@ -1,0 +1,63 @@
+/*
+ * Every status and text that users.v1 answers with, in one place.
+ *
+ * Owns:    the texts that were put together for one error.
+ * Borrows: what is passed in, until the error was encoded.
+ * Thread:  any.
+ */
+#ifndef SERVICE_USER_ERRORS_H
+#define SERVICE_USER_ERRORS_H
+
+#include "core/bytes.h"
+#include "http2/grpc_error.h"
+#include "service/user_validate.h"
+#include "service/user_write.h"
+
+#include <stdint.h>
+
+/* Errors without anything variable in them. */
+enum user_error_kind {
+    USER_ERROR_MALFORMED,       /* the message is no protobuf of that type */
+    USER_ERROR_TOO_MANY_FIELDS, /* limits.max_fields */
+    USER_ERROR_NUL,
+    USER_ERROR_ID_MISSING,
+    USER_ERROR_ID_TOO_LONG,
+    USER_ERROR_TOO_MANY_USERS, /* store.max_users */
+    USER_ERROR_CROWDED,
+    USER_ERROR_HASH_FULL, /* password.queue_max */
+    USER_ERROR_NO_MEMORY,
+    USER_ERROR_CANCELLED,
+    USER_ERROR_CONFLICT,
+    USER_ERROR_UNKNOWN,
+    USER_ERROR_NOT_SENT,
+    USER_ERROR_LOG_FULL, /* wal.max_pending */
+    USER_ERROR_NO_SPACE,
+    USER_ERROR_TOO_LARGE,
+};
+
+#define USER_ERROR_VALUE_SIZE 384 /* any name, with its kind and a NUL */
+
+/* Do not copy it: it points into itself. */
+struct user_error {
+    struct grpc_error grpc;
+    char message[128];
+    char value[USER_ERROR_VALUE_SIZE];
+    char resource[USER_ERROR_VALUE_SIZE];
+};
+
+void user_error_set(struct user_error *error, enum user_error_kind kind);
+
+/* `User <id> not found`; the id is at most USER_ID_BYTES_MAX bytes of UTF-8. */
+void user_error_not_found(struct user_error *error, struct bytes id);
+
+/* All bad fields at once: `Missing required fields` when one of them is missing. */
+void user_error_fields(struct user_error *error, const struct user_faults *faults);
+
+/* A path of an update_mask that names nothing. */
+void user_error_mask(struct user_error *error, struct bytes path);
+
+/* Why a change came to nothing: every outcome but DONE and ON_ITS_WAY. */
+void user_error_of_write(struct user_error *error, const struct user_write *write,
+                         enum user_write_outcome outcome);
+
+#endif

@@ -1,0 +1,278 @@
+#include "service/user_request.h"
+
+#include "http2/proto_wire.h"
+
+#include <protobuf-c/protobuf-c.h>
+#include <users/v1/users.pb-c.h>
+
+#include <errno.h>
+
+/* Most that one message may unpack into. */
+#define UNPACKED_BYTES_MAX (256 * 1024)
+
+#define FIELD(number) (1ULL << (number))
+
+static const struct proto_wire_shape profile_shape = {
+    .number_max = 3,
+    .strings = FIELD(1) | FIELD(2) | FIELD(3),
+};
+
+static const struct proto_wire_shape user_shape = {
+    .number_max = 9,
+    .strings = FIELD(1) | FIELD(2) | FIELD(3) | FIELD(5) | FIELD(9),
+    .messages[7] = &profile_shape,
+};
+
+static const struct proto_wire_shape mask_shape = {
+    .number_max = 1,
+    .strings = FIELD(1),
+};
+
+static const struct proto_wire_shape get_shape = {
+    .number_max = 1,
+    .strings = FIELD(1),
+};
+
+static const struct proto_wire_shape create_shape = {
+    .number_max = 4,
+    .strings = FIELD(1) | FIELD(2) | FIELD(3) | FIELD(4),
+};
+
+static const struct proto_wire_shape update_shape = {
+    .number_max = 3,
+    .strings = FIELD(1),
+    .messages[2] = &user_shape,
+    .messages[3] = &mask_shape,
+};
+
+static const struct proto_wire_shape delete_shape = {
+    .number_max = 2,
+    .strings = FIELD(1) | FIELD(2),
+};
+
+/* protobuf-c's allocator over the arena of the call. */
+struct unpacker {
+    ProtobufCAllocator allocator;
+    struct arena *arena;
+    size_t bytes_left;
+    bool is_exhausted;
+};
+
+static void *unpacker_alloc(void *context, size_t size)
+{
+    struct unpacker *unpacker = context;
+    void *memory = NULL;
+
+    if (size <= unpacker->bytes_left) {
+        memory = arena_alloc(unpacker->arena, size);
+    }
+    if (memory == NULL) {
+        unpacker->is_exhausted = true;
+        return NULL;
+    }
+    unpacker->bytes_left -= size;
+    return memory;
+}
+
+static void unpacker_free(void *context, void *memory)
+{
+    (void)context; /* the arena goes as a whole */
+    (void)memory;
+}
+
+/* True when a text field, however deep, holds a NUL. The message was scanned: it is well formed,
+ * and as deep as its shape. */
+static bool has_nul(struct bytes message, const struct proto_wire_shape *shape)
+{
+    struct {
+        struct bytes rest;
+        const struct proto_wire_shape *shape;
+    } levels[3] = {{message, shape}}; /* request, user, profile */
+
+    size_t depth = 1;
+
+    while (depth > 0) {
+        const struct proto_wire_shape *here = levels[depth - 1].shape;
+        struct proto_wire_field field;
+
+        if (proto_wire_read(&levels[depth - 1].rest, &field) != 0) {
+            depth--;
+        } else if (field.type != PROTO_WIRE_BYTES || field.number > here->number_max) {
+            continue;
+        } else if ((here->strings & FIELD(field.number)) != 0) {
+            if (field.bytes.size > 0 && memchr(field.bytes.data, 0, field.bytes.size) != NULL) {
+                return true;
+            }
+        } else if (here->messages[field.number] != NULL) {
+            levels[depth].rest = field.bytes;
+            levels[depth].shape = here->messages[field.number];
+            depth++;
+        }
+    }
+    return false;
+}
+
+static int check(struct bytes message, const struct proto_wire_shape *shape, uint32_t max_fields)
+{
+    struct proto_wire_limits limits = {max_fields, USER_REQUEST_UNKNOWN_MAX};
+    int result = proto_wire_scan(message, shape, &limits);
+
+    if (result == PROTO_WIRE_E_TOO_MANY) {
+        return USER_REQUEST_E_TOO_MANY;
+    }
+    if (result != 0) {
+        return -EBADMSG;
+    }
+    return has_nul(message, shape) ? USER_REQUEST_E_NUL : 0;
+}
+
+/* Returns 0, -EBADMSG or -ENOMEM. */
+static int unpack(struct bytes message, const ProtobufCMessageDescriptor *descriptor,
+                  struct arena *arena, ProtobufCMessage **ret_unpacked)
+{
+    struct unpacker unpacker = {
+        .arena = arena,
+        .bytes_left = UNPACKED_BYTES_MAX,
+    };
+    ProtobufCMessage *unpacked;
+
+    unpacker.allocator = (ProtobufCAllocator){unpacker_alloc, unpacker_free, &unpacker};
+    unpacked =
+        protobuf_c_message_unpack(descriptor, &unpacker.allocator, message.size, message.data);
+    if (unpacked == NULL) {
+        return unpacker.is_exhausted ? -ENOMEM : -EBADMSG;
+    }
+    *ret_unpacked = unpacked;
+    return 0;
+}
+
+static int read_message(struct bytes message, const struct proto_wire_shape *shape,
+                        const ProtobufCMessageDescriptor *descriptor, uint32_t max_fields,
+                        struct arena *arena, ProtobufCMessage **ret_unpacked)
+{
+    int result = check(message, shape, max_fields);
+
+    return result != 0 ? result : unpack(message, descriptor, arena, ret_unpacked);
+}
+
+/* Reads the texts of a message that has nothing else: field i+1 into *texts[i]. */
+static int read_texts(struct bytes message, const struct proto_wire_shape *shape,
+                      uint32_t max_fields, struct bytes *const *texts)
+{
+    struct proto_wire_field field;
+    int result = check(message, shape, max_fields);
+
+    if (result != 0) {
+        return result;
+    }
+    while (proto_wire_read(&message, &field) == 0) {
+        if (field.number > shape->number_max) {
+            continue;
+        }
+        if (field.type != PROTO_WIRE_BYTES) {
+            return -EBADMSG; /* as protobuf-c judges it in the other messages */
+        }
+        *texts[field.number - 1] = field.bytes;
+    }
+    return 0;
+}
+
+int user_request_read_get(struct bytes message, uint32_t max_fields, struct bytes *ret_id)
+{
+    struct bytes id = {0};
+    int result = read_texts(message, &get_shape, max_fields, (struct bytes *[]){&id});
+
+    if (result == 0) {
+        *ret_id = id;
+    }
+    return result;
+}
+
+int user_request_read_create(struct bytes message, uint32_t max_fields,
+                             struct user_draft *ret_draft)
+{
+    struct user_draft draft = {0};
+    struct bytes *texts[] = {&draft.username, &draft.email, &draft.password, &draft.request_id};
+    int result = read_texts(message, &create_shape, max_fields, texts);
+
+    if (result == 0) {
+        *ret_draft = draft;
+    }
+    return result;
+}
+
+static void copy_user(const Users__V1__User *from, struct user *user)
+{
+    *user = (struct user){
+        .id = bytes_from_text(from->id),
+        .username = bytes_from_text(from->username),
+        .email = bytes_from_text(from->email),
+        .created_at = from->created_at,
+        .role_count = from->n_roles,
+        .status = (int32_t)from->status,
+        .updated_at = from->updated_at,
+        .etag = bytes_from_text(from->etag),
+    };
+    for (size_t i = 0; i < from->n_roles && i < USER_ROLES_MAX; i++) {
+        user->roles[i] = bytes_from_text(from->roles[i]);
+    }
+    if (from->profile != NULL) {
+        user->first_name = bytes_from_text(from->profile->first_name);
+        user->last_name = bytes_from_text(from->profile->last_name);
+        user->avatar_url = bytes_from_text(from->profile->avatar_url);
+    }
+}
+
+int user_request_read_update(struct bytes message, uint32_t max_fields, struct arena *arena,
+                             struct user_update_request *ret_request)
+{
+    const Users__V1__UpdateUserRequest *request;
+    ProtobufCMessage *unpacked;
+    struct bytes *paths = NULL;
+    size_t path_count = 0;
+    int result = read_message(message, &update_shape, &users__v1__update_user_request__descriptor,
+                              max_fields, arena, &unpacked);
+
+    if (result != 0) {
+        return result;
+    }
+    request = (const Users__V1__UpdateUserRequest *)(void *)unpacked;
+    if (request->update_mask != NULL) {
+        path_count = request->update_mask->n_paths;
+        paths = arena_alloc(arena, path_count * sizeof(*paths));
+        if (paths == NULL) {
+            return -ENOMEM;
+        }
+        for (size_t i = 0; i < path_count; i++) {
+            paths[i] = bytes_from_text(request->update_mask->paths[i]);
+        }
+    }
+    *ret_request = (struct user_update_request){
+        .id = bytes_from_text(request->id),
+        .paths = paths,
+        .path_count = path_count,
+    };
+    if (request->user != NULL) {
+        copy_user(request->user, &ret_request->user);
+    }
+    return 0;
+}
+
+int user_request_read_delete(struct bytes message, uint32_t max_fields, struct arena *arena,
+                             struct user_delete_request *ret_request)
+{
+    const Users__V1__DeleteUserRequest *request;
+    ProtobufCMessage *unpacked;
+    int result = read_message(message, &delete_shape, &users__v1__delete_user_request__descriptor,
+                              max_fields, arena, &unpacked);
+
+    if (result != 0) {
+        return result;
+    }
+    request = (const Users__V1__DeleteUserRequest *)(void *)unpacked;
+    *ret_request = (struct user_delete_request){
+        .id = bytes_from_text(request->id),
+        .etag = bytes_from_text(request->etag),
+    };
+    return 0;
+}

@@ -1,0 +1,55 @@
+/*
+ * users.v1.UserService: the handlers. Validate, ask the store, log, reply.
+ *
+ * Owns:    the store, the changes on their way, the hashing jobs.
+ * Borrows: reactor, random source, work pool, commit log (not yet started), for its life.
+ * Thread:  loop only.
+ */
+#ifndef SERVICE_USER_SERVICE_H
+#define SERVICE_USER_SERVICE_H
+
+#include "service/commit_log.h"
+
+#include <stdint.h>
+
+struct grpc_method;
+struct log;
+struct random_source;
+struct reactor;
+struct user_service;
+struct workpool;
+
+struct user_service_options {
+    uint64_t max_users;           /* store.max_users */
+    uint32_t password_memory_kib; /* password.memory_kib */
+    uint32_t password_iterations; /* password.iterations */
+    uint32_t password_min_length; /* password.min_length */
+    uint32_t password_max_length; /* password.max_length */
+    uint32_t max_fields;          /* limits.max_fields: protobuf fields in one message */
+};
+
+#define USER_SERVICE_METHOD_COUNT 8
+
+/* Makes the service with an empty store. Returns 0 or -ENOMEM. */
+int user_service_new(struct reactor *reactor, struct random_source *random, struct workpool *pool,
+                     const struct user_service_options *options, struct user_service **ret_service);
+
+/* Recovers the store from the log (blocking) and connects the two. `state_changed` is told of every
+ * state of the log, from the loop. Returns as commit_log_ops.start does, with `problem`
+ * (WAL_PROBLEM_SIZE bytes). */
+int user_service_start(struct user_service *service, struct commit_log *log,
+                       void (*state_changed)(void *context, enum commit_log_state state,
+                                             const char *reason),
+                       void *context, char *problem);
+
+/* Fills in the USER_SERVICE_METHOD_COUNT rows of the method table, all served or without handler
+ * (UNIMPLEMENTED so far). */
+void user_service_methods(struct user_service *service, struct grpc_method *ret_methods);
+
+uint64_t user_service_user_count(const struct user_service *service);
+
+/* No change may be on its way: drain the server, cancel jobs and close the log first. NULL is fine.
+ */
+void user_service_free(struct user_service *service);
+
+#endif

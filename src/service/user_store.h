@@ -1,0 +1,109 @@
+/*
+ * The users in memory, their indexes, and the names that changes on their way have reserved. Pure:
+ * no I/O, no clock; times, ids and records are handed in.
+ *
+ * Owns:    the stored users; what a change reserved, until it is released.
+ * Borrows: every struct user_change, from user_store_reserve() until user_store_release().
+ * Thread:  loop only.
+ */
+#ifndef SERVICE_USER_STORE_H
+#define SERVICE_USER_STORE_H
+
+#include "core/bytes.h"
+#include "core/hash.h"
+#include "service/commit_log.h"
+#include "service/user_entry.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct user_store;
+
+/* A name that a change has reserved. */
+struct user_reservation {
+    struct bytes key; /* folded; data NULL = nothing reserved */
+    struct user_change *change;
+};
+
+/* One change on its way: what it has reserved, and the user as it will be. Embedded in its owner,
+ * zero-initialised, the store's own apart from that. */
+struct user_change {
+    struct user_reservation id;
+    struct user_reservation username;
+    struct user_reservation email;
+    struct user_reservation request_id;
+    struct bytes old_username; /* names given up; size 0 = none */
+    struct bytes old_email;
+    uint64_t old_revision;    /* of the user that is changed; 0 = it is new */
+    struct user_entry *after; /* the new image until it is in the store */
+    uint8_t *memory;          /* holds the keys */
+    bool is_new;
+};
+
+/* The names a user has, or will have, in the form shown. */
+struct user_names {
+    struct bytes id;
+    struct bytes username; /* both empty: the user is to be deleted */
+    struct bytes email;
+    struct bytes request_id; /* of a new user; may be empty */
+};
+
+/* Number and time of a change that is about to be logged. */
+struct user_stamp {
+    uint64_t change;
+    int64_t created_at; /* ms; never below that of a user created before */
+};
+
+/* `max_users` counts new users on their way too. Returns 0 or -ENOMEM. */
+int user_store_new(uint64_t max_users, struct hash_seed seed, struct user_store **ret_store);
+
+/* No change may be reserved any more. NULL is fine. */
+void user_store_free(struct user_store *store);
+
+/* Forgets all users: the log gives the whole state anew. */
+void user_store_clear(struct user_store *store);
+
+uint64_t user_store_count(const struct user_store *store);
+
+/* Reads: committed state alone. NULL when there is none. */
+const struct user_entry *user_store_find(const struct user_store *store, struct bytes id);
+const struct user_entry *user_store_find_request(const struct user_store *store,
+                                                 struct bytes request_id);
+
+/* The change on its way for this user, or for a new user with this request_id. NULL = none. */
+struct user_change *user_store_change_of_id(const struct user_store *store, struct bytes id);
+struct user_change *user_store_change_of_request(const struct user_store *store,
+                                                 struct bytes request_id);
+
+#define USER_STORE_E_USERNAME_TAKEN 1
+#define USER_STORE_E_EMAIL_TAKEN    2
+#define USER_STORE_E_TOO_MANY       3 /* max_users */
+
+/* Checks the names against stored users and changes on their way, and reserves them. No change of
+ * this id, and no stored user or change with this request_id, may exist: look first.
+ *
+ * Returns 0, USER_STORE_E_* or -ENOMEM with nothing reserved. */
+int user_store_reserve(struct user_store *store, struct user_change *change,
+                       const struct user_names *names);
+
+/* Gives the next number. Take it right before user_store_plan() and submit: numbers then follow the
+ * order of the log. */
+struct user_stamp user_store_stamp(struct user_store *store, int64_t now_ms);
+
+/* The last step before submit: checks the record in `mutation` (record, record_type) against what
+ * is reserved, prepares everything that user_store_apply() will need memory for, and fills in the
+ * keys of the mutation.
+ *
+ * Returns 0 or -ENOMEM with the reservations kept. */
+int user_store_plan(struct user_store *store, struct user_change *change,
+                    struct commit_mutation *mutation);
+
+/* The only way in which the stored users change. A change that was planned here cannot fail.
+ *
+ * Returns 0; -EBADMSG for a record that is malformed or does not fit what is stored; -ENOMEM. */
+int user_store_apply(struct user_store *store, const struct commit_event *event);
+
+/* Gives back what the change has reserved. Safe on a change that reserved nothing. */
+void user_store_release(struct user_store *store, struct user_change *change);
+
+#endif

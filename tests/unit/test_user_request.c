@@ -1,0 +1,275 @@
+#include "lib/unit.h"
+
+#include "http2/proto_wire.h"
+#include "service/user_request.h"
+
+#include <errno.h>
+
+#define MAX_FIELDS 256
+
+static bool is_text(struct bytes bytes, const char *text)
+{
+    return bytes_equal(bytes, bytes_from_text(text));
+}
+
+static void add_text(struct buf *out, uint32_t number, const char *text)
+{
+    ck_assert_int_eq(proto_wire_append_bytes(out, number, bytes_from_text(text)), 0);
+}
+
+static void add_message(struct buf *out, uint32_t number, struct buf *message)
+{
+    ck_assert_int_eq(proto_wire_append_bytes(out, number, buf_bytes(message)), 0);
+    buf_deinit(message);
+}
+
+/* The id is read in place, the last one counts, unknown fields are passed over. */
+START_TEST(user_request_reads_get)
+{
+    struct buf message = {0};
+    struct bytes id = {0};
+
+    ck_assert_int_eq(user_request_read_get(buf_bytes(&message), MAX_FIELDS, &id), 0);
+    ck_assert_uint_eq(id.size, 0);
+    add_text(&message, 1, "first");
+    ck_assert_int_eq(proto_wire_append_varint(&message, 2, 5), 0);
+    add_text(&message, 77, "unknown");
+    add_text(&message, 1, "last");
+    ck_assert_int_eq(user_request_read_get(buf_bytes(&message), MAX_FIELDS, &id), 0);
+    ck_assert(is_text(id, "last"));
+    buf_deinit(&message);
+}
+
+END_TEST
+
+/* Whatever follows the id must be well formed too. */
+START_TEST(user_request_refuses_a_malformed_get)
+{
+    const struct bytes bad[] = {
+        BYTES_LITERAL("\x0a"),         BYTES_LITERAL("\x0a\x05x"), BYTES_LITERAL("\x0a\x01x\x0a"),
+        BYTES_LITERAL("\x0a\x01\xff"), BYTES_LITERAL("\x08\x01"),  BYTES_LITERAL("\x0b"),
+        BYTES_LITERAL("garbage"),
+    };
+    struct bytes id = BYTES_LITERAL("untouched");
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        ck_assert_int_eq(user_request_read_get(bad[i], MAX_FIELDS, &id), -EBADMSG);
+    }
+    ck_assert(is_text(id, "untouched"));
+}
+
+END_TEST
+
+/* More fields than allowed, or more than 16 unknown ones, are refused before anything is unpacked.
+ */
+START_TEST(user_request_counts_fields)
+{
+    struct arena arena = {0};
+    struct buf message = {0};
+    struct buf unknown = {0};
+    struct bytes id;
+    struct user_delete_request request;
+
+    for (unsigned i = 0; i < 10; i++) {
+        add_text(&message, 1, "x");
+    }
+    ck_assert_int_eq(user_request_read_get(buf_bytes(&message), 10, &id), 0);
+    ck_assert_int_eq(user_request_read_get(buf_bytes(&message), 9, &id), USER_REQUEST_E_TOO_MANY);
+    for (unsigned i = 0; i < USER_REQUEST_UNKNOWN_MAX; i++) {
+        add_text(&unknown, 50 + i, "x");
+    }
+    ck_assert_int_eq(user_request_read_delete(buf_bytes(&unknown), 256, &arena, &request), 0);
+    add_text(&unknown, 99, "x");
+    ck_assert_int_eq(user_request_read_delete(buf_bytes(&unknown), 256, &arena, &request),
+                     USER_REQUEST_E_TOO_MANY);
+    buf_deinit(&message);
+    buf_deinit(&unknown);
+    arena_deinit(&arena);
+}
+
+END_TEST
+
+/* All texts of a create come as they are. */
+START_TEST(user_request_reads_create)
+{
+    struct buf message = {0};
+    struct user_draft draft;
+
+    add_text(&message, 1, " Anna ");
+    add_text(&message, 2, "a@b");
+    add_text(&message, 3, "secret");
+    add_text(&message, 4, "r-1");
+    ck_assert_int_eq(user_request_read_create(buf_bytes(&message), MAX_FIELDS, &draft), 0);
+    ck_assert(is_text(draft.username, " Anna "));
+    ck_assert(is_text(draft.email, "a@b"));
+    ck_assert(is_text(draft.password, "secret"));
+    ck_assert(is_text(draft.request_id, "r-1"));
+    buf_deinit(&message);
+}
+
+END_TEST
+
+/* A NUL is found in every text, however deep, and is fine outside of texts. */
+START_TEST(user_request_refuses_nul_in_texts)
+{
+    static const uint8_t nul[] = {'a', 0, 'b'};
+    const struct bytes text = {nul, sizeof(nul)};
+    struct arena arena = {0};
+    struct buf message = {0};
+    struct buf user = {0};
+    struct buf profile = {0};
+    struct user_draft draft;
+    struct user_update_request request;
+
+    ck_assert_int_eq(proto_wire_append_bytes(&message, 3, text), 0);
+    ck_assert_int_eq(user_request_read_create(buf_bytes(&message), MAX_FIELDS, &draft),
+                     USER_REQUEST_E_NUL);
+    buf_clear(&message);
+    ck_assert_int_eq(proto_wire_append_bytes(&profile, 2, text), 0);
+    add_message(&user, 7, &profile);
+    add_message(&message, 2, &user);
+    ck_assert_int_eq(user_request_read_update(buf_bytes(&message), MAX_FIELDS, &arena, &request),
+                     USER_REQUEST_E_NUL);
+    buf_clear(&message);
+    ck_assert_int_eq(proto_wire_append_varint(&user, 6, 0), 0);
+    ck_assert_int_eq(proto_wire_append_bytes(&user, 99, text), 0);
+    add_message(&message, 2, &user);
+    ck_assert_int_eq(user_request_read_update(buf_bytes(&message), MAX_FIELDS, &arena, &request),
+                     0);
+    buf_deinit(&message);
+    arena_deinit(&arena);
+}
+
+END_TEST
+
+/* Id, all fields of the user and the paths of the mask. */
+START_TEST(user_request_reads_update)
+{
+    struct arena arena = {0};
+    struct buf message = {0};
+    struct buf user = {0};
+    struct buf profile = {0};
+    struct buf mask = {0};
+    struct user_update_request request;
+
+    add_text(&profile, 1, "Anna");
+    add_text(&profile, 3, "http://a");
+    add_text(&user, 1, "other");
+    add_text(&user, 2, "anna");
+    add_text(&user, 3, "a@b");
+    add_text(&user, 5, "r1");
+    add_text(&user, 5, "r2");
+    ck_assert_int_eq(proto_wire_append_varint(&user, 6, 77), 0);
+    add_message(&user, 7, &profile);
+    add_text(&user, 9, "\"1\"");
+    add_text(&mask, 1, "email");
+    add_text(&mask, 1, "roles");
+    add_text(&message, 1, "id-1");
+    add_message(&message, 2, &user);
+    add_message(&message, 3, &mask);
+    ck_assert_int_eq(user_request_read_update(buf_bytes(&message), MAX_FIELDS, &arena, &request),
+                     0);
+    ck_assert(is_text(request.id, "id-1"));
+    ck_assert(is_text(request.user.id, "other"));
+    ck_assert(is_text(request.user.username, "anna"));
+    ck_assert(is_text(request.user.email, "a@b"));
+    ck_assert_uint_eq(request.user.role_count, 2);
+    ck_assert(is_text(request.user.roles[1], "r2"));
+    ck_assert_int_eq(request.user.status, 77);
+    ck_assert(is_text(request.user.first_name, "Anna"));
+    ck_assert_uint_eq(request.user.last_name.size, 0);
+    ck_assert(is_text(request.user.avatar_url, "http://a"));
+    ck_assert(is_text(request.user.etag, "\"1\""));
+    ck_assert_uint_eq(request.path_count, 2);
+    ck_assert(is_text(request.paths[0], "email"));
+    ck_assert(is_text(request.paths[1], "roles"));
+    buf_deinit(&message);
+    arena_deinit(&arena);
+}
+
+END_TEST
+
+/* An update may lack user and mask. */
+START_TEST(user_request_reads_an_empty_update)
+{
+    struct arena arena = {0};
+    struct user_update_request request;
+
+    ck_assert_int_eq(user_request_read_update((struct bytes){0}, MAX_FIELDS, &arena, &request), 0);
+    ck_assert_uint_eq(request.id.size, 0);
+    ck_assert_uint_eq(request.user.username.size, 0);
+    ck_assert_uint_eq(request.path_count, 0);
+    arena_deinit(&arena);
+}
+
+END_TEST
+
+/* More roles than a user may have are counted, for the answer, and not kept. */
+START_TEST(user_request_counts_roles)
+{
+    struct arena arena = {0};
+    struct buf message = {0};
+    struct buf user = {0};
+    struct user_update_request request;
+
+    for (unsigned i = 0; i < USER_ROLES_MAX + 1; i++) {
+        add_text(&user, 5, "r");
+    }
+    add_message(&message, 2, &user);
+    ck_assert_int_eq(user_request_read_update(buf_bytes(&message), MAX_FIELDS, &arena, &request),
+                     0);
+    ck_assert_uint_eq(request.user.role_count, USER_ROLES_MAX + 1);
+    buf_deinit(&message);
+    arena_deinit(&arena);
+}
+
+END_TEST
+
+/* Damage inside nested messages, and texts that are no UTF-8, are malformed. */
+START_TEST(user_request_refuses_malformed_updates)
+{
+    const struct bytes bad[] = {
+        BYTES_LITERAL("\x12\x02\x0a\x05"),
+        BYTES_LITERAL("\x12\x04\x3a\x02\x0a\x05"),
+        BYTES_LITERAL("\x12\x03\x12\x01\xff"),
+        BYTES_LITERAL("\x1a\x03\x0a\x01\xc0"),
+        BYTES_LITERAL("\x0a\x02x"),
+        BYTES_LITERAL("\x12\x02\x10\x01"),
+    };
+    struct arena arena = {0};
+    struct user_update_request request;
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        ck_assert_int_eq(user_request_read_update(bad[i], MAX_FIELDS, &arena, &request), -EBADMSG);
+    }
+    arena_deinit(&arena);
+}
+
+END_TEST
+
+/* An arena that is full is no memory, not a malformed message. */
+START_TEST(user_request_tells_when_memory_is_out)
+{
+    struct arena arena = {.size_max = 64};
+    struct buf message = {0};
+    struct user_delete_request request;
+
+    add_text(&message, 1, "a long id that does not fit into what is left of the arena");
+    add_text(&message, 2, "etag");
+    ck_assert_int_eq(user_request_read_delete(buf_bytes(&message), MAX_FIELDS, &arena, &request),
+                     -ENOMEM);
+    arena_deinit(&arena);
+    arena.size_max = 0;
+    ck_assert_int_eq(user_request_read_delete(buf_bytes(&message), MAX_FIELDS, &arena, &request),
+                     0);
+    ck_assert(is_text(request.etag, "etag"));
+    buf_deinit(&message);
+    arena_deinit(&arena);
+}
+
+END_TEST
+
+UNIT_MAIN("user_request", user_request_reads_get, user_request_refuses_a_malformed_get,
+          user_request_counts_fields, user_request_reads_create, user_request_refuses_nul_in_texts,
+          user_request_reads_update, user_request_reads_an_empty_update, user_request_counts_roles,
+          user_request_refuses_malformed_updates, user_request_tells_when_memory_is_out)

@@ -1,0 +1,242 @@
+/*
+ * What a write stands on, under the test's control: a work pool without threads, a log that tells
+ * its outcomes when asked to, a clock that stands still, randomness that repeats. The functions of
+ * core/workpool.h are replaced for the whole program, so include it in one file of a test program
+ * only.
+ *
+ * Thread: one.
+ */
+#ifndef UNIT_WRITE_FAKES_H
+#define UNIT_WRITE_FAKES_H
+
+#include "core/clock.h"
+#include "core/random.h"
+#include "core/workpool.h"
+#include "service/commit_log.h"
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the pool: jobs run when fake_pool_run() is called ---- */
+
+struct fake_pool {
+    struct list jobs;
+    unsigned job_count;
+    unsigned job_max;
+    unsigned works_run;
+};
+
+enum {
+    FAKE_JOB_WAITING = 1,
+    FAKE_JOB_RUNNING,
+    FAKE_JOB_CANCELLED,
+};
+
+static struct fake_pool fake_pool;
+
+static inline void fake_pool_init(unsigned job_max)
+{
+    fake_pool = (struct fake_pool){.job_max = job_max};
+    list_init(&fake_pool.jobs);
+}
+
+int workpool_submit(struct workpool *pool, struct workpool_job *job)
+{
+    (void)pool;
+    if (fake_pool.job_count == fake_pool.job_max) {
+        return WORKPOOL_E_FULL;
+    }
+    fake_pool.job_count++;
+    job->state = FAKE_JOB_WAITING;
+    list_init(&job->link);
+    list_push_back(&fake_pool.jobs, &job->link);
+    return 0;
+}
+
+void workpool_cancel(struct workpool *pool, struct workpool_job *job)
+{
+    (void)pool;
+    if (job->state == FAKE_JOB_WAITING) {
+        job->state = FAKE_JOB_CANCELLED;
+    }
+}
+
+/* Runs `work` of the first job, as a thread would, and leaves its `finish` for later. */
+static inline void fake_pool_work_first(void)
+{
+    struct workpool_job *job = CONTAINER_OF(fake_pool.jobs.next, struct workpool_job, link);
+
+    assert(job->state == FAKE_JOB_WAITING);
+    job->state = FAKE_JOB_RUNNING;
+    job->work(job);
+    fake_pool.works_run++;
+}
+
+/* Brings every job to its end. */
+static inline void fake_pool_run(void)
+{
+    while (!list_is_empty(&fake_pool.jobs)) {
+        struct workpool_job *job = CONTAINER_OF(fake_pool.jobs.next, struct workpool_job, link);
+
+        if (job->state == FAKE_JOB_WAITING) {
+            fake_pool_work_first();
+        }
+        list_remove(&job->link);
+        fake_pool.job_count--;
+        job->finish(job, job->state == FAKE_JOB_CANCELLED);
+    }
+}
+
+/* ---- the log: keeps what was submitted until it is settled ---- */
+
+#define FAKE_LOG_RECORDS_MAX 256
+
+struct fake_log {
+    struct commit_log log;
+    const struct commit_log_callbacks *callbacks;
+    void *context;
+    struct list submitted;
+
+    struct {
+        uint8_t type;
+        struct bytes body;
+    } records[FAKE_LOG_RECORDS_MAX]; /* durable */
+
+    unsigned record_count;
+    uint64_t first_revision; /* of records[0] */
+};
+
+static inline struct fake_log *fake_log_of(struct commit_log *log)
+{
+    return CONTAINER_OF(log, struct fake_log, log);
+}
+
+static inline int fake_log_start(struct commit_log *log,
+                                 const struct commit_log_callbacks *callbacks, void *context,
+                                 char *problem)
+{
+    struct fake_log *fake = fake_log_of(log);
+    int result = 0;
+
+    (void)problem;
+    fake->callbacks = callbacks;
+    fake->context = context;
+    callbacks->reset_begin(context);
+    for (unsigned i = 0; i < fake->record_count && result == 0; i++) {
+        struct commit_event event = {i + 1, 0, fake->records[i].type, fake->records[i].body};
+
+        result = callbacks->reset_record(context, &event);
+    }
+    if (result == 0) {
+        callbacks->reset_end(context, fake->record_count);
+        callbacks->state(context, COMMIT_LOG_READY, "");
+    }
+    return result;
+}
+
+static inline void fake_log_submit(struct commit_log *log, struct commit_mutation *mutation)
+{
+    list_init(&mutation->link);
+    list_push_back(&fake_log_of(log)->submitted, &mutation->link);
+}
+
+static const struct commit_log_ops fake_log_ops = {
+    .start = fake_log_start,
+    .submit = fake_log_submit,
+};
+
+static inline void fake_log_init(struct fake_log *fake)
+{
+    *fake = (struct fake_log){.log.ops = &fake_log_ops};
+    list_init(&fake->submitted);
+}
+
+static inline void fake_log_deinit(struct fake_log *fake)
+{
+    for (unsigned i = 0; i < fake->record_count; i++) {
+        free((void *)(uintptr_t)fake->records[i].body.data);
+    }
+}
+
+/* Makes a record durable, as another writer of the log would. */
+static inline void fake_log_add(struct fake_log *fake, uint8_t type, struct bytes body)
+{
+    uint8_t *copy = malloc(body.size + 1);
+
+    assert(copy != NULL && fake->record_count < FAKE_LOG_RECORDS_MAX);
+    memcpy(copy, body.data, body.size);
+    fake->records[fake->record_count].type = type;
+    fake->records[fake->record_count].body = (struct bytes){copy, body.size};
+    fake->record_count++;
+}
+
+/* Tells the outcome of the oldest mutation; false when there is none. */
+static inline bool fake_log_settle(struct fake_log *fake, enum commit_outcome outcome)
+{
+    struct list *link = list_pop_front(&fake->submitted);
+    struct commit_mutation *mutation;
+
+    if (link == NULL) {
+        return false;
+    }
+    mutation = CONTAINER_OF(link, struct commit_mutation, link);
+    if (outcome == COMMIT_DONE) {
+        struct commit_event event;
+
+        fake_log_add(fake, mutation->record_type, mutation->record);
+        event = (struct commit_event){fake->record_count, 0, mutation->record_type,
+                                      fake->records[fake->record_count - 1].body};
+        fake->callbacks->events(fake->context, &event, 1);
+    }
+    mutation->done(mutation, outcome, fake->record_count);
+    return true;
+}
+
+/* Makes everything durable, also what is submitted meanwhile. */
+static inline void fake_log_settle_all(struct fake_log *fake)
+{
+    while (fake_log_settle(fake, COMMIT_DONE)) {
+    }
+}
+
+/* ---- clock and randomness ---- */
+
+struct fake_clock {
+    struct clock_source source;
+    uint64_t now_ms;
+};
+
+static inline uint64_t fake_clock_ns(struct clock_source *source)
+{
+    return CONTAINER_OF(source, struct fake_clock, source)->now_ms * CLOCK_NS_PER_MS;
+}
+
+static inline void fake_clock_init(struct fake_clock *clock, uint64_t now_ms)
+{
+    *clock = (struct fake_clock){{fake_clock_ns, fake_clock_ns}, now_ms};
+}
+
+struct fake_random {
+    struct random_source source;
+    uint64_t state;
+};
+
+static inline void fake_random_fill(struct random_source *source, void *bytes, size_t size)
+{
+    struct fake_random *fake = CONTAINER_OF(source, struct fake_random, source);
+    uint8_t *at = bytes;
+
+    for (size_t i = 0; i < size; i++) { /* Knuth's linear congruential generator */
+        fake->state = fake->state * 6364136223846793005ULL + 1442695040888963407ULL;
+        at[i] = (uint8_t)(fake->state >> 56);
+    }
+}
+
+static inline void fake_random_init(struct fake_random *fake, uint64_t seed)
+{
+    *fake = (struct fake_random){{fake_random_fill}, seed};
+}
+
+#endif
