@@ -1,0 +1,95 @@
+/*
+ * A client's way to one server: connects when a call wants it, one HTTP/2 session over TCP and TLS,
+ * unary calls with deadline and bearer token. Asynchronous: everything is told from the loop.
+ *
+ * Owns:    the connection, its session and streams; the list of calls under way.
+ * Borrows: reactor and TLS context; every struct channel_call from start until its `done`.
+ * Thread:  loop only.
+ */
+#ifndef CLIENT_CHANNEL_H
+#define CLIENT_CHANNEL_H
+
+#include "client/target.h"
+#include "client/unary_reply.h"
+#include "core/bytes.h"
+#include "core/list.h"
+#include "core/timer.h"
+
+#include <stdint.h>
+
+struct channel;
+struct channel_call;
+struct reactor;
+struct tls_context;
+
+#define CHANNEL_CALLS_MAX   10000 /* under way at once */
+#define CHANNEL_NO_DEADLINE UINT64_MAX
+
+#define CHANNEL_E_BUSY 1 /* CHANNEL_CALLS_MAX calls are under way */
+
+struct channel_options {
+    struct target target;        /* resolved */
+    struct tls_context *tls;     /* NULL = plain text */
+    uint64_t connect_timeout_ns; /* for TCP on one address, and again for TLS */
+    uint32_t max_message;        /* bytes in an answer */
+};
+
+/* Who decided the outcome: what to try next depends on it. */
+enum channel_cause {
+    CHANNEL_CAUSE_ANSWER,    /* the server, or something that answered in its place */
+    CHANNEL_CAUSE_CONNECT,   /* no address took a connection */
+    CHANNEL_CAUSE_TLS,       /* the handshake failed */
+    CHANNEL_CAUSE_LOST,      /* the connection ended with the call under way */
+    CHANNEL_CAUSE_REFUSED,   /* the server says that it did not look at the call */
+    CHANNEL_CAUSE_DEADLINE,  /* our own timer */
+    CHANNEL_CAUSE_CANCELLED, /* channel_cancel() or channel_close() */
+    CHANNEL_CAUSE_MEMORY,    /* ours ran out */
+};
+
+struct channel_result {
+    enum grpc_status status;
+    enum channel_cause cause;
+    struct bytes message; /* text of the status */
+    struct bytes details; /* google.rpc.Status; empty when none came */
+    struct bytes reply;   /* the message, when the status is OK */
+};
+
+/* One call, in its caller's memory. Zero-initialise, fill in the first four, start. */
+struct channel_call {
+    const char *path;    /* "/users.v1.UserService/GetUser"; borrowed until `done` */
+    const char *token;   /* sent as bearer token; NULL = none; borrowed until `done` */
+    uint64_t timeout_ns; /* from the start on; CHANNEL_NO_DEADLINE = none */
+    /* Runs once, from the loop. The result is borrowed until it returns; the call is the caller's
+     * again when it begins. */
+    void (*done)(struct channel_call *call, const struct channel_result *result);
+    /* The rest is the channel's own. */
+    struct list link;
+    struct channel *channel;
+    struct h2_stream *stream; /* NULL = not sent, or over */
+    struct timer timer;
+    uint64_t deadline_ns;
+    struct buf request; /* framed, until it is sent */
+    struct unary_reply reply;
+    enum channel_cause cause;
+};
+
+/* Makes a channel that is not connected. `closed` runs once, after channel_close(). Returns 0 or
+ * -ENOMEM. */
+int channel_new(struct reactor *reactor, const struct channel_options *options,
+                void (*closed)(void *context), void *context, struct channel **ret_channel);
+
+/* Starts a call; the request is copied. Connects first when there is no connection. Returns 0,
+ * CHANNEL_E_BUSY or -ENOMEM; only after 0 `done` runs, never inside this call. */
+int channel_start(struct channel *channel, struct channel_call *call, struct bytes request);
+
+/* Ends a call that is under way with CANCELLED, unless its outcome stands already; `done` tells. */
+void channel_cancel(struct channel_call *call);
+
+/* Cancels every call, ends the connection, frees the channel; `closed` is the last word. Safe to
+ * repeat until then. */
+void channel_close(struct channel *channel);
+
+/* "READY" and so on, for tests and the log. */
+const char *channel_state_name(const struct channel *channel);
+
+#endif

@@ -1,0 +1,426 @@
+#include "userctl_arguments.h"
+
+#include "core/clock.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_TARGET      "localhost:50051"
+#define DEFAULT_CA_FILE     "/etc/ssl/certs/ca-certificates.crt"
+#define DEFAULT_DEADLINE_NS (5 * CLOCK_NS_PER_S)
+#define DEFAULT_TTL_NS      (3600 * CLOCK_NS_PER_S)
+
+struct command {
+    const char *name;
+    const char *operand; /* NULL = takes none */
+    const char *summary;
+    const char *notes; /* for its own help; may be NULL */
+};
+
+static const struct command commands[USERCTL_COMMAND_COUNT] = {
+    [USERCTL_GET] = {"get", "ID", "show a user", NULL},
+    [USERCTL_CREATE] =
+        {"create", NULL, "create a user",
+         "The password is asked for on the terminal unless --password-stdin or\n"
+         "--password-file says where it comes from. One line end after it is dropped.\n"},
+    [USERCTL_UPDATE] =
+        {"update", "ID", "change fields of a user",
+         "Fields: username, email, status (ACTIVE, INACTIVE, SUSPENDED), roles (comma-separated),\n"
+         "profile.first_name, profile.last_name, profile.avatar_url. An empty value clears a "
+         "field.\n"
+         "Without --mask exactly the fields given with --set change.\n"},
+    [USERCTL_DELETE] = {"delete", "ID", "delete a user", NULL},
+    [USERCTL_TOKEN] =
+        {"token", NULL, "print a token for development",
+         "Signs an HS256 token with the secret that the server has as auth.jwt_secret_file.\n"},
+    [USERCTL_HELP] = {"help", "[COMMAND]", "show help about a command", NULL},
+};
+
+#define FOR(command) (1u << (command))
+#define FOR_ALL      (~0u)
+
+/* One per row of the table below, in its order. */
+enum option_id {
+    OPTION_TARGET,
+    OPTION_CA,
+    OPTION_CERT,
+    OPTION_KEY,
+    OPTION_PLAINTEXT,
+    OPTION_TOKEN,
+    OPTION_TOKEN_FILE,
+    OPTION_DEADLINE,
+    OPTION_JSON,
+    OPTION_HELP,
+    OPTION_VERSION,
+    OPTION_USERNAME,
+    OPTION_EMAIL,
+    OPTION_PASSWORD_STDIN,
+    OPTION_PASSWORD_FILE,
+    OPTION_REQUEST_ID,
+    OPTION_SET,
+    OPTION_MASK,
+    OPTION_ETAG,
+    OPTION_SECRET_FILE,
+    OPTION_SUB,
+    OPTION_ROLES,
+    OPTION_ISSUER,
+    OPTION_AUDIENCE,
+    OPTION_TTL,
+    OPTION_COUNT,
+};
+
+struct option_row {
+    const char *name;
+    const char *value; /* NULL = takes none */
+    unsigned commands; /* which may have it */
+    const char *help;
+};
+
+static const struct option_row rows[OPTION_COUNT] = {
+    [OPTION_TARGET] = {"target", "HOST:PORT", FOR_ALL,
+                       "server; USERCTL_TARGET; " DEFAULT_TARGET " if not given"},
+    [OPTION_CA] = {"ca", "FILE", FOR_ALL,
+                   "PEM, who may vouch for the server; USERCTL_CA; the system's if not given"},
+    [OPTION_CERT] = {"cert", "FILE", FOR_ALL, "PEM certificate of this client, with --key"},
+    [OPTION_KEY] = {"key", "FILE", FOR_ALL, "PEM key of this client"},
+    [OPTION_PLAINTEXT] = {"plaintext", NULL, FOR_ALL, "no TLS, for a server with tls.enabled = no"},
+    [OPTION_TOKEN] = {"token", "TOKEN", FOR_ALL,
+                      "bearer token (others on this machine may see it)"},
+    [OPTION_TOKEN_FILE] = {"token-file", "FILE", FOR_ALL,
+                           "file with the bearer token; USERCTL_TOKEN_FILE"},
+    [OPTION_DEADLINE] = {"deadline", "TIME", FOR_ALL,
+                         "time for the call, such as 500ms, 5s, 1m; 5s"},
+    [OPTION_JSON] = {"json", NULL, FOR_ALL,
+                     "JSON lines; so it is anyway when output is no terminal"},
+    [OPTION_HELP] = {"help", NULL, FOR_ALL, "this text, or after a command, help about it"},
+    [OPTION_VERSION] = {"version", NULL, FOR_ALL, "version and libraries"},
+    [OPTION_USERNAME] = {"username", "NAME", FOR(USERCTL_CREATE), "required"},
+    [OPTION_EMAIL] = {"email", "ADDRESS", FOR(USERCTL_CREATE), "required"},
+    [OPTION_PASSWORD_STDIN] = {"password-stdin", NULL, FOR(USERCTL_CREATE),
+                               "read the password from standard input"},
+    [OPTION_PASSWORD_FILE] = {"password-file", "FILE", FOR(USERCTL_CREATE),
+                              "read the password from a file"},
+    [OPTION_REQUEST_ID] = {"request-id", "ID", FOR(USERCTL_CREATE),
+                           "makes a retry safe: the same ID again gets the first answer"},
+    [OPTION_SET] = {"set", "FIELD=VALUE", FOR(USERCTL_UPDATE), "new value; may be repeated"},
+    [OPTION_MASK] = {"mask", "FIELDS", FOR(USERCTL_UPDATE),
+                     "comma-separated fields to take; * is all of them"},
+    [OPTION_ETAG] = {"etag", "ETAG", FOR(USERCTL_UPDATE) | FOR(USERCTL_DELETE),
+                     "only if the user has not changed since"},
+    [OPTION_SECRET_FILE] = {"secret-file", "FILE", FOR(USERCTL_TOKEN),
+                            "the shared secret; required"},
+    [OPTION_SUB] = {"sub", "NAME", FOR(USERCTL_TOKEN), "whom the token is for; required"},
+    [OPTION_ROLES] = {"roles", "R1,R2", FOR(USERCTL_TOKEN), "roles that the token gives"},
+    [OPTION_ISSUER] = {"issuer", "NAME", FOR(USERCTL_TOKEN), "when the server wants one"},
+    [OPTION_AUDIENCE] = {"audience", "NAME", FOR(USERCTL_TOKEN), "when the server wants one"},
+    [OPTION_TTL] = {"ttl", "TIME", FOR(USERCTL_TOKEN), "how long it is good for; 1h"},
+};
+
+/* "500ms", "5s", "1m", "2h": a positive whole number and a unit. Returns 0 when it is none. */
+static uint64_t parse_time(const char *text)
+{
+    static const struct {
+        const char *unit;
+        uint64_t ns;
+    } units[] = {
+        {"ms", CLOCK_NS_PER_MS},           {"s", CLOCK_NS_PER_S},
+        {"m", 60 * CLOCK_NS_PER_S},        {"h", 3600 * CLOCK_NS_PER_S},
+        {"d", 24 * 3600 * CLOCK_NS_PER_S},
+    };
+
+    size_t digits = strspn(text, "0123456789");
+    unsigned long value;
+
+    if (digits == 0 || digits > 6) {
+        return 0;
+    }
+    value = strtoul(text, NULL, 10);
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        if (strcmp(text + digits, units[i].unit) == 0) {
+            return value * units[i].ns;
+        }
+    }
+    return 0;
+}
+
+int userctl_arguments_refuse(const struct userctl_arguments *arguments, const char *format, ...)
+{
+    const char *command = commands[arguments->command].name;
+    va_list values;
+
+    va_start(values, format);
+    (void)fputs("userctl: ", stderr);
+    (void)vfprintf(stderr, format, values);
+    va_end(values);
+    (void)fprintf(stderr, "\nTry 'userctl %s%s--help'.\n", command == NULL ? "" : command,
+                  command == NULL ? "" : " ");
+    return USERCTL_EXIT_USAGE;
+}
+
+static int take_time(const struct userctl_arguments *arguments, enum option_id id,
+                     const char *value, uint64_t *ret_ns)
+{
+    uint64_t ns = parse_time(value);
+
+    if (ns == 0) {
+        return userctl_arguments_refuse(arguments, "--%s %s is no time such as 500ms, 5s, 1m, 1h",
+                                        rows[id].name, value);
+    }
+    *ret_ns = ns;
+    return 0;
+}
+
+static int take_set(struct userctl_arguments *arguments, const char *value)
+{
+    if (strchr(value, '=') == NULL) {
+        return userctl_arguments_refuse(arguments, "--set %s is not FIELD=VALUE", value);
+    }
+    if (arguments->set_count == USERCTL_SETS_MAX) {
+        return userctl_arguments_refuse(arguments, "--set is given more than %d times",
+                                        USERCTL_SETS_MAX);
+    }
+    arguments->sets[arguments->set_count++] = value;
+    return 0;
+}
+
+/* Where the text of an option goes; NULL for the options that are no plain text. */
+static const char **text_of(struct userctl_arguments *arguments, enum option_id id)
+{
+    const char **const texts[OPTION_COUNT] = {
+        [OPTION_TARGET] = &arguments->target,
+        [OPTION_CA] = &arguments->ca_file,
+        [OPTION_CERT] = &arguments->cert_file,
+        [OPTION_KEY] = &arguments->key_file,
+        [OPTION_TOKEN] = &arguments->token,
+        [OPTION_TOKEN_FILE] = &arguments->token_file,
+        [OPTION_USERNAME] = &arguments->username,
+        [OPTION_EMAIL] = &arguments->email,
+        [OPTION_PASSWORD_FILE] = &arguments->password_file,
+        [OPTION_REQUEST_ID] = &arguments->request_id,
+        [OPTION_MASK] = &arguments->mask,
+        [OPTION_ETAG] = &arguments->etag,
+        [OPTION_SECRET_FILE] = &arguments->secret_file,
+        [OPTION_SUB] = &arguments->subject,
+        [OPTION_ROLES] = &arguments->roles,
+        [OPTION_ISSUER] = &arguments->issuer,
+        [OPTION_AUDIENCE] = &arguments->audience,
+    };
+
+    return texts[id];
+}
+
+/* The flag of an option; NULL for the options with a value. */
+static bool *flag_of(struct userctl_arguments *arguments, enum option_id id)
+{
+    bool *const flags[OPTION_COUNT] = {
+        [OPTION_PLAINTEXT] = &arguments->plaintext,
+        [OPTION_JSON] = &arguments->json,
+        [OPTION_HELP] = &arguments->help,
+        [OPTION_VERSION] = &arguments->version,
+        [OPTION_PASSWORD_STDIN] = &arguments->password_stdin,
+    };
+
+    return flags[id];
+}
+
+static int take_option(struct userctl_arguments *arguments, enum option_id id, const char *value)
+{
+    const char **text = text_of(arguments, id);
+    bool *flag = flag_of(arguments, id);
+
+    if (flag != NULL) {
+        *flag = true;
+        return 0;
+    }
+    if (id == OPTION_DEADLINE) {
+        return take_time(arguments, id, value, &arguments->deadline_ns);
+    }
+    if (id == OPTION_TTL) {
+        return take_time(arguments, id, value, &arguments->ttl_ns);
+    }
+    if (id == OPTION_SET) {
+        return take_set(arguments, value);
+    }
+    if (*text != NULL) {
+        return userctl_arguments_refuse(arguments, "--%s is given twice", rows[id].name);
+    }
+    *text = value;
+    return 0;
+}
+
+enum userctl_command userctl_arguments_command(const char *name)
+{
+    for (int i = 0; i < USERCTL_COMMAND_COUNT; i++) {
+        if (commands[i].name != NULL && strcmp(commands[i].name, name) == 0) {
+            return (enum userctl_command)i;
+        }
+    }
+    return USERCTL_NONE;
+}
+
+/* The words that are no options: a command and its operand. */
+static int take_words(struct userctl_arguments *arguments, char **words, int count)
+{
+    if (count == 0) {
+        return 0;
+    }
+    arguments->command = userctl_arguments_command(words[0]);
+    if (arguments->command == USERCTL_NONE) {
+        return userctl_arguments_refuse(arguments, "there is no command '%s'", words[0]);
+    }
+    if (count > (commands[arguments->command].operand == NULL ? 1 : 2)) {
+        return userctl_arguments_refuse(arguments, "'%s' is one word too many", words[count - 1]);
+    }
+    arguments->operand = count == 2 ? words[1] : NULL;
+    return 0;
+}
+
+/* An option that the command has no use for is a mistake, not noise. */
+static int check_options(const struct userctl_arguments *arguments, const bool *given)
+{
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        if (given[i] && (rows[i].commands & FOR(arguments->command)) == 0) {
+            return userctl_arguments_refuse(arguments, "--%s does not go with '%s'", rows[i].name,
+                                            commands[arguments->command].name);
+        }
+    }
+    return 0;
+}
+
+static const char *from_environment(const char *name)
+{
+    const char *value = getenv(name);
+
+    return value == NULL || value[0] == '\0' ? NULL : value;
+}
+
+/* What the command line left open. A token given there leaves the file of the environment alone. */
+static void apply_defaults(struct userctl_arguments *arguments)
+{
+    if (arguments->target == NULL) {
+        arguments->target = from_environment("USERCTL_TARGET");
+    }
+    if (arguments->target == NULL) {
+        arguments->target = DEFAULT_TARGET;
+    }
+    if (arguments->ca_file == NULL) {
+        arguments->ca_file = from_environment("USERCTL_CA");
+    }
+    if (arguments->ca_file == NULL) {
+        arguments->ca_file = DEFAULT_CA_FILE;
+    }
+    if (arguments->token_file == NULL && arguments->token == NULL) {
+        arguments->token_file = from_environment("USERCTL_TOKEN_FILE");
+    }
+}
+
+static int read_options(int argc, char **argv, struct userctl_arguments *arguments, bool *given)
+{
+    struct option options[OPTION_COUNT + 1] = {{0}};
+    int found;
+    int ret;
+
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        options[i] = (struct option){
+            .name = rows[i].name,
+            .has_arg = rows[i].value == NULL ? no_argument : required_argument,
+            .val = i,
+        };
+    }
+    /* getopt moves options before words, so they may stand on either side of the command. */
+    while ((found = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (found == '?') {
+            (void)fputs("Try 'userctl --help'.\n", stderr); /* getopt has said what is wrong */
+            return USERCTL_EXIT_USAGE;
+        }
+        given[found] = true;
+        ret = take_option(arguments, (enum option_id)found, optarg);
+        if (ret != 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
+int userctl_arguments_read(int argc, char **argv, struct userctl_arguments *ret_arguments)
+{
+    struct userctl_arguments arguments = {
+        .deadline_ns = DEFAULT_DEADLINE_NS,
+        .ttl_ns = DEFAULT_TTL_NS,
+    };
+    bool given[OPTION_COUNT] = {false};
+    int ret;
+
+    ret = read_options(argc, argv, &arguments, given);
+    if (ret == 0) {
+        ret = take_words(&arguments, argv + optind, argc - optind);
+    }
+    if (ret == 0 && arguments.command != USERCTL_NONE) {
+        ret = check_options(&arguments, given);
+    }
+    if (ret == 0 && arguments.token != NULL && arguments.token_file != NULL) {
+        ret = userctl_arguments_refuse(&arguments, "--token and --token-file are both given");
+    }
+    if (ret != 0) {
+        return ret;
+    }
+    apply_defaults(&arguments);
+    *ret_arguments = arguments;
+    return 0;
+}
+
+static void print_options(FILE *out, unsigned of, bool common)
+{
+    char left[40];
+
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        if ((rows[i].commands == FOR_ALL) != common || (rows[i].commands & of) == 0) {
+            continue;
+        }
+        (void)snprintf(left, sizeof(left), "--%s%s%s", rows[i].name,
+                       rows[i].value == NULL ? "" : " ",
+                       rows[i].value == NULL ? "" : rows[i].value);
+        (void)fprintf(out, "  %-24s %s\n", left, rows[i].help);
+    }
+}
+
+static void print_overview(FILE *out)
+{
+    (void)fputs("userctl: manages the users of a userd server\n\n"
+                "usage: userctl [OPTIONS] COMMAND [ARGUMENTS]\n\ncommands:\n",
+                out);
+    for (int i = 0; i < USERCTL_COMMAND_COUNT; i++) {
+        if (commands[i].name != NULL) {
+            (void)fprintf(out, "  %-7s %-16s %s\n", commands[i].name,
+                          commands[i].operand == NULL ? "" : commands[i].operand,
+                          commands[i].summary);
+        }
+    }
+    (void)fputs("\noptions, before or after the command:\n", out);
+    print_options(out, FOR_ALL, true);
+    (void)fprintf(out,
+                  "\nexit code: 0, the number of the gRPC status, %d for a wrong command line,\n"
+                  "%d when output cannot be written, %d where io_uring is forbidden\n",
+                  USERCTL_EXIT_USAGE, USERCTL_EXIT_OUTPUT, USERCTL_EXIT_CONFIGURATION);
+}
+
+void userctl_arguments_help(FILE *out, enum userctl_command command)
+{
+    const struct command *about = &commands[command];
+
+    if (command == USERCTL_NONE || command == USERCTL_HELP) {
+        print_overview(out);
+        return;
+    }
+    (void)fprintf(out, "userctl %s: %s\n\nusage: userctl %s%s%s [OPTIONS]\n\n", about->name,
+                  about->summary, about->name, about->operand == NULL ? "" : " ",
+                  about->operand == NULL ? "" : about->operand);
+    print_options(out, FOR(command), false);
+    if (about->notes != NULL) {
+        (void)fprintf(out, "\n%s", about->notes);
+    }
+    (void)fputs("\n'userctl --help' lists the options of every command.\n", out);
+}
