@@ -1,0 +1,346 @@
+#!/usr/bin/env bash
+# userctl against a real server: every command, every way to fail, both forms of output.
+
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 70
+[ -n "${TEST_TARGET:-}" ] || exec tests/integration/lib/with_server.py "$PWD/tests/integration/$(basename "$0")"
+
+export USERCTL=${USERCTL:-$PWD/build/userctl}
+readonly PYTHON=/usr/bin/python3
+readonly OUT=$TEST_FOLDER/out ERR=$TEST_FOLDER/err
+passed=0
+failed=0
+
+# What most calls use; single tests say it by options instead.
+export USERCTL_TARGET=$TEST_TARGET USERCTL_CA=$TEST_CA USERCTL_TOKEN_FILE=$TEST_TOKEN_FILE
+
+ok() {
+    passed=$((passed + 1))
+    echo "ok     $1"
+}
+
+not_ok() {
+    failed=$((failed + 1))
+    echo "FAILED $1: $2"
+    sed 's/^/    out: /' "$OUT"
+    sed 's/^/    err: /' "$ERR"
+}
+
+# runs CODE NAME COMMAND...: the command must end with that code. Output in $OUT and $ERR.
+runs() {
+    local code=$1 name=$2 status=0
+    shift 2
+    "$@" >"$OUT" 2>"$ERR" </dev/null || status=$?
+    if [ "$status" -eq "$code" ]; then
+        ok "$name"
+    else
+        not_ok "$name" "ended with $status, not $code"
+    fi
+}
+
+# The last output (or error output) must match a regular expression.
+says() {
+    if grep -Eq -e "$2" "$1"; then
+        ok "  ... says $2"
+    else
+        not_ok "  ... says $2" "it does not"
+    fi
+}
+
+says_nothing() {
+    if [ ! -s "$1" ]; then
+        ok "  ... and nothing on $(basename "$1")"
+    else
+        not_ok "  ... and nothing on $(basename "$1")" "but it does"
+    fi
+}
+
+# A member of the JSON line in $OUT.
+field() {
+    "$PYTHON" -c 'import json, sys; print(json.loads(sys.stdin.readline())[sys.argv[1]])' "$1" <"$OUT"
+}
+
+# The same with the output going to a terminal. `script` merges both outputs.
+on_terminal() {
+    local line
+    printf -v line '%q ' "$@"
+    script -qec "$line" /dev/null
+}
+
+with_password() {
+    local password=$1
+    shift
+    printf '%s' "$password" | "$@"
+}
+
+create() {
+    with_password 'correct horse battery' "$USERCTL" create --username "$1" --email "$1@example.com" \
+        --password-stdin
+}
+
+echo "# the command line"
+
+runs 64 "nothing at all is a usage error" "$USERCTL"
+says "$ERR" '^usage: userctl'
+says_nothing "$OUT"
+runs 0 "--help" "$USERCTL" --help
+says "$OUT" '--target HOST:PORT'
+says_nothing "$ERR"
+runs 0 "help" "$USERCTL" help
+for command in get create update delete token; do
+    runs 0 "help $command" "$USERCTL" help $command
+    cp "$OUT" "$OUT.1"
+    runs 0 "$command --help" "$USERCTL" $command --help
+    if cmp -s "$OUT" "$OUT.1"; then
+        ok "  ... is the same"
+    else
+        not_ok "  ... is the same" "it differs"
+    fi
+done
+runs 64 "help about nothing" "$USERCTL" help dance
+runs 0 "--version" "$USERCTL" --version
+says "$OUT" '^userctl [0-9]+\.[0-9]+\.[0-9]+$'
+says "$OUT" 'wolfSSL'
+runs 64 "an unknown command" "$USERCTL" dance
+says "$ERR" "no command 'dance'"
+runs 64 "an unknown option" "$USERCTL" get x --dance
+runs 64 "an option of another command" "$USERCTL" get x --username y
+says "$ERR" "does not go with 'get'"
+runs 64 "an option without its value" "$USERCTL" get x --target
+runs 64 "a word too many" "$USERCTL" get x y
+runs 64 "no ID" "$USERCTL" get
+says "$ERR" 'userctl get --help'
+runs 64 "no ID to update" "$USERCTL" update --set email=a@b.example
+runs 64 "no ID to delete" "$USERCTL" delete
+runs 64 "an option twice" "$USERCTL" get x --target a:1 --target b:1
+runs 64 "a deadline that is none" "$USERCTL" get x --deadline soon
+runs 64 "a deadline of nothing" "$USERCTL" get x --deadline 0s
+runs 64 "a target without port" "$USERCTL" get x --target localhost
+says "$ERR" 'HOST:PORT'
+runs 64 "both token options" "$USERCTL" get x --token a --token-file b
+runs 64 "a token file that is not there" "$USERCTL" get x --token-file /nonexistent
+says "$ERR" '/nonexistent'
+runs 64 "a CA file that is not there" "$USERCTL" get x --ca /nonexistent
+says "$ERR" '/nonexistent'
+runs 64 "a certificate without its key" "$USERCTL" get x --cert "$TEST_CA"
+runs 64 "a token with a line break in it" "$USERCTL" get x --token $'a\nb'
+
+echo "# create"
+
+runs 0 "create" create ada
+says_nothing "$ERR"
+says "$OUT" '^\{"id":"[0-9a-f-]{36}","username":"ada","email":"ada@example.com","created_at":"[0-9]{13}","status":"USER_STATUS_ACTIVE","updated_at":"[0-9]{13}","etag":"([^"\\]|\\.)+"\}$'
+id=$(field id)
+runs 6 "create again" create ADA
+says "$ERR" '^userctl: ALREADY_EXISTS: User already exists$'
+says "$ERR" 'USER_ALREADY_EXISTS'
+says_nothing "$OUT"
+printf 'correct horse battery\n' >"$TEST_FOLDER/password"
+runs 0 "create with a password file" "$USERCTL" create --username bob --email bob@example.com \
+    --password-file "$TEST_FOLDER/password" --request-id r1
+first=$(field id)
+runs 0 "create with the same request ID" "$USERCTL" create --username bob --email bob@example.com \
+    --password-file "$TEST_FOLDER/password" --request-id r1
+if [ "$(field id)" = "$first" ]; then
+    ok "  ... is the same user"
+else
+    not_ok "  ... is the same user" "it is another one"
+fi
+runs 64 "create without names" "$USERCTL" create --password-file "$TEST_FOLDER/password"
+runs 64 "create with the password as a word" "$USERCTL" create --username x --email x@example.com \
+    --password secret
+runs 64 "create without a password" with_password '' "$USERCTL" create --username x \
+    --email x@example.com --password-stdin
+says "$ERR" 'empty'
+runs 64 "create with two sources of the password" "$USERCTL" create --username x \
+    --email x@example.com --password-stdin --password-file "$TEST_FOLDER/password"
+runs 64 "create with a password file that is not there" "$USERCTL" create --username x \
+    --email x@example.com --password-file /nonexistent
+runs 64 "create where nobody can be asked" setsid -w "$USERCTL" create --username x \
+    --email x@example.com
+says "$ERR" '--password-stdin'
+runs 3 "create with bad fields" with_password 'short' "$USERCTL" create --username ' ' --email nowhere \
+    --password-stdin
+says "$ERR" '^userctl: INVALID_ARGUMENT: '
+says "$ERR" 'email'
+says "$ERR" 'password'
+
+# A terminal of our own, which types the password when it is asked to.
+typed() {
+    "$PYTHON" - "$@" <<'END'
+import os, pty, sys
+
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[3], sys.argv[3:])
+answers = {b"Password: ": sys.argv[1].encode(), b"The same again: ": sys.argv[2].encode()}
+shown = b""
+while True:
+    try:
+        shown += os.read(terminal, 4096)
+    except OSError:
+        break
+    for question in list(answers):
+        if question in shown:
+            os.write(terminal, answers.pop(question) + b"\n")
+sys.stdout.buffer.write(shown)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+END
+}
+
+runs 0 "create with a typed password" typed 'typed secret 1' 'typed secret 1' "$USERCTL" create \
+    --username typist --email typist@example.com
+says "$OUT" '^username +typist'
+if grep -q 'typed secret' "$OUT"; then
+    not_ok "  ... which is not shown" "it is"
+else
+    ok "  ... which is not shown"
+fi
+runs 0 "create with a corrected password" typed $'wrong\x15typed secret 1x\x7f' 'typed secret 1' \
+    "$USERCTL" create --username typist2 --email typist2@example.com
+runs 64 "create with two different passwords" typed 'typed secret 1' 'typed secret 2' "$USERCTL" \
+    create --username typist3 --email typist3@example.com
+says "$OUT" 'differ'
+runs 64 "create given up with Ctrl-C" typed $'ab\x03' '' "$USERCTL" create --username typist4 \
+    --email typist4@example.com
+
+echo "# get"
+
+runs 0 "get" "$USERCTL" get "$id"
+says "$OUT" '"username":"ada"'
+runs 0 "get with options on both sides" "$USERCTL" --deadline 20s --json get --target "$TEST_TARGET" \
+    "$id" --ca "$TEST_CA"
+says "$OUT" '"username":"ada"'
+runs 0 "get on a terminal" on_terminal "$USERCTL" get "$id"
+says "$OUT" '^username +ada'
+says "$OUT" '^status +ACTIVE'
+says "$OUT" '^created +20[0-9]{2}-[0-9]{2}-[0-9]{2} [0-9:.]+ UTC'
+runs 0 "get --json on a terminal" on_terminal "$USERCTL" get "$id" --json
+says "$OUT" '^\{"id":'
+runs 5 "get of nobody" "$USERCTL" get nobody
+says "$ERR" '^userctl: NOT_FOUND: User nobody not found$'
+says "$ERR" 'USER_NOT_FOUND'
+says_nothing "$OUT"
+runs 5 "get of a hostile name" "$USERCTL" get $'\e[31mred\u009b'
+says "$ERR" '\\x1b\[31mred\\x9b'
+runs 3 "get of an ID that is too long" "$USERCTL" get "$(printf 'a%.0s' {1..65})"
+
+echo "# update"
+
+runs 0 "update of one field" "$USERCTL" update "$id" --set email=ada@lovelace.example
+says "$OUT" '"email":"ada@lovelace.example"'
+says "$OUT" '"username":"ada"'
+runs 0 "update of many fields" "$USERCTL" update "$id" --set 'roles=admin,viewer' \
+    --set status=suspended --set profile.first_name=Ada --set 'profile.last_name=Lov"e=lace' \
+    --set profile.avatar_url=https://example.com/a.png
+says "$OUT" '"roles":\["admin","viewer"\],"status":"USER_STATUS_SUSPENDED","profile":\{"first_name":"Ada","last_name":"Lov\\"e=lace","avatar_url":"https://example.com/a.png"\}'
+runs 0 "update on a terminal" on_terminal "$USERCTL" update "$id" --set username=Ada
+says "$OUT" '^roles +admin, viewer'
+says "$OUT" '^first name +Ada'
+says "$OUT" '^status +SUSPENDED'
+runs 0 "update that clears a field" "$USERCTL" update "$id" --set roles=
+if grep -q roles "$OUT"; then
+    not_ok "  ... clears it" "it does not"
+else
+    ok "  ... clears it"
+fi
+runs 0 "update with a mask of its own" "$USERCTL" update "$id" --set email=other@example.com \
+    --set profile.first_name=Grace --mask profile
+says "$OUT" '"email":"ada@lovelace.example"'
+says "$OUT" '"profile":\{"first_name":"Grace"\}'
+etag=$(field etag)
+runs 0 "update with the present etag" "$USERCTL" update "$id" --set roles=x --etag "$etag"
+runs 10 "update with a stale etag" "$USERCTL" update "$id" --set roles=y --etag "$etag"
+says "$ERR" '^userctl: ABORTED: '
+says "$ERR" '^hint: .*etag'
+runs 3 "update with an unknown path" "$USERCTL" update "$id" --set roles=y --mask shoe_size
+says "$ERR" 'shoe_size'
+runs 5 "update of nobody" "$USERCTL" update nobody --set roles=y
+runs 6 "update to a taken name" "$USERCTL" update "$id" --set username=BOB
+runs 64 "update of nothing" "$USERCTL" update "$id"
+says "$ERR" '--set'
+runs 64 "update with an unknown field" "$USERCTL" update "$id" --set shoe_size=44
+runs 64 "update with an unknown status" "$USERCTL" update "$id" --set status=asleep
+runs 64 "update of a field twice" "$USERCTL" update "$id" --set roles=a --set roles=b
+runs 64 "update without a value" "$USERCTL" update "$id" --set roles
+
+echo "# delete"
+
+runs 10 "delete with a stale etag" "$USERCTL" delete "$id" --etag "$etag"
+runs 0 "delete" "$USERCTL" delete "$id"
+says "$OUT" '^\{"success":true\}$'
+runs 5 "delete again" "$USERCTL" delete "$id"
+says "$ERR" "^userctl: NOT_FOUND: User $id not found\$"
+runs 0 "delete on a terminal" on_terminal "$USERCTL" delete "$first"
+says "$OUT" "^deleted $first"
+
+echo "# tokens"
+
+USERCTL_TOKEN_FILE='' runs 16 "no token" "$USERCTL" get nobody
+says "$ERR" '^userctl: UNAUTHENTICATED: No authentication token provided$'
+says "$ERR" '^hint: .*--token-file'
+runs 16 "a bad token" "$USERCTL" get nobody --token forged
+says "$ERR" '^userctl: UNAUTHENTICATED: Invalid authentication token$'
+says "$ERR" '^hint: .*expired'
+runs 0 "token" "$USERCTL" token --secret-file "$TEST_SECRET" --sub me --roles admin,viewer --ttl 10m
+says "$OUT" '^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$'
+token=$(cat "$OUT")
+runs 5 "which the server takes" "$USERCTL" get nobody --token "$token"
+runs 5 "from standard input too" with_password "$token" "$USERCTL" get nobody --token-file -
+"$PYTHON" - "$token" >"$OUT" <<'END'
+import base64, json, sys
+payload = sys.argv[1].split(".")[1]
+claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+print(claims["sub"], claims["roles"], claims["exp"] - claims["iat"])
+END
+says "$OUT" '^me .*admin.*viewer.* 600$'
+runs 64 "token without secret" "$USERCTL" token --sub me
+runs 64 "token without subject" "$USERCTL" token --secret-file "$TEST_SECRET"
+runs 64 "token with a secret that is not there" "$USERCTL" token --secret-file /nonexistent --sub me
+echo short >"$TEST_FOLDER/short"
+runs 64 "token with a short secret" "$USERCTL" token --secret-file "$TEST_FOLDER/short" --sub me
+says "$ERR" '32'
+runs 64 "token with a certificate as secret" "$USERCTL" token --secret-file "$TEST_CA" --sub me
+
+echo "# the way to the server"
+
+runs 14 "nobody listens" "$USERCTL" get x --target 127.0.0.1:1
+says "$ERR" '^userctl: UNAVAILABLE: cannot connect to 127.0.0.1:1'
+says "$ERR" 'Connection refused'
+says "$ERR" '^hint: .*--target'
+runs 14 "an unknown host" "$USERCTL" get x --target userd.invalid:50051
+says "$ERR" 'userd.invalid'
+says "$ERR" '^hint: '
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$TEST_FOLDER/other.key" \
+    -out "$TEST_FOLDER/other.pem" -subj /CN=other -days 30 2>/dev/null
+runs 14 "a CA that signed nothing here" "$USERCTL" get x --ca "$TEST_FOLDER/other.pem"
+says "$ERR" '^userctl: UNAVAILABLE: .*TLS'
+says "$ERR" '^hint: --ca'
+runs 14 "a host that the certificate does not name" "$USERCTL" get x \
+    --target "127.0.0.2:${TEST_TARGET##*:}"
+runs 14 "plain text to a server with TLS" "$USERCTL" get x --plaintext
+says "$ERR" '^hint: .*--plaintext'
+
+# A server that takes connections and says nothing.
+coproc SILENT { "$PYTHON" -c 'import socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+sys.stdin.read()'; }
+read -r silent_port <&"${SILENT[0]}"
+runs 4 "a server that says nothing" "$USERCTL" get x --target "127.0.0.1:$silent_port" --deadline 200ms
+says "$ERR" '^userctl: DEADLINE_EXCEEDED: '
+says "$ERR" '^hint: .*--deadline'
+kill "$SILENT_PID"
+
+echo "# output that cannot be written"
+
+create carol >"$OUT"
+id=$(field id)
+full_disk() {
+    "$USERCTL" get "$id" >/dev/full
+}
+runs 74 "a full disk" full_disk
+says "$ERR" 'cannot write'
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
