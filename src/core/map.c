@@ -15,10 +15,11 @@
  *
  * The move begins below a free slot and goes downwards, round the start of the array. What it takes
  * is thus always the end of a run, and nothing is found by way of that: the old table is a proper
- * one all the time, and looking up and removing need not know how far the move is.
+ * one all the time, in which values are looked up and removed as in any other.
  *
- * Big arrays come from mmap, for zeroing them, or releasing them all at once, would take long too:
- * calloc zeroes what it had handed out before. Their old pages are given back as they become empty.
+ * Zeroing a big array, or giving it back all at once, would take long too. So big ones come from
+ * mmap, which zeroes page by page at first use (calloc zeroes what was in use before, and a huge
+ * page takes long), and their pages are given back as the move empties them.
  */
 #include "core/map.h"
 
@@ -101,6 +102,19 @@ static struct map_slot *find_slot(const struct map_table *table, map_key_fn key_
     return &table->slots[index];
 }
 
+/* The slot of the key in the old table, or NULL. Slots already emptied are not looked at: that
+ * would bring back the pages that were given back. */
+static struct map_slot *find_old_slot(const struct map *map, struct bytes key, uint64_t hash)
+{
+    struct map_slot *slot;
+
+    if (((hash - map->old_start) & (map->old.capacity - 1)) >= map->old_left) {
+        return NULL;
+    }
+    slot = find_slot(&map->old, map->key, key, hash);
+    return slot->value == NULL ? NULL : slot;
+}
+
 /* The slot of the key and the table it is in; NULL when the key is not there. */
 static struct map_slot *find_value(const struct map *map, struct bytes key,
                                    const struct map_table **ret_table)
@@ -117,13 +131,8 @@ static struct map_slot *find_value(const struct map *map, struct bytes key,
         *ret_table = &map->table;
         return slot;
     }
-    /* Emptied slots need no look, and it would bring back the pages that were given back. */
-    if (((hash - map->old_start) & (map->old.capacity - 1)) >= map->old_left) {
-        return NULL;
-    }
-    slot = find_slot(&map->old, map->key, key, hash);
     *ret_table = &map->old;
-    return slot->value == NULL ? NULL : slot;
+    return find_old_slot(map, key, hash);
 }
 
 /* Where a value with this hash that is not there would go. */
@@ -238,7 +247,7 @@ int map_insert(struct map *map, void *value)
     }
     move_some(map);
     slot = find_slot(&map->table, map->key, key, hash);
-    assert(slot->value == NULL);
+    assert(slot->value == NULL && find_old_slot(map, key, hash) == NULL);
     *slot = (struct map_slot){value, hash};
     map->count++;
     return 0;

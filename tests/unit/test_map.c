@@ -4,6 +4,9 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* For the long loops: libcheck writes to a pipe at every assertion of its own. */
 #define EXPECT(condition)                                                                          \
@@ -42,6 +45,52 @@ static uint32_t next_random(uint32_t *state)
     return *state >> 8;
 }
 
+static bool is_memory_refused;
+static size_t mapped_size;
+
+/* These two stand in front of the C library's, which malloc does not use: only big slot arrays are
+ * refused and counted. */
+void *mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset)
+{
+    if (is_memory_refused) {
+        errno = ENOMEM;
+        return MAP_FAILED;
+    }
+    mapped_size += size;
+    return (void *)syscall(SYS_mmap, address, size, protection, flags, fd, offset);
+}
+
+int munmap(void *address, size_t size)
+{
+    mapped_size -= size;
+    return (int)syscall(SYS_munmap, address, size);
+}
+
+/* Sees that no operation does more than its part of a growth. */
+struct watch {
+    struct map before;
+    size_t operations; /* since the growth began */
+};
+
+/* To be called after each operation. */
+static void watch_operation(struct watch *watch, const struct map *map)
+{
+    bool began = map->table.slots != watch->before.table.slots;
+    size_t to_move = began ? watch->before.table.capacity : watch->before.old_left;
+
+    EXPECT(!began || watch->before.old_left == 0);
+    EXPECT(to_move - map->old_left <= MAP_MOVED_SLOTS);
+    watch->operations = began ? 1 : watch->operations + 1;
+    if (map->old_left > 0) {
+        EXPECT(map->old.capacity * 2 <= map->table.capacity);
+        EXPECT(map->old_left + watch->operations * MAP_MOVED_SLOTS == map->old.capacity);
+    } else {
+        EXPECT(map->old.slots == NULL && map->old.capacity == 0);
+    }
+    EXPECT(map->count * 4 <= map->table.capacity * 3);
+    watch->before = *map;
+}
+
 /* An empty map finds, removes and lists nothing, and holds no memory. */
 START_TEST(map_empty_has_nothing)
 {
@@ -50,7 +99,7 @@ START_TEST(map_empty_has_nothing)
     struct entry entry = {.name = "x"};
 
     map_init(&map, entry_key, seed);
-    ck_assert_ptr_null(map.slots);
+    ck_assert_ptr_null(map.table.slots);
     ck_assert_ptr_null(map_find(&map, BYTES_LITERAL("x")));
     ck_assert_ptr_null(map_remove(&map, BYTES_LITERAL("x")));
     ck_assert_ptr_null(map_replace(&map, &entry));
@@ -100,41 +149,179 @@ START_TEST(map_follows_a_model)
 
 END_TEST
 
-/* Growth keeps every value, the walk visits each once, and no more than three quarters are taken.
- */
-START_TEST(map_grows_and_walks)
+/* Every stored value is found and walked over exactly once, and no other. */
+static void check_all(const struct map *map, struct entry *const *stored, struct entry *entries,
+                      unsigned count)
+{
+    size_t cursor = 0;
+    struct entry *entry;
+    size_t walked = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        EXPECT(map_find(map, entry_key(&entries[i])) == stored[i]);
+        if (stored[i] != NULL) {
+            stored[i]->in_map = true;
+        }
+    }
+    while ((entry = map_next(map, &cursor)) != NULL) {
+        EXPECT(entry->in_map);
+        entry->in_map = false;
+        walked++;
+    }
+    EXPECT(walked == map->count);
+}
+
+enum {
+    MODEL_COUNT = 30000
+};
+
+/* One random insertion, removal or replacement; each key has two entries that take turns. */
+static void step_model(struct map *map, uint32_t *state, struct entry **stored,
+                       struct entry *entries, struct entry *twins)
+{
+    unsigned i = next_random(state) % MODEL_COUNT;
+    unsigned what = next_random(state) % 8;
+    struct entry *other = stored[i] == &entries[i] ? &twins[i] : &entries[i];
+
+    if (what < 2) {
+        EXPECT(map_remove(map, entry_key(other)) == stored[i]);
+        stored[i] = NULL;
+    } else if (what == 2 || stored[i] != NULL) {
+        EXPECT(map_replace(map, other) == stored[i]);
+        stored[i] = stored[i] == NULL ? NULL : other;
+    } else {
+        EXPECT(map_insert(map, other) == 0);
+        stored[i] = other;
+    }
+}
+
+/* Through several growths, with removals and replacements in between, the map holds what a plain
+ * array says, and no operation moves more than its part. */
+START_TEST(map_grows_after_a_model)
+{
+    struct entry *entries = make_entries(MODEL_COUNT);
+    struct entry *twins = make_entries(MODEL_COUNT);
+    struct entry **stored = calloc(MODEL_COUNT, sizeof(struct entry *));
+    unsigned checks_in_growth = 0;
+
+    ck_assert_ptr_nonnull(stored);
+    for (uint32_t first_state = 1; first_state <= 5; first_state++) {
+        struct watch watch = {0};
+        struct map map;
+        uint32_t state = first_state;
+
+        map_init(&map, entry_key, (struct hash_seed){{first_state, 2}});
+        memset(stored, 0, MODEL_COUNT * sizeof(struct entry *));
+        for (unsigned step = 0; step < 60000; step++) {
+            step_model(&map, &state, stored, entries, twins);
+            watch_operation(&watch, &map);
+            if (step % 4000 == 0 || (map.old_left > 0 && next_random(&state) % 100 == 0)) {
+                check_all(&map, stored, entries, MODEL_COUNT);
+                checks_in_growth += map.old_left > 0;
+            }
+        }
+        ck_assert_uint_ge(map.table.capacity, 32768);
+        map_deinit(&map);
+    }
+    ck_assert_uint_gt(checks_in_growth, 100);
+    free(stored);
+    free(twins);
+    free(entries);
+}
+
+END_TEST
+
+/* A map emptied in the middle of a growth has nothing, and can be filled again. */
+START_TEST(map_is_emptied_while_it_grows)
 {
     enum {
-        COUNT = 50000
+        COUNT = 6145 /* the last one makes 8192 slots grow */
     };
     struct entry *entries = make_entries(COUNT);
     struct map map;
+    struct watch watch = {0};
     size_t cursor = 0;
-    unsigned seen = 0;
-    struct entry *entry;
 
     map_init(&map, entry_key, seed);
     for (unsigned i = 0; i < COUNT; i++) {
         EXPECT(map_insert(&map, &entries[i]) == 0);
-        EXPECT(map.count * 4 <= map.capacity * 3);
+        watch_operation(&watch, &map);
     }
-    while ((entry = map_next(&map, &cursor)) != NULL) {
-        EXPECT(!entry->in_map);
-        entry->in_map = true;
-        seen++;
-    }
-    ck_assert_uint_eq(seen, COUNT);
+    ck_assert_uint_eq(map.old_left, 8192 - MAP_MOVED_SLOTS);
     for (unsigned i = 0; i < COUNT; i++) {
-        EXPECT(map_find(&map, entry_key(&entries[i])) == &entries[i]);
+        EXPECT(map_remove(&map, entry_key(&entries[i])) == &entries[i]);
+        EXPECT(map_find(&map, entry_key(&entries[i])) == NULL);
     }
+    ck_assert_uint_eq(map.count, 0);
+    ck_assert_ptr_null(map_next(&map, &cursor));
+    for (unsigned i = 0; i < COUNT; i++) {
+        EXPECT(map_insert(&map, &entries[i]) == 0);
+    }
+    ck_assert_ptr_eq(map_find(&map, entry_key(&entries[0])), &entries[0]);
     map_deinit(&map);
     free(entries);
 }
 
 END_TEST
 
-/* After a reservation the slots stay where they are for that many insertions; too much is refused.
- */
+/* A map may be thrown away in the middle of a growth, and leaves no memory behind: neither arrays
+ * from the heap nor mapped ones. */
+START_TEST(map_is_freed_while_it_grows)
+{
+    static const unsigned counts[] = {769, 12289}; /* the last makes 1024 and 16384 slots grow */
+    struct entry *entries = make_entries(counts[1]);
+    size_t mapped_before = mapped_size;
+
+    for (size_t size = 0; size < 2; size++) {
+        struct map map;
+
+        map_init(&map, entry_key, seed);
+        for (unsigned i = 0; i < counts[size]; i++) {
+            EXPECT(map_insert(&map, &entries[i]) == 0);
+        }
+        ck_assert_int_eq(map_reserve(&map, (size_t)counts[size] * 2), 0);
+        ck_assert_ptr_nonnull(map.old.slots);
+        ck_assert_ptr_nonnull(map.spare.slots);
+        ck_assert_int_eq(mapped_size > mapped_before, size == 1);
+        map_deinit(&map);
+        ck_assert_uint_eq(mapped_size, mapped_before);
+    }
+    free(entries);
+}
+
+END_TEST
+
+/* A million values go in, none at more than its part of the cost, and all are found. */
+START_TEST(map_holds_a_million)
+{
+    enum {
+        COUNT = 1000000
+    };
+    struct entry *entries = make_entries(COUNT);
+    struct map map;
+    struct watch watch = {0};
+    size_t cursor = 0;
+    unsigned walked = 0;
+
+    map_init(&map, entry_key, seed);
+    for (unsigned i = 0; i < COUNT; i++) {
+        EXPECT(map_insert(&map, &entries[i]) == 0);
+        watch_operation(&watch, &map);
+    }
+    for (unsigned i = 0; i < COUNT; i++) {
+        EXPECT(map_find(&map, entry_key(&entries[i])) == &entries[i]);
+    }
+    while (map_next(&map, &cursor) != NULL) {
+        walked++;
+    }
+    ck_assert_uint_eq(walked, COUNT);
+    map_deinit(&map);
+    free(entries);
+}
+
+END_TEST
+
+/* After a reservation that many insertions use the slots allocated then; too much is refused. */
 START_TEST(map_reserve_is_enough)
 {
     enum {
@@ -145,15 +332,58 @@ START_TEST(map_reserve_is_enough)
     struct map_slot *slots;
 
     map_init(&map, entry_key, seed);
+    ck_assert_int_eq(map_reserve(&map, 1), 0);
     ck_assert_int_eq(map_reserve(&map, COUNT), 0);
-    slots = map.slots;
+    slots = map.spare.slots;
+    ck_assert_int_eq(map_reserve(&map, COUNT / 2), 0);
     for (unsigned i = 0; i < COUNT; i++) {
         ck_assert_int_eq(map_insert(&map, &entries[i]), 0);
     }
-    ck_assert_ptr_eq(map.slots, slots);
+    ck_assert_ptr_eq(map.table.slots, slots);
+    ck_assert_ptr_null(map.spare.slots);
     ck_assert_int_eq(map_reserve(&map, SIZE_MAX), -ENOMEM);
     ck_assert_int_eq(map_reserve(&map, SIZE_MAX / 64), -ENOMEM);
     ck_assert_uint_eq(map.count, COUNT);
+    map_deinit(&map);
+    free(entries);
+}
+
+END_TEST
+
+/* What was reserved in the middle of a growth goes in although memory has run out since; without a
+ * reservation an insertion is refused, changes nothing, and succeeds later. */
+START_TEST(map_reserve_holds_without_memory)
+{
+    enum {
+        BEFORE = 12300, /* 16384 slots have just begun to grow */
+        COUNT = 98304,  /* as many as 131072 slots take */
+        RESERVED = COUNT - BEFORE
+    };
+    struct entry *entries = make_entries(COUNT + 1);
+    struct map map;
+    struct watch watch = {0};
+
+    map_init(&map, entry_key, seed);
+    for (unsigned i = 0; i < BEFORE; i++) {
+        EXPECT(map_insert(&map, &entries[i]) == 0);
+        watch_operation(&watch, &map);
+    }
+    ck_assert_uint_gt(map.old_left, 0);
+    ck_assert_int_eq(map_reserve(&map, RESERVED), 0);
+    is_memory_refused = true;
+    ck_assert_int_eq(map_reserve(&map, RESERVED + 1), -ENOMEM);
+    for (unsigned i = BEFORE; i < COUNT; i++) {
+        EXPECT(map_insert(&map, &entries[i]) == 0);
+        watch_operation(&watch, &map);
+    }
+    ck_assert_int_eq(map_insert(&map, &entries[COUNT]), -ENOMEM);
+    ck_assert_uint_eq(map.count, COUNT);
+    ck_assert_ptr_null(map_find(&map, entry_key(&entries[COUNT])));
+    is_memory_refused = false;
+    ck_assert_int_eq(map_insert(&map, &entries[COUNT]), 0);
+    for (unsigned i = 0; i <= COUNT; i++) {
+        EXPECT(map_find(&map, entry_key(&entries[i])) == &entries[i]);
+    }
     map_deinit(&map);
     free(entries);
 }
@@ -180,5 +410,6 @@ START_TEST(map_replaces)
 
 END_TEST
 
-UNIT_MAIN("map", map_empty_has_nothing, map_follows_a_model, map_grows_and_walks,
-          map_reserve_is_enough, map_replaces)
+UNIT_MAIN("map", map_empty_has_nothing, map_follows_a_model, map_grows_after_a_model,
+          map_is_emptied_while_it_grows, map_is_freed_while_it_grows, map_holds_a_million,
+          map_reserve_is_enough, map_reserve_holds_without_memory, map_replaces)
