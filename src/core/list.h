@@ -63,7 +63,9 @@ static inline struct list *list_pop_front(struct list *list)
     if (link == list) {
         return NULL;
     }
-    list_remove(link);
+    list->next = link->next;
+    link->next->prev = list;
+    list_init(link);
     return link;
 }
 
