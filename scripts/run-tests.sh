@@ -35,10 +35,10 @@ case $BUILD in
 *) export USERD_SLOW=1 ;;
 esac
 
-# ThreadSanitizer of gcc 12 cannot cope with the most random address layouts; containers may forbid
-# to switch that off, and then it has to do without.
+# The sanitizers of gcc 12 cannot cope with the most random address layouts: now and then a program dies
+# before it begins. Containers may forbid to switch that off, and then it has to do without.
 RUNNER=()
-if [[ $BUILD == *tsan* ]] && setarch -R true 2>/dev/null; then
+if [[ $BUILD == *tsan* || $BUILD == *asan* ]] && setarch -R true 2>/dev/null; then
     RUNNER=(setarch -R)
 fi
 
