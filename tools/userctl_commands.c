@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATHS_MAX 32
+#define PATHS_MAX       32
+#define FIELD_NAME_SIZE 32 /* more than the longest that exists */
 
 /* A text cut at its commas. */
 struct words {
@@ -23,8 +24,8 @@ struct words {
 /* What an update is made of, beside the arguments that it points into. */
 struct change {
     struct user_client_update update;
-    char *names[USERCTL_SETS_MAX];            /* of the fields, our copies */
-    const char *set_fields[USERCTL_SETS_MAX]; /* the same, as a mask */
+    char names[USERCTL_SETS_MAX][FIELD_NAME_SIZE]; /* of the fields that are set */
+    const char *set_fields[USERCTL_SETS_MAX];      /* the same, as a mask */
     struct words roles;
     struct words mask;
 };
@@ -207,11 +208,8 @@ static int run_delete(const struct userctl_arguments *arguments)
     return ret != 0 ? ret : with_client(&session);
 }
 
-static void change_deinit(struct change *change, unsigned set_count)
+static void change_deinit(struct change *change)
 {
-    for (unsigned i = 0; i < set_count; i++) {
-        free(change->names[i]);
-    }
     free(change->roles.text);
     free(change->mask.text);
 }
@@ -286,12 +284,15 @@ static int take_set(const struct userctl_arguments *arguments, struct change *ch
 {
     const char *set = arguments->sets[index];
     const char *equals = strchr(set, '=');
-    char *name = strndup(set, (size_t)(equals - set));
+    size_t size = (size_t)(equals - set);
+    char *name = change->names[index];
 
-    if (name == NULL) {
-        return userctl_arguments_refuse(arguments, "out of memory");
+    if (size >= FIELD_NAME_SIZE) {
+        return userctl_arguments_refuse(arguments, "there is no field '%.*s' to set", (int)size,
+                                        set);
     }
-    change->names[index] = name;
+    memcpy(name, set, size);
+    name[size] = '\0';
     change->set_fields[index] = name;
     for (unsigned i = 0; i < index; i++) {
         if (strcmp(change->set_fields[i], name) == 0) {
@@ -352,7 +353,7 @@ static int run_update(const struct userctl_arguments *arguments)
     if (ret == 0) {
         ret = with_client(&session);
     }
-    change_deinit(&change, arguments->set_count);
+    change_deinit(&change);
     return ret;
 }
 
@@ -392,8 +393,10 @@ static char *with_blanks(const char *roles)
 {
     char *copy = strdup(roles);
 
-    for (char *comma = copy; comma != NULL && (comma = strchr(comma, ',')) != NULL;) {
-        *comma = ' ';
+    for (size_t i = 0; copy != NULL && copy[i] != '\0'; i++) {
+        if (copy[i] == ',') {
+            copy[i] = ' ';
+        }
     }
     return copy;
 }
@@ -440,7 +443,7 @@ static int run_help(const struct userctl_arguments *arguments)
 
 int userctl_commands_run(const struct userctl_arguments *arguments)
 {
-    int (*const commands[USERCTL_COMMAND_COUNT])(const struct userctl_arguments *) = {
+    static int (*const commands[USERCTL_COMMAND_COUNT])(const struct userctl_arguments *) = {
         [USERCTL_GET] = run_get,       [USERCTL_CREATE] = run_create, [USERCTL_UPDATE] = run_update,
         [USERCTL_DELETE] = run_delete, [USERCTL_TOKEN] = run_token,   [USERCTL_HELP] = run_help,
     };

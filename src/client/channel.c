@@ -233,7 +233,7 @@ int channel_new(struct reactor *reactor, const struct channel_options *options,
     return 0;
 }
 
-int channel_start(struct channel *channel, struct channel_call *call, struct bytes body)
+int channel_start(struct channel *channel, struct channel_call *call, struct bytes request)
 {
     uint8_t head[GRPC_FRAME_HEAD_SIZE];
 
@@ -248,9 +248,9 @@ int channel_start(struct channel *channel, struct channel_call *call, struct byt
     call->cause = CHANNEL_CAUSE_ANSWER;
     call->timer = (struct timer){.fire = on_deadline};
     call->deadline_ns = CHANNEL_NO_DEADLINE;
-    grpc_frame_encode_head(head, false, (uint32_t)body.size);
+    grpc_frame_encode_head(head, false, (uint32_t)request.size);
     if (buf_append(&call->request, head, sizeof(head)) != 0 ||
-        buf_append(&call->request, body.data, body.size) != 0) {
+        buf_append(&call->request, request.data, request.size) != 0) {
         goto fail;
     }
     if (call->timeout_ns != CHANNEL_NO_DEADLINE) {

@@ -141,49 +141,21 @@ static const struct conn_events connection_events = {
     .closed = on_closed,
 };
 
-static void connect_next(struct channel *channel);
-
-static void connect_failed(struct channel *channel, int error)
+/* The present address did not work; the next one is up. */
+static void address_failed(struct channel *channel, int error)
 {
     char address[TARGET_HOST_SIZE + TARGET_PORT_SIZE + 3];
 
     target_format_address(&channel->options.target, channel->address_index, address,
                           sizeof(address));
-    (void)snprintf(channel->problem, sizeof(channel->problem), "cannot connect to %s (%s): %s",
-                   channel->authority, address, strerror(error));
+    if (strcmp(address, channel->authority) == 0) {
+        (void)snprintf(channel->problem, sizeof(channel->problem), "cannot connect to %s: %s",
+                       address, strerror(error));
+    } else {
+        (void)snprintf(channel->problem, sizeof(channel->problem), "cannot connect to %s (%s): %s",
+                       channel->authority, address, strerror(error));
+    }
     channel->address_index++;
-    connect_next(channel);
-}
-
-static void on_connect_timeout(struct timer *timer)
-{
-    struct channel *channel = CONTAINER_OF(timer, struct channel, connect_timer);
-
-    ring_cancel(channel->reactor->ring, &channel->connect_op);
-}
-
-static void on_connected(struct ring_op *op, const struct ring_event *event)
-{
-    struct channel *channel = CONTAINER_OF(op, struct channel, connect_op);
-    int fd = channel->fd;
-    int ret;
-
-    reactor_stop_timer(channel->reactor, &channel->connect_timer);
-    channel->fd = -1;
-    if (event->result < 0) {
-        (void)close(fd); /* nothing was written to it */
-        connect_failed(channel, event->result == -ECANCELED ? ETIMEDOUT : -event->result);
-        return;
-    }
-    ret = conn_new(&channel->settings, fd, channel->options.tls, channel->options.target.host,
-                   channel, &channel->conn);
-    if (ret != 0) {
-        connect_failed(channel, -ret);
-        return;
-    }
-    channel->problem[0] = '\0';
-    channel_set_state(channel, CHANNEL_HANDSHAKING);
-    channel_wake(channel); /* for a channel_close() that came while connecting */
 }
 
 static int connect_address(struct channel *channel)
@@ -216,19 +188,51 @@ static int connect_address(struct channel *channel)
 /* Tries addresses from the present one on; with none left, whoever waits is told. */
 static void connect_next(struct channel *channel)
 {
-    int ret;
+    while (!channel->closing && channel->address_index < channel->options.target.count) {
+        int ret = connect_address(channel);
 
-    if (!channel->closing && channel->address_index < channel->options.target.count) {
-        ret = connect_address(channel);
-        if (ret != 0) {
-            connect_failed(channel, -ret);
+        if (ret == 0) {
+            return;
         }
-        return;
+        address_failed(channel, -ret);
     }
     channel_fail_all(&channel->waiting, GRPC_STATUS_UNAVAILABLE, CHANNEL_CAUSE_CONNECT,
                      channel->problem);
     channel_set_state(channel, CHANNEL_IDLE);
     channel_wake(channel);
+}
+
+static void on_connect_timeout(struct timer *timer)
+{
+    struct channel *channel = CONTAINER_OF(timer, struct channel, connect_timer);
+
+    ring_cancel(channel->reactor->ring, &channel->connect_op);
+}
+
+static void on_connected(struct ring_op *op, const struct ring_event *event)
+{
+    struct channel *channel = CONTAINER_OF(op, struct channel, connect_op);
+    int fd = channel->fd;
+    int ret;
+
+    reactor_stop_timer(channel->reactor, &channel->connect_timer);
+    channel->fd = -1;
+    if (event->result < 0) {
+        (void)close(fd); /* nothing was written to it */
+        address_failed(channel, event->result == -ECANCELED ? ETIMEDOUT : -event->result);
+        connect_next(channel);
+        return;
+    }
+    ret = conn_new(&channel->settings, fd, channel->options.tls, channel->options.target.host,
+                   channel, &channel->conn);
+    if (ret != 0) {
+        address_failed(channel, -ret);
+        connect_next(channel);
+        return;
+    }
+    channel->problem[0] = '\0';
+    channel_set_state(channel, CHANNEL_HANDSHAKING);
+    channel_wake(channel); /* for a channel_close() that came while connecting */
 }
 
 void channel_connect(struct channel *channel)

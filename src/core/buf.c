@@ -22,14 +22,14 @@ void buf_deinit(struct buf *buf)
 static int buf_grow(struct buf *buf, size_t size)
 {
     size_t content = buf_size(buf);
-    size_t capacity = buf->capacity < BUF_CAPACITY_MIN ? BUF_CAPACITY_MIN : buf->capacity;
+    size_t capacity = buf->capacity < BUF_CAPACITY_MIN ? BUF_CAPACITY_MIN : buf->capacity * 2;
     uint8_t *data;
 
     if (size > SIZE_MAX / 4 || content > SIZE_MAX / 4) {
         return -ENOMEM;
     }
-    while (capacity < content + size) {
-        capacity *= 2;
+    if (capacity < content + size) {
+        capacity = content + size;
     }
     data = malloc(capacity);
     if (data == NULL) {

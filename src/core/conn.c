@@ -17,8 +17,9 @@
  * the task, where the conn can go away.
  *
  * The way of a connection:
- *   1. conn_new() arms the receive. With TLS the handshake runs in the receive completions, and
- * what it wants to send goes out at the end of the turn; then `opened`.
+ *   1. conn_new() arms the receive. With TLS the handshake runs in slow tasks of the reactor, a few
+ *      of all conns in one turn, and what it wants to send goes out at the end of the turn; then
+ *      `opened`.
  *   2. Received bytes are opened and delivered from the completion, straight from the ring's
  * buffer.
  *   3. The owner appends to the output and touches; the task asks it for more (`drain`), seals
@@ -37,8 +38,6 @@
  *
  * Dying means: cancel everything, free when the last operation is complete.
  */
-
-#define IDLE_BUF_CAPACITY_MAX (16 * 1024)
 
 void conn_set_phase(struct conn *conn, enum conn_phase phase)
 {
@@ -70,13 +69,6 @@ void conn_die(struct conn *conn, enum conn_end end, const char *detail)
     conn_defer(conn);
 }
 
-void conn_trim(struct buf *buf)
-{
-    if (buf_size(buf) == 0 && buf->capacity > IDLE_BUF_CAPACITY_MAX) {
-        buf_deinit(buf);
-    }
-}
-
 /* Nothing may be pending, armed or deferred. */
 static void conn_free(struct conn *conn)
 {
@@ -86,6 +78,7 @@ static void conn_free(struct conn *conn)
     assert(!timer_is_armed(&conn->phase_timer));
     assert(!timer_is_armed(&conn->send_timer));
     assert(!list_is_linked(&conn->task.link));
+    assert(!list_is_linked(&conn->handshake_task.link));
     tls_free(conn->tls);
     buf_deinit(&conn->output);
     buf_deinit(&conn->cipher);
@@ -122,9 +115,10 @@ static void conn_die_step(struct conn *conn)
     if (conn->recv_op.pending || conn->send_op.pending || conn->shutdown_op.pending) {
         return;
     }
-    reactor_undefer(&conn->task);
     conn_close_socket(conn);
     conn->settings->events->closed(conn->owner, conn->end, conn->detail);
+    reactor_undefer(&conn->task); /* late: the owner may still have touched it in `closed` */
+    reactor_undefer(&conn->handshake_task);
     conn_free(conn);
 }
 
@@ -237,6 +231,8 @@ int conn_new(const struct conn_settings *settings, int fd, struct tls_context *t
     conn->send_timer.fire = conn_on_send_timer;
     list_init(&conn->task.link);
     conn->task.run = conn_on_turn;
+    list_init(&conn->handshake_task.link);
+    conn->handshake_task.run = conn_on_handshake_turn;
     result = conn_start(conn, tls, server_name);
     if (result != 0) {
         conn_free(conn);

@@ -5,7 +5,7 @@
  * (`drain`), seals everything into TLS records and sends it with one operation. While that send is
  * in flight nothing is sealed; the owner's queue is the back-pressure.
  *
- * Owns:    the socket, its operations, the TLS state, the buffers.
+ * Owns:    the socket, its operations, the TLS state, the buffers (none when idle for seconds).
  * Borrows: the owner's context and the shared settings, until `closed`.
  * Thread:  loop only.
  */
@@ -44,8 +44,8 @@ struct conn_events {
      * send is in flight: append to conn_output() what waits, until conn_has_room() says no.
      * Touching inside is not needed. After conn_close() it is called until it appends nothing. */
     void (*drain)(void *owner);
-    /* The last call; all operations are complete. The conn frees itself when it returns. `detail`
-     * is text for the log, maybe "". */
+    /* The last call; all operations are complete. The conn frees itself when it returns; until then
+     * it may be called, to no effect. `detail` is text for the log, maybe "". */
     void (*closed)(void *owner, enum conn_end end, const char *detail);
 };
 
@@ -76,8 +76,8 @@ size_t conn_unsent_size(const struct conn *conn);
 /* Flush at the end of this turn (calls `drain` first). Cheap to repeat. */
 void conn_touch(struct conn *conn);
 
-/* Stop and restart delivery of received bytes; what arrives meanwhile is kept (bounded by the
- * receive window the kernel gives). */
+/* Stop and restart delivery of received bytes. What the ring had received by then is kept: at most
+ * its whole pool of buffers. The rest waits in the kernel, and then at the peer. */
 void conn_pause(struct conn *conn);
 void conn_resume(struct conn *conn);
 bool conn_is_paused(const struct conn *conn);

@@ -40,8 +40,10 @@ struct conn {
     struct ring_op send_op;
     struct ring_op shutdown_op;
     struct timer phase_timer; /* of the handshake, later of lingering */
-    struct timer send_timer;
+    struct timer send_timer;  /* looks after the send in flight, later after idle buffers */
+    uint64_t send_began_ns;   /* the send in flight */
     struct reactor_task task; /* everything that is not the answer to a completion happens in it */
+    struct reactor_task handshake_task; /* moves the handshake on with what is in `held` */
 
     struct buf output;  /* plain bytes gathering */
     struct buf cipher;  /* sealed bytes gathering; unused without TLS */
@@ -80,12 +82,11 @@ void conn_set_end(struct conn *conn, enum conn_end end, const char *detail);
 /* Ends without sending anything more; the task does the work. */
 void conn_die(struct conn *conn, enum conn_end end, const char *detail);
 
-/* Frees the memory of an empty buffer that has grown large: an idle conn holds little. */
-void conn_trim(struct buf *buf);
-
 /* conn_receive.c */
 
 void conn_on_recv(struct ring_op *op, const struct ring_event *event);
+
+void conn_on_handshake_turn(struct reactor_task *task);
 
 /* Delivers what was held, tells `opened` (plain text) and `ended` when they are due. */
 void conn_catch_up(struct conn *conn);

@@ -11,6 +11,13 @@
  * `held`; the receive is cancelled then, and what completes meanwhile is appended. After
  * conn_resume() the task delivers `held` before anything newer.
  *
+ * The buffers are few and belong to all. A conn that found none left asks again from the
+ * completion, one that got some from its task, so later in the queue: else the same few conns with
+ * much to receive would take every buffer in every turn, and the others never get one.
+ *
+ * A handshake costs a hundred times what a request does. Its bytes wait in `held` for the handshake
+ * task, of which the reactor runs only a few per turn.
+ *
  * TLS is opened in pieces of PLAIN_SIZE on the stack. When the owner pauses in the middle of a
  * record the rest of it stays inside the TLS library, and its end comes first after the pause.
  */
@@ -119,7 +126,9 @@ static void receive(struct conn *conn, struct bytes bytes)
     if (conn->phase > CONN_PHASE_OPEN || conn->tls_ended) {
         return;
     }
-    if (is_reading(conn) && !conn->delivery_due && (conn->opened_told || conn->tls != NULL)) {
+    if (conn->phase == CONN_PHASE_OPENING && conn->tls != NULL) {
+        reactor_defer_slow(conn->settings->reactor, &conn->handshake_task);
+    } else if (is_reading(conn) && !conn->delivery_due && conn->opened_told) {
         used = deliver(conn, bytes);
     }
     if (used < bytes.size && conn->phase <= CONN_PHASE_OPEN && !conn->tls_ended) {
@@ -130,9 +139,13 @@ static void receive(struct conn *conn, struct bytes bytes)
 void conn_on_recv(struct ring_op *op, const struct ring_event *event)
 {
     struct conn *conn = CONTAINER_OF(op, struct conn, recv_op);
+    bool was_served = list_is_linked(&conn->task.link); /* something of it completed this turn */
 
     if (!event->more) {
         conn->recv_cancelled = false;
+    }
+    if (event->result == -ENOBUFS && !was_served) {
+        conn_update_recv(conn); /* before those that took the buffers; see above */
     }
     if (event->result > 0) {
         receive(conn, (struct bytes){event->bytes, (size_t)event->result});
@@ -155,7 +168,19 @@ static void deliver_held(struct conn *conn)
     conn->delivery_due = false;
     used = deliver(conn, buf_bytes(&conn->held));
     buf_consume(&conn->held, used);
-    conn_trim(&conn->held);
+    if (buf_size(&conn->held) == 0) {
+        buf_deinit(&conn->held);
+    }
+}
+
+void conn_on_handshake_turn(struct reactor_task *task)
+{
+    struct conn *conn = CONTAINER_OF(task, struct conn, handshake_task);
+
+    if (conn->phase == CONN_PHASE_OPENING) {
+        deliver_held(conn);
+    }
+    conn_defer(conn);
 }
 
 void conn_catch_up(struct conn *conn)
@@ -166,7 +191,8 @@ void conn_catch_up(struct conn *conn)
         conn->delivery_due = true;
         tell_opened(conn);
     }
-    if (conn->phase == CONN_PHASE_OPENING && peer_ended) {
+    if (conn->phase == CONN_PHASE_OPENING && peer_ended &&
+        !list_is_linked(&conn->handshake_task.link)) {
         conn_die(conn, CONN_END_PEER, "before the end of the handshake");
     }
     if (conn->phase == CONN_PHASE_OPEN && conn->delivery_due && !conn->paused) {
@@ -187,7 +213,8 @@ void conn_update_recv(struct conn *conn)
 {
     struct ring *ring = conn->settings->reactor->ring;
     bool wanted = conn->phase != CONN_PHASE_DYING && !conn->eof &&
-                  !(conn->phase == CONN_PHASE_OPEN && conn->paused);
+                  !(conn->phase == CONN_PHASE_OPEN && conn->paused) &&
+                  !list_is_linked(&conn->handshake_task.link);
 
     if (wanted && !conn->recv_op.pending) {
         if (ring_recv(ring, &conn->recv_op, conn->fd) != 0) {

@@ -1,3 +1,4 @@
+#include "core/clock.h"
 #include "core/conn_internal.h"
 #include "core/tls.h"
 
@@ -11,8 +12,22 @@
  * it. Until it completes nothing is sealed and nobody is asked: the owner's queue is the
  * back-pressure. Its completion makes the next flush due.
  *
+ * The buffers keep their memory from flush to flush, up to what a flush needs. The timer that looks
+ * after a stuck send is not moved by each one: it looks once a second, and when it finds no send in
+ * flight it frees the memory and rests until the next send. So an idle conn holds no buffer.
+ *
  * The handshake, and whatever else TLS has to say by itself, goes the same way without a drain.
  */
+
+#define IDLE_NS CLOCK_NS_PER_S /* a conn that sent nothing for so long may be idle */
+
+/* Frees an empty buffer that has grown beyond what a flush, sealed, needs. */
+static void trim(const struct conn *conn, struct buf *buf)
+{
+    if (buf_size(buf) == 0 && buf->capacity / 2 > conn->settings->flush_bytes_max) {
+        buf_deinit(buf);
+    }
+}
 
 static void drain(struct conn *conn)
 {
@@ -58,12 +73,19 @@ static int seal(struct conn *conn)
             return result;
         }
         buf_consume(&conn->output, plain.size);
-        conn_trim(&conn->output);
+        trim(conn, &conn->output);
     }
     if (conn->tls != NULL) {
         swap(&conn->cipher, &conn->sending);
     }
     return 0;
+}
+
+/* Looks again in `delay_ns`, or when the conn may have become idle. */
+static int watch(struct conn *conn, uint64_t delay_ns)
+{
+    return reactor_start_timer(conn->settings->reactor, &conn->send_timer,
+                               delay_ns < IDLE_NS ? delay_ns : IDLE_NS);
 }
 
 /* Sends what is in the send buffer. */
@@ -72,7 +94,8 @@ static void submit(struct conn *conn)
     struct reactor *reactor = conn->settings->reactor;
     struct bytes bytes = buf_bytes(&conn->sending);
 
-    if (reactor_start_timer(reactor, &conn->send_timer, conn->settings->send_timeout_ns) != 0 ||
+    conn->send_began_ns = reactor->now_ns;
+    if ((!timer_is_armed(&conn->send_timer) && watch(conn, conn->settings->send_timeout_ns) != 0) ||
         ring_send(reactor->ring, &conn->send_op, conn->fd, bytes.data, bytes.size) != 0) {
         conn_die(conn, CONN_END_ERROR, "no resources to send");
     }
@@ -123,7 +146,6 @@ void conn_on_send(struct ring_op *op, const struct ring_event *event)
 {
     struct conn *conn = CONTAINER_OF(op, struct conn, send_op);
 
-    reactor_stop_timer(conn->settings->reactor, &conn->send_timer);
     if (conn->phase == CONN_PHASE_DYING) {
         conn_defer(conn);
         return;
@@ -138,14 +160,31 @@ void conn_on_send(struct ring_op *op, const struct ring_event *event)
         submit(conn); /* cut short, by a signal for instance */
         return;
     }
-    conn_trim(&conn->sending);
+    trim(conn, &conn->sending);
     conn->touched = true;
     conn_defer(conn);
+}
+
+static void free_if_empty(struct buf *buf)
+{
+    if (buf_size(buf) == 0) {
+        buf_deinit(buf);
+    }
 }
 
 void conn_on_send_timer(struct timer *timer)
 {
     struct conn *conn = CONTAINER_OF(timer, struct conn, send_timer);
 
-    conn_die(conn, CONN_END_TIMEOUT, "the peer does not read");
+    uint64_t lasted_ns = conn->settings->reactor->now_ns - conn->send_began_ns;
+
+    if (!conn->send_op.pending) {
+        free_if_empty(&conn->output);
+        free_if_empty(&conn->cipher);
+        free_if_empty(&conn->sending);
+    } else if (lasted_ns >= conn->settings->send_timeout_ns) {
+        conn_die(conn, CONN_END_TIMEOUT, "the peer does not read");
+    } else {
+        (void)watch(conn, conn->settings->send_timeout_ns - lasted_ns); /* its place is free */
+    }
 }

@@ -1,5 +1,7 @@
 #include "core/hash.h"
 
+#include <endian.h>
+
 #if defined(__x86_64__)
 #include <nmmintrin.h>
 #endif
@@ -122,10 +124,8 @@ static inline uint64_t load_little(const uint8_t *bytes, size_t size)
 {
     uint64_t word = 0;
 
-    for (size_t i = 0; i < size; i++) {
-        word |= (uint64_t)bytes[i] << (8 * i);
-    }
-    return word;
+    memcpy(&word, bytes, size);
+    return le64toh(word);
 }
 
 uint64_t hash_siphash(const struct hash_seed *seed, struct bytes bytes)

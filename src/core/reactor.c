@@ -10,6 +10,7 @@ int reactor_init(struct reactor *reactor, const struct ring_options *options,
 {
     *reactor = (struct reactor){.clock = clock, .log = log};
     list_init(&reactor->tasks);
+    list_init(&reactor->slow_tasks);
     reactor->now_ns = clock_monotonic_ns(clock);
     return ring_new(options, problem, &reactor->ring);
 }
@@ -17,6 +18,7 @@ int reactor_init(struct reactor *reactor, const struct ring_options *options,
 void reactor_deinit(struct reactor *reactor)
 {
     assert(list_is_empty(&reactor->tasks));
+    assert(list_is_empty(&reactor->slow_tasks));
     timer_set_deinit(&reactor->timers);
     ring_free(reactor->ring);
     reactor->ring = NULL;
@@ -27,7 +29,7 @@ static uint64_t sleep_ns(struct reactor *reactor, uint64_t timeout_ns)
     uint64_t deadline_ns = timer_set_next_ns(&reactor->timers);
     uint64_t now_ns;
 
-    if (!list_is_empty(&reactor->tasks)) {
+    if (!list_is_empty(&reactor->tasks) || !list_is_empty(&reactor->slow_tasks)) {
         return 0;
     }
     if (timeout_ns == 0 || deadline_ns == UINT64_MAX) {
@@ -38,6 +40,21 @@ static uint64_t sleep_ns(struct reactor *reactor, uint64_t timeout_ns)
         return 0;
     }
     return deadline_ns - now_ns < timeout_ns ? deadline_ns - now_ns : timeout_ns;
+}
+
+static void run_slow_tasks(struct reactor *reactor)
+{
+    struct list *link;
+    struct reactor_task *task;
+
+    for (unsigned i = 0; i < REACTOR_SLOW_TASKS_PER_TURN; i++) {
+        link = list_pop_front(&reactor->slow_tasks);
+        if (link == NULL) {
+            break;
+        }
+        task = CONTAINER_OF(link, struct reactor_task, link);
+        task->run(task);
+    }
 }
 
 static void run_tasks(struct reactor *reactor)
@@ -64,6 +81,7 @@ int reactor_turn(struct reactor *reactor, uint64_t timeout_ns)
     reactor->now_ns = clock_monotonic_ns(reactor->clock);
     (void)ring_run_completions(reactor->ring); /* how many is of no interest here */
     timer_set_run(&reactor->timers, reactor->now_ns);
+    run_slow_tasks(reactor);
     run_tasks(reactor);
     reactor->turning = false;
     return 0;
@@ -89,6 +107,13 @@ void reactor_defer(struct reactor *reactor, struct reactor_task *task)
 {
     if (!list_is_linked(&task->link)) {
         list_push_back(&reactor->tasks, &task->link);
+    }
+}
+
+void reactor_defer_slow(struct reactor *reactor, struct reactor_task *task)
+{
+    if (!list_is_linked(&task->link)) {
+        list_push_back(&reactor->slow_tasks, &task->link);
     }
 }
 

@@ -2,10 +2,11 @@
  * One event loop: a ring, its timers, and the work left for the end of the turn. All state of a
  * server hangs on one of these; nothing is global, so that later there can be several.
  *
- * A turn: wait (no longer than the next timer) -> run completions -> run due timers -> run the
- * tasks deferred meanwhile, in the order they were deferred -> submit with the next wait.
+ * A turn: wait (no longer than the next timer) -> run completions -> run due timers -> run a few of
+ * the slow tasks -> run the tasks deferred meanwhile, in the order they were deferred -> submit
+ * with the next wait.
  *
- * Owns:    the ring, the timer set, the list of deferred tasks.
+ * Owns:    the ring, the timer set, the lists of deferred tasks.
  * Borrows: the clock, the log; tasks and timers while armed.
  * Thread:  one; the same for its whole life.
  */
@@ -22,6 +23,8 @@
 struct clock_source;
 struct log;
 
+#define REACTOR_SLOW_TASKS_PER_TURN 8 /* a handshake's step takes 0.1 to 0.9 ms */
+
 /* Work for the end of this turn, embedded in its owner. list_init() the link, set `run`. */
 struct reactor_task {
     struct list link;
@@ -31,7 +34,8 @@ struct reactor_task {
 struct reactor {
     struct ring *ring;
     struct timer_set timers;
-    struct list tasks; /* of struct reactor_task */
+    struct list tasks;      /* of struct reactor_task */
+    struct list slow_tasks; /* likewise */
     struct clock_source *clock;
     struct log *log;
     uint64_t now_ns; /* monotonic time, read once per turn after the wait */
@@ -60,7 +64,12 @@ void reactor_stop(struct reactor *reactor);
  * deferred by a task runs in the same turn, after the others. */
 void reactor_defer(struct reactor *reactor, struct reactor_task *task);
 
-/* Takes a deferred task back. Safe when it is not deferred. */
+/* The same for a task that costs much, such as a step of a handshake: at most
+ * REACTOR_SLOW_TASKS_PER_TURN of all these run in one turn, oldest first, so that a burst of them
+ * does not hold up everybody else. One deferred by a task runs in a later turn. */
+void reactor_defer_slow(struct reactor *reactor, struct reactor_task *task);
+
+/* Takes a deferred task of either kind back. Safe when it is not deferred. */
 void reactor_undefer(struct reactor_task *task);
 
 /* Arms (or re-arms) a timer `delay_ns` from now. Returns 0 or -ENOMEM. */

@@ -7,11 +7,12 @@
  *
  *  1. wal_append() gives the record its LSN, puts it into the queue, and asks for the task at the
  *     end of the turn. So everything that one turn brings is one commit.
- *  2. wal_run(), the task, is the one place that decides what to do next. With no flush in flight
- * it packs the head of the queue into one frame (512 records, 1 MiB, what the segment has left) and
- * has it written and synced, the sync only after a whole write.
+ *  2. wal_run(), the task, is the one place that decides what to do next. With no flush in
+ *     flight it packs the head of the queue into one frame (512 records, 1 MiB, what the segment
+ *     has left) and has it written and synced, the sync only after a whole write.
  *  3. wal_on_flush(): both have succeeded. durable_lsn moves, `done` runs in LSN order, and the
- * task is asked for again. What was appended meanwhile, by these `done`s too, is the next frame.
+ *     task is asked for again. What was appended meanwhile, by these `done`s too, is the next
+ *     frame.
  *  4. When nothing follows for 10 ms, a SEAL frame testifies to what stands before it; and once a
  *     second, while something changes, the control file does.
  *
@@ -24,7 +25,7 @@
  *
  *  - A write or sync fails, of a frame, the control file or a spare: final. `failed`, then -EIO to
  *    everyone who waits. Never a second try: after a failed sync the kernel may call pages clean
- * that never reached the disk, and a second sync would say so too.
+ *    that never reached the disk, and a second sync would say so too.
  *  - No room for a further spare: not a failure. `space` tells; the rest of the present segment is
  *    used up; then appends are refused until there is room again. Who was accepted waits.
  *  - A crash at any point: see wal_format.c.
@@ -249,8 +250,7 @@ static struct wal_append *first_in_queue(struct wal *wal)
     return CONTAINER_OF(wal->queue.next, struct wal_append, link);
 }
 
-/* Moves the head of the queue into the frame buffer, as much as fits. Returns the payload's size.
- */
+/* Moves the head of the queue into the frame buffer, as much as fits. Returns the payload size. */
 static size_t pack(struct wal *wal)
 {
     const uint64_t room = wal_room(wal);

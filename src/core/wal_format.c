@@ -98,8 +98,9 @@
  * not exist. So, in the last segment, whole frames, then perhaps remains of one, then zeros. The
  * same for one control file out of two, and for spare.tmp. This is what tells a crash from damage.
  *
- * READING. Sync each file first: what a killed process wrote but did not sync must not be shown as
- * durable. Take the segments in the order of their names. E is the LSN expected next, 1 at first.
+ * READING. Sync the directory and each file first: what a killed process left unsynced must not be
+ * shown as durable. Take the segments in the order of their names. E is the LSN expected next, 1 at
+ * first.
  *
  *  - Control: none is whole but there are segments: refuse. None at all and no segments: new store.
  *  - Each segment: header whole, UUID that of the control, first_lsn as in the name and equal to E;
@@ -109,15 +110,16 @@
  *  - A header that is whole and of this epoch, but in the wrong place or with impossible contents,
  *    or good checksums around records that do not add up, is nothing a crash can leave: refuse.
  *  - Otherwise, at a block of zeros, at something that is no whole frame, or at the end of the
- * file: the end is reached. It is the true end unless someone testifies otherwise: (a) this is not
- * the last segment, and either the block is not zero or the next segment does not begin with E:
- * refuse. (Spares have no segment name and do not count.) (b) the control's durable_lsn >= E:
- * refuse. (c) a later block of the segment holds a whole frame header of this epoch: refuse. It was
- *          written after what should stand here had been synced. (Looking at its LSNs as well would
- *          add nothing, and miss a record frame behind a damaged SEAL.)
- *      (d) else it is the end. Anything not zero behind it is the frame that was in flight: it is
- *          copied to a .torn file, which is synced with the directory; then overwritten with zeros
- *          and synced.
+ *    file, the frames are over, unless a witness says that there had been more:
+ *      (a) This is not the last segment, and either the block is not zero or the next segment
+ *          does not begin with E: refuse. (Spares have no segment name and do not count.)
+ *      (b) The durable_lsn of the control is E or more: refuse.
+ *      (c) A later block of the segment holds a whole frame header of this epoch: refuse. It was
+ *          written after what should stand here had been synced. (To look at its LSNs as well
+ *          would add nothing, and would miss a record frame behind a damaged SEAL.)
+ *      (d) None of these: it is the true end. Anything not zero behind it is the frame that was
+ *          in flight: it is copied to a .torn file, which is synced with the directory; then it
+ *          is overwritten with zeros, and these are synced.
  *  - A file cut short is read, by the same rules, as if its last block went on in zeros.
  *  - Writing goes on in a new segment; but when the last one has no frame at all and has its full
  *    size, in that one.

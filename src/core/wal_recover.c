@@ -402,7 +402,11 @@ int wal_recover(struct wal_recovery *recovery)
     if (wal_window_init(&recovery->window) != 0) {
         return refuse(recovery, -ENOMEM, "no memory to read the log");
     }
-    result = ops->list(recovery->disk, add_segment, recovery);
+    /* Names as well may be there and not yet durable, after a kill. */
+    result = ops->sync_directory(recovery->disk);
+    if (result == 0) {
+        result = ops->list(recovery->disk, add_segment, recovery);
+    }
     if (result != 0) {
         return refuse(recovery, result, "cannot list the directory: %s", strerror(-result));
     }

@@ -2,8 +2,7 @@
  * A segment is made long before it is needed: a commit into blocks that exist and were written
  * once is several times faster than one that makes the file grow. The spare's way:
  *
- *   NONE -> FILLING: 256 KiB of zeros at a time, one write in flight, so that commits get their
- * turn
+ *   NONE -> FILLING: 256 KiB of zeros at a time, one write in flight: commits get their turn
  *        -> SYNCING -> READY
  *        -> HEADING: the header, synced -> RENAMING: to wal-<first_lsn>.log -> SYNCING_NAME
  *        -> PUBLISHED, taken by the log; the next one begins.

@@ -6,7 +6,7 @@
 #include <assert.h>
 #include <stdio.h>
 
-#define MESSAGE_ENCODED_MAX 1024  /* grpc-message with its NUL (reliability.md section 2.2) */
+#define MESSAGE_ENCODED_MAX 1024  /* grpc-message with its NUL */
 #define LIST_SIZE_MAX       16384 /* when the client names no limit: what most clients take */
 #define FIELD_OVERHEAD      32    /* RFC 9113 section 6.5.2 */
 #define PUSHBACK_MS_MAX     INT32_MAX

@@ -15,8 +15,7 @@
  *   RECEIVING   RUNNING ANSWERED CLOSED        the one message and the end of the request are there
  *   RUNNING     ANSWERED CLOSED                the handler has it
  *   ANSWERED    CLOSED                         the final status is queued on the stream
- *   CLOSED                                     the stream is gone; whoever holds the call may still
- * look
+ *   CLOSED                                     the stream is gone; holds may remain
  *
  * Whoever ends a call first decides its status: a handler, a check here, the deadline, or the
  * closing of the stream (client's reset, lost connection: CANCELLED). Then, in this order: the
@@ -26,14 +25,17 @@
  *
  * What can go wrong:
  *   - The client goes away while a handler works: CLOSED with holds; the answer is dropped.
- *   - The client does not take the answer: ANSWERED until the deadline or the patience for progress
- * ends; then the stream is reset.
+ *   - The client does not take the answer: ANSWERED until the deadline or the patience for
+ *     progress ends; then the stream is reset.
  *   - Memory runs out for an answer: the stream is reset, for there is no answer to send.
  */
 
 #define IDLE_CALLS_MAX   1024
 #define KEPT_MESSAGE_MAX 16384 /* bytes an idle call keeps for the next message */
 #define TEXT_SIZE        512
+
+#define REASON_DEADLINE  "DEADLINE_EXCEEDED"
+#define MESSAGE_DEADLINE "Deadline exceeded"
 
 #define BIT(state) (1U << (state))
 
@@ -270,17 +272,12 @@ void grpc_call_cancel(struct grpc_call *call, enum grpc_status status, const cha
     grpc_call_release(call);
 }
 
-static void expire(struct grpc_call *call)
-{
-    grpc_call_cancel(call, GRPC_STATUS_DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "Deadline exceeded");
-}
-
 static void on_deadline(struct timer *timer)
 {
     struct grpc_call *call = CONTAINER_OF(timer, struct grpc_call, deadline);
 
     if (grpc_call_is_wanted(call)) {
-        expire(call);
+        grpc_call_cancel(call, GRPC_STATUS_DEADLINE_EXCEEDED, REASON_DEADLINE, MESSAGE_DEADLINE);
         return;
     }
     /* Answered, but the client does not take it: trailers cannot overtake the message. */
@@ -327,7 +324,7 @@ static void arm_deadline(struct grpc_call *call)
     }
     call->deadline_ns = call->started_ns + timeout_ns;
     if (timeout_ns == 0) {
-        expire(call);
+        grpc_call_fail_text(call, GRPC_STATUS_DEADLINE_EXCEEDED, REASON_DEADLINE, MESSAGE_DEADLINE);
     } else if (reactor_start_timer(host->reactor, &call->deadline, timeout_ns) != 0) {
         grpc_call_fail_text(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "out of memory");
     }

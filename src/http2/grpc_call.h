@@ -69,6 +69,7 @@ struct grpc_call_host {
     const struct grpc_call_host_ops *ops;
     struct reactor *reactor;
     struct grpc_call_pool *pool;  /* NULL = calls are not kept */
+    const char *peer;             /* the client's address, for the log and limits by address */
     uint32_t max_message;         /* bytes, limits.max_message */
     uint64_t default_deadline_ns; /* 0 = none */
     uint64_t max_deadline_ns;     /* 0 = no cap */

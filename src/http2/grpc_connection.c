@@ -16,7 +16,7 @@
  * which asks for them at the end of the turn.
  *
  * Back-pressure: while much waits to be sent, or many frames wait in the session, nothing is read.
- * The limits of the session hold only under this rule (reliability.md finding 3).
+ * The limits of the session hold only under this rule.
  *
  * One timer watches over everything that may take too long: the peer's first SETTINGS, its
  * acknowledgement of ours, a header block, bodies and answers that do not move, an idle connection,
@@ -30,16 +30,16 @@
  * What can go wrong:
  *   - The peer breaks the protocol or a budget: feed says so; one log line; finish().
  *   - The peer vanishes: the conn's `closed`; calls end as CANCELLED.
- *   - A handler still works for a call of a connection that is gone: the connection stays in memory
- *     until the call is let go of.
+ *   - A handler still works for a call of a connection that is gone: the connection stays in
+ *     memory until the call is let go of.
  */
 
 #define FLUSH_BYTES_MAX 65536
 #define PAUSE_BYTES     65536 /* unsent: read no further */
-#define ANNOUNCE_PAUSE_NS                                                                          \
-    CLOCK_NS_PER_S /* between the GOAWAYs, if no PING comes back earlier (P27) */
-#define LOG_LINES_BURST 20
-#define LOG_LINES_PER_S 2
+/* Between the GOAWAYs, if no PING comes back earlier (P27). */
+#define ANNOUNCE_PAUSE_NS CLOCK_NS_PER_S
+#define LOG_LINES_BURST   20
+#define LOG_LINES_PER_S   2
 
 static struct grpc_connection *connection_of(struct grpc_call_host *host)
 {
@@ -472,6 +472,7 @@ int grpc_connection_new(struct grpc_connection_owner *owner, int fd, struct tls_
         .ops = &host_ops,
         .reactor = owner->reactor,
         .pool = &owner->calls,
+        .peer = connection->peer,
         .max_message = owner->options.max_message,
         .default_deadline_ns = owner->options.default_deadline_ns,
         .max_deadline_ns = owner->options.max_deadline_ns,

@@ -332,7 +332,7 @@ const struct grpc_metadata_field *grpc_head_find(const struct grpc_head *head, c
 }
 
 static const struct {
-    char letter;
+    uint8_t letter;
     uint64_t ns;
 } timeout_units[] = {
     {'H', 3600 * CLOCK_NS_PER_S}, {'M', 60 * CLOCK_NS_PER_S}, {'S', CLOCK_NS_PER_S},

@@ -26,11 +26,11 @@
  *
  * Out (drain):
  *   1. The listeners close. Connections in their handshake are dropped, the others get the first
- * GOAWAY.
- *   2. Each connection sends its final GOAWAY after a second or when the peer has seen the first,
- * lets its calls finish, and closes.
- *   3. Shortly before the grace ends, calls that still run are answered UNAVAILABLE: a clean status
- *      where a torn connection would be the alternative.
+ *      GOAWAY.
+ *   2. Each connection sends its final GOAWAY after a second or when the peer has seen the
+ *      first, lets its calls finish, and closes.
+ *   3. Shortly before the grace ends, calls that still run are answered UNAVAILABLE: a clean
+ *      status where a torn connection would be the alternative.
  *   4. When the grace ends the rest is aborted. `drained` runs when the last connection is gone.
  */
 

@@ -10,10 +10,10 @@
  *   - RST_STREAM (and our own resets, charged by the session): the reset budget. Rapid reset and
  *     MadeYouReset both end here, whoever of the two sides sends the frame.
  *   - PING, SETTINGS, PRIORITY, GOAWAY, frames of unknown type, HEADERS that open no stream: the
- *     control budget. Each HEADERS or DATA frame that we send earns one, for gRPC clients measure
- * the path with a PING per burst of data.
+ *     control budget. Each HEADERS or DATA frame that we send earns one, for gRPC clients
+ *     measure the path with a PING per burst of data.
  *   - WINDOW_UPDATE: a budget of its own that grows with streams opened and DATA frames sent
- * (Envoy's formula), because honest clients send many.
+ *     (Envoy's formula), because honest clients send many.
  *   - DATA frames that carry nothing, in a row.
  */
 

@@ -1,7 +1,7 @@
 /*
  * What one peer may cost: walks the frame heads of what it sends, before the HTTP/2 engine sees
  * them, and counts against budgets those kinds that are cheap to send and not free to take
- * (reliability.md section 2). Pure: no clock, no I/O.
+ * (RFC 9113 section 10.5). Pure: no clock, no I/O.
  *
  * Owns, borrows: nothing.
  * Thread:  one at a time.
@@ -66,7 +66,7 @@ const char *h2_budget_scan(struct h2_budget *budget, struct bytes bytes, uint64_
 /* We had to reset a stream by the peer's fault. The same outcomes. */
 const char *h2_budget_charge_reset(struct h2_budget *budget, uint64_t now_ns);
 
-/* A call ended normally: earns what one reset costs (design.md section 5a.3). */
+/* A call ended normally: earns what one reset costs. */
 void h2_budget_earn_call(struct h2_budget *budget);
 
 /* We sent a HEADERS or DATA frame: the peer may answer with PINGs and WINDOW_UPDATEs. */

@@ -12,13 +12,13 @@
 /*
  * One nghttp2 session, hidden. The way of a request through it (server role):
  *
- *   1. feed: the budget walks the frame heads; nghttp2 parses, and its callbacks become our events:
- *      stream_opened, field ..., fields_complete, data ..., ended.
+ *   1. feed: the budget walks the frame heads; nghttp2 parses, and its callbacks become our
+ *      events: stream_opened, field ..., fields_complete, data ..., ended.
  *   2. Inside or after these the owner answers: respond, write, end. nghttp2 keeps the HEADERS;
- * body bytes and trailers wait in the h2_stream.
+ *      body bytes and trailers wait in the h2_stream.
  *   3. drain: nghttp2 asks for body bytes (on_body_read), packs frames, we gather them. With the
- * last body byte the trailers are handed over. When the last frame is out and the peer has not
- * ended its side, RST_STREAM(NO_ERROR) follows (P21).
+ *      last body byte the trailers are handed over. When the last frame is out and the peer has
+ *      not ended its side, RST_STREAM(NO_ERROR) follows (P21).
  *   4. The stream closes: `closed`, and the object is parked for the next request.
  *
  * Flow control: connection credit goes back as soon as bytes arrive, whoever they are for, so that
@@ -26,11 +26,11 @@
  * so.
  *
  * What can go wrong:
- *   - The peer breaks the protocol: nghttp2 queues a GOAWAY with the reason, and feed says -EPROTO
- * once that was drained.
- *   - The peer exceeds a budget, or nghttp2 gives up (its "fatal" errors, after which it must not
- * be touched): `dead` is set, what was drained stays valid, and a GOAWAY written by hand follows
- * it.
+ *   - The peer breaks the protocol: nghttp2 queues a GOAWAY with the reason, and feed says
+ *     -EPROTO once that was drained.
+ *   - The peer exceeds a budget, or nghttp2 gives up (its "fatal" errors, after which it must
+ *     not be touched): `dead` is set, what was drained stays valid, and a GOAWAY written by hand
+ *     follows it.
  *   - Memory runs out in an event: the call concerned gets -ENOMEM; in nghttp2: as above.
  */
 
@@ -254,23 +254,29 @@ static int submit_trailers(struct h2_stream *stream)
     return nghttp2_submit_trailer(stream->session->engine, stream->id, nv, stream->trailer_count);
 }
 
-/* nghttp2 has room for body bytes of a stream. */
-static ssize_t on_body_read(nghttp2_session *engine, int32_t stream_id, uint8_t *room,
-                            size_t room_size, uint32_t *data_flags, nghttp2_data_source *source,
-                            void *user_data)
+/* The owner may write more before nghttp2 is told that there is nothing. */
+static void tell_writable(struct h2_session *session, struct h2_stream *stream)
 {
-    struct h2_session *session = user_data;
-    struct h2_stream *stream = source->ptr;
-    size_t size;
-
-    (void)engine;
-    (void)stream_id;
     if (buf_size(&stream->out) == 0 && stream->has_written && !stream->ended) {
         stream->has_written = false;
         if (stream->context != NULL && session->events->writable != NULL) {
             session->events->writable(stream->context);
         }
     }
+}
+
+/* nghttp2 has room for body bytes of a stream. */
+/* NOLINTNEXTLINE(readability-function-size): nghttp2 prescribes the seven parameters. */
+static ssize_t on_body_read(nghttp2_session *engine, int32_t stream_id, uint8_t *room,
+                            size_t room_size, uint32_t *data_flags, nghttp2_data_source *source,
+                            void *user_data)
+{
+    struct h2_stream *stream = source->ptr;
+    size_t size;
+
+    (void)engine;
+    (void)stream_id;
+    tell_writable(user_data, stream);
     size = buf_size(&stream->out) < room_size ? buf_size(&stream->out) : room_size;
     if (size > 0) {
         memcpy(room, buf_bytes(&stream->out).data, size);

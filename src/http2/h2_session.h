@@ -114,7 +114,7 @@ int h2_session_new(enum h2_role role, const struct h2_options *options,
 void h2_session_free(struct h2_session *session);
 
 /* Gives received bytes to the session, at most H2_FEED_MAX at once, and drains into `output` after
- * it: nghttp2's flood limits hold only so (reliability.md finding 3). Not more than 64 KiB wait in
+ * it: nghttp2's flood limits hold only so. Not more than 64 KiB wait in
  * the output because of it: the rest comes with h2_session_drain().
  *
  * Returns 0; or -EPROTO when the connection must end after what is in `output` was sent (a GOAWAY,

@@ -2,12 +2,12 @@
  * The local write-ahead log behind the commit-log seam. It adds no durability and no order of its
  * own; it translates.
  *
- *  - start: opens the log; every record found becomes a reset_record, with its LSN as revision.
- * What was cut off a torn tail is said in the server's log, once.
+ *  - start: opens the log; every record found becomes a reset_record, its LSN is the revision.
+ *    What was cut off a torn tail is said in the server's log, once.
  *  - submit: the mutation's record goes to wal_append(). When it is durable: `events` with that one
  *    record, then the mutation's `done`. So the store has changed before anyone is told.
  *  - A refused append (too much waits, no room, too large, the log is over) had no effect. It is
- * told from the loop, at the end of the turn, because nobody expects `done` inside of submit.
+ *    told from the loop, at the end of the turn: nobody expects `done` inside of submit.
  *  - barrier: what is visible here is exactly what is durable, so there is nothing to wait for; its
  *    `done` comes at the end of the turn as well.
  *  - close: the log flushes, marks its end, frees itself; then CLOSED is told.

@@ -33,8 +33,14 @@ struct loader {
     bool no_memory;
 };
 
-static void append_line(struct loader *loader, struct buf *out, const char *line)
+/* Control characters of foreign texts do not get to a terminal. */
+static void append_line(struct loader *loader, struct buf *out, char *line)
 {
+    for (char *at = line; *at != '\0'; at++) {
+        if (iscntrl((unsigned char)*at)) {
+            *at = '?';
+        }
+    }
     if (buf_append(out, line, strlen(line)) != 0 || buf_append(out, "\n", 1) != 0) {
         loader->no_memory = true;
     }
@@ -84,32 +90,18 @@ static struct config_origin *origin_of(struct config *config, const struct confi
     return &config->origins[option - config_options];
 }
 
-/* A foreign text as it may be shown: short, without control characters. */
-static void show_value(const struct config_option *option, const char *value, char *out,
-                       size_t room)
-{
-    (void)snprintf(out, room, "%.*s%s", VALUE_SHOWN_MAX,
-                   option != NULL && option->secret ? "(hidden)" : value,
-                   strlen(value) > VALUE_SHOWN_MAX ? "..." : "");
-    for (char *at = out; *at != '\0'; at++) {
-        if (iscntrl((unsigned char)*at)) {
-            *at = '?';
-        }
-    }
-}
-
 static void report_bad_value(struct loader *loader, int line, const char *variable,
                              const struct config_option *option, const char *value)
 {
-    char shown[VALUE_SHOWN_MAX + 8];
     char expected[256];
 
-    show_value(option, value, shown, sizeof(shown));
     config_value_describe(option, expected, sizeof(expected));
-    report_error(loader, line, "%s%s%s.%s = \"%s\" is not allowed: write %s (default %s)",
+    report_error(loader, line, "%s%s%s.%s = \"%.*s%s\" is not allowed: write %s (default %s)",
                  variable == NULL ? "" : variable,
                  variable == NULL ? "" : " in the environment: ", option->section, option->key,
-                 shown, expected, option->fallback[0] == '\0' ? "empty" : option->fallback);
+                 VALUE_SHOWN_MAX, option->secret ? "(hidden)" : value,
+                 strlen(value) > VALUE_SHOWN_MAX ? "..." : "", expected,
+                 option->fallback[0] == '\0' ? "empty" : option->fallback);
 }
 
 static void load_defaults(struct loader *loader)

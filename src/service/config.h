@@ -6,7 +6,7 @@
  * auth.jwt_secret.
  *
  * Owns:    the texts in it.
- * Borrows: nothing after a call, except the environment's names for config_print().
+ * Borrows: nothing after a call.
  * Thread:  read by any once it is loaded.
  */
 #ifndef SERVICE_CONFIG_H

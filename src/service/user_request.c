@@ -55,19 +55,21 @@ struct unpacker {
     ProtobufCAllocator allocator;
     struct arena *arena;
     size_t bytes_left;
-    bool is_exhausted;
+    int refusal; /* why it gave no memory; 0 = it always did */
 };
 
 static void *unpacker_alloc(void *context, size_t size)
 {
     struct unpacker *unpacker = context;
-    void *memory = NULL;
+    void *memory;
 
-    if (size <= unpacker->bytes_left) {
-        memory = arena_alloc(unpacker->arena, size);
+    if (size > unpacker->bytes_left) {
+        unpacker->refusal = USER_REQUEST_E_TOO_LARGE;
+        return NULL;
     }
+    memory = arena_alloc(unpacker->arena, size);
     if (memory == NULL) {
-        unpacker->is_exhausted = true;
+        unpacker->refusal = -ENOMEM;
         return NULL;
     }
     unpacker->bytes_left -= size;
@@ -126,7 +128,7 @@ static int check(struct bytes message, const struct proto_wire_shape *shape, uin
     return has_nul(message, shape) ? USER_REQUEST_E_NUL : 0;
 }
 
-/* Returns 0, -EBADMSG or -ENOMEM. */
+/* Returns 0, -EBADMSG, USER_REQUEST_E_TOO_LARGE or -ENOMEM. */
 static int unpack(struct bytes message, const ProtobufCMessageDescriptor *descriptor,
                   struct arena *arena, ProtobufCMessage **ret_unpacked)
 {
@@ -140,7 +142,7 @@ static int unpack(struct bytes message, const ProtobufCMessageDescriptor *descri
     unpacked =
         protobuf_c_message_unpack(descriptor, &unpacker.allocator, message.size, message.data);
     if (unpacked == NULL) {
-        return unpacker.is_exhausted ? -ENOMEM : -EBADMSG;
+        return unpacker.refusal != 0 ? unpacker.refusal : -EBADMSG;
     }
     *ret_unpacked = unpacked;
     return 0;

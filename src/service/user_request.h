@@ -18,8 +18,9 @@
 
 /* Besides these every reader returns 0, -EBADMSG for what is no such message (bad UTF-8 included),
  * or -ENOMEM. */
-#define USER_REQUEST_E_TOO_MANY 1 /* fields in all, or unknown ones */
-#define USER_REQUEST_E_NUL      2 /* a NUL inside a text, which C would cut there */
+#define USER_REQUEST_E_TOO_MANY  1 /* fields in all, or unknown ones */
+#define USER_REQUEST_E_NUL       2 /* a NUL inside a text, which C would cut there */
+#define USER_REQUEST_E_TOO_LARGE 3 /* larger, unpacked, than any valid request */
 
 #define USER_REQUEST_UNKNOWN_MAX 16 /* unknown fields in one message */
 

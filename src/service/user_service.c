@@ -70,6 +70,8 @@ static void fail_request(struct grpc_call *call, int result)
         fail(call, USER_ERROR_TOO_MANY_FIELDS);
     } else if (result == USER_REQUEST_E_NUL) {
         fail(call, USER_ERROR_NUL);
+    } else if (result == USER_REQUEST_E_TOO_LARGE) {
+        fail(call, USER_ERROR_TOO_LARGE);
     } else {
         fail(call, result == -ENOMEM ? USER_ERROR_NO_MEMORY : USER_ERROR_MALFORMED);
     }
@@ -277,11 +279,12 @@ static struct user_patch *read_patch(struct user_service *service, struct grpc_c
         return NULL;
     }
     *patch = (struct user_patch){.user = request.user};
-    patch->user.username = user_validate_trim(request.user.username);
-    patch->user.email = user_validate_trim(request.user.email);
     if (!read_mask(call, &request, patch)) {
         return NULL;
     }
+    /* After the mask: a name of blanks alone was set, and is refused. */
+    patch->user.username = user_validate_trim(request.user.username);
+    patch->user.email = user_validate_trim(request.user.email);
     user_validate_patch(patch, &faults);
     if (faults.count > 0) {
         struct user_error error;

@@ -19,9 +19,9 @@
 
 struct user_store;
 
-/* A name that a change has reserved. */
+/* A key that a change has reserved. */
 struct user_reservation {
-    struct bytes key; /* folded; data NULL = nothing reserved */
+    struct bytes key; /* names are folded; size 0 = nothing reserved */
     struct user_change *change;
 };
 

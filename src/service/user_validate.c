@@ -106,6 +106,8 @@ static const struct {
     {0xfeff, 0xfeff},   /* byte order mark */
     {0xffa0, 0xffa0},   /* half width Hangul filler */
     {0xfff0, 0xffff},   /* specials and noncharacters */
+    {0x1bca0, 0x1bca3}, /* shorthand format controls */
+    {0x1d173, 0x1d17a}, /* musical format controls */
     {0xe0000, 0xe0fff}, /* tags, more selectors */
 };
 

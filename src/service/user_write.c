@@ -19,6 +19,7 @@
  * What can go wrong:
  *
  *   - The caller goes away: nothing happens when the record was not submitted yet, else it stays.
+ *     A create gives its names back at once, though its hash may take a while to end.
  *   - The log refuses the record: certainly without effect, the names are free again.
  *   - The log fails with the record half on its way: the outcome is unknown. The names stay
  *     reserved, which does no harm, as a failed log takes no change any more; a restart finds out.
@@ -468,6 +469,9 @@ void user_write_cancel(struct user_write *write)
 {
     write->unwanted = true;
     if (write->state == USER_WRITE_STATE_HASHING) {
+        /* It comes to nothing, whatever becomes of the hash: who tries again at once may have the
+         * names. */
+        user_store_release(write->writer->store, &write->change);
         password_job_cancel(&write->password, write->writer->pool);
     }
 }

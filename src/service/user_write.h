@@ -117,7 +117,8 @@ int user_write_set_draft(struct user_write *write, const struct user_draft *draf
 enum user_write_outcome user_write_start(struct user_write *write);
 
 /* Nobody wants the answer any more: the write ends as CANCELLED, by `done`, unless it was
- * submitted. The change stays then, and `done` tells of it as ever. */
+ * submitted. The change stays then, and `done` tells of it as ever. The names of a create that is
+ * being hashed are free at once. */
 void user_write_cancel(struct user_write *write);
 
 /* The write must not be on its way. NULL is fine. */

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
-"""Peers that mean harm or know no better: each gets the answer it should, the server stays well, and a
-well-behaved connection beside them never notices.
+"""Peers that mean harm or know no better: each gets the answer it should, the server stays well, and
+a well-behaved connection beside them never notices.
 
-Frames are made with hyperframe and hpack and sent as they are; nothing here minds the rules of HTTP/2
-unless a test wants it to.
+Frames are made with hyperframe and hpack and sent as they are; nothing here minds the rules of
+HTTP/2 unless a test wants it to.
 """
 
 import os
@@ -34,11 +34,11 @@ ENHANCE_YOUR_CALM = 0xB
 # Short, so that peers that stall are seen to be dropped without waiting long.
 SETTINGS = {
     "limits": {
-        "tls_timeout_ms": str(400 * SLOW),
-        "preface_timeout_ms": str(400 * SLOW),
-        "settings_ack_timeout_ms": str(400 * SLOW),
-        "header_timeout_ms": str(400 * SLOW),
-        "body_progress_ms": str(400 * SLOW),
+        "tls_timeout_ms": str(1000 * SLOW),
+        "preface_timeout_ms": str(1000 * SLOW),
+        "settings_ack_timeout_ms": str(1000 * SLOW),
+        "header_timeout_ms": str(1000 * SLOW),
+        "body_progress_ms": str(1000 * SLOW),
     },
 }
 
@@ -60,7 +60,7 @@ class HostileServer(Server):
 
 
 class Bystander(threading.Thread):
-    """Calls GetUser on one connection until it is stopped; remembers everything that was not right."""
+    """Calls GetUser on one connection until it is stopped; remembers all that was not right."""
 
     def __init__(self, server):
         super().__init__(daemon=True)
@@ -601,6 +601,15 @@ def test_a_body_that_stops(server):
         peer.expect_alive(3)
 
 
+def test_a_deadline_that_passes_before_the_message(server):
+    """The server's own timer: the request never becomes complete."""
+    with Peer(server) as peer:
+        peer.send(peer.headers(1, peer.head(grpc_timeout="20m")))
+        answer = peer.answer(1)
+        assert answer.reset == CANCEL or answer["grpc-status"] == "4", (answer.reset, answer.fields)
+        peer.expect_alive(3)
+
+
 def test_a_reader_without_window(server):
     """The answer waits for the window, and comes when it opens."""
     with Peer(server, settings={4: 0}) as peer:
@@ -660,7 +669,7 @@ def test_empty_data_flood(server):
 
 
 def test_more_streams_than_allowed(server):
-    """A peer that cannot know the limit yet has its excess calls refused, and the connection serves on."""
+    """A peer that cannot know the limit yet has its excess calls refused, no more."""
     with Peer(server) as peer:
         peer.acknowledges = False
         for stream in range(1, 221, 2):

@@ -18,7 +18,6 @@
 
 #define PENDING_MAX 16
 #define FAULTS_MAX  8
-#define SECTOR      FAKE_DISK_SECTOR_SIZE
 
 struct fake_file {
     struct disk_file base;
@@ -135,15 +134,7 @@ static int sync_inode(struct fake_disk *fake, struct fake_inode *inode)
     if (fake->dead) {
         return result;
     }
-    for (uint64_t at = 0; at < inode->cache_size; at += SECTOR) {
-        if (result == 0 && inode->dirty[at / SECTOR]) {
-            memcpy(inode->durable + at, inode->cache + at, SECTOR);
-        }
-        inode->dirty[at / SECTOR] = 0; /* after a failed sync too: that is the lie */
-    }
-    if (result == 0) {
-        inode->durable_size = inode->cache_size;
-    }
+    fake_content_sync(inode, result == 0);
     return result;
 }
 
@@ -565,10 +556,9 @@ void fake_disk_step(struct fake_disk *fake, unsigned index)
     reactor_defer(fake->reactor, &fake->task);
 }
 
-void fake_disk_crash(struct fake_disk *fake)
+/* From now on nothing has an effect; what is pending may have had one. */
+static void go_dead(struct fake_disk *fake)
 {
-    unsigned survivor = (unsigned)fake_content_random(&fake->content, fake->content.history_count);
-
     assert(!fake->dead);
     for (unsigned i = 0; i < fake->pending_count; i++) {
         struct async *async = &fake->pending[i];
@@ -577,14 +567,30 @@ void fake_disk_crash(struct fake_disk *fake)
             fake_content_write_some(&fake->content, async->inode, async->bytes, async->offset);
         }
     }
-    for (struct fake_inode *inode = fake->content.inodes; inode != NULL; inode = inode->next) {
-        fake_content_settle(&fake->content, inode);
-    }
-    fake_content_keep(&fake->content, survivor);
     fake->dead = true;
     for (unsigned i = 0; i < fake->pending_count; i++) {
         fake_disk_step(fake, i);
     }
+}
+
+void fake_disk_kill(struct fake_disk *fake)
+{
+    go_dead(fake);
+    for (struct fake_inode *i = fake->content.inodes; i != NULL; i = i->next) {
+        fake_content_reveal(i);
+    }
+}
+
+void fake_disk_crash(struct fake_disk *fake)
+{
+    struct fake_content *content = &fake->content;
+    unsigned survivor = (unsigned)fake_content_random(content, content->history_count);
+
+    go_dead(fake);
+    for (struct fake_inode *inode = content->inodes; inode != NULL; inode = inode->next) {
+        fake_content_settle(content, inode);
+    }
+    fake_content_keep(content, survivor);
 }
 
 void fake_disk_restart(struct fake_disk *fake)

@@ -46,7 +46,7 @@ struct disk *fake_disk_disk(struct fake_disk *fake);
 
 /* The `nth` operation of the kind from now (1 = the next) fails with `error`, a negative errno;
  * with `sticky`, so do all later ones. A failing write may have reached some of its sectors; after
- * a failing sync the data looks written until the crash, and a further sync succeeds. */
+ * a failing sync the data looks written until the process ends, and a further sync succeeds. */
 void fake_disk_fail(struct fake_disk *fake, enum fake_disk_kind kind, unsigned nth, int error,
                     bool sticky);
 void fake_disk_fail_nothing(struct fake_disk *fake);
@@ -74,7 +74,12 @@ void fake_disk_step(struct fake_disk *fake, unsigned index);
  * effect, so that whoever uses the disk can be closed in the usual way. */
 void fake_disk_crash(struct fake_disk *fake);
 
-/* The power is back; nothing may be pending or open. Plans of failures are forgotten. */
+/* The process is killed: the same, but the machine runs on. What was written but not synced is
+ * still there and can still be lost at a later crash. */
+void fake_disk_kill(struct fake_disk *fake);
+
+/* The power, or the process, is back; nothing may be pending or open. Plans of failures are
+ * forgotten. */
 void fake_disk_restart(struct fake_disk *fake);
 
 /* Looking and meddling, past all faults. The file must exist, except for fake_disk_exists(). */

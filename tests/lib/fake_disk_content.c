@@ -1,10 +1,11 @@
 /*
  * Every file has two contents: the cache, which reads and writes see, and the durable one, which a
- * crash leaves. A sync copies the sectors that differ in history (were written since) from the
- * first to the second. The directory has a history as well: its states since the last sync of it.
- * At a crash one of them is chosen, for a journaling file system keeps changes of one directory in
- * order; and for every sector written but not synced, one of: kept, dropped, torn in the middle.
- * Writes in flight count as written, in any sectors.
+ * crash leaves. A sync copies the sectors written since from the first to the second. The directory
+ * has a history as well: its states since the last sync of it. At a crash one of them is chosen,
+ * for a journaling file system keeps changes of one directory in order; and for every sector
+ * written but not synced, one of: kept, dropped, torn in the middle. Writes in flight count as
+ * written, in any sectors. What a failed sync left behind looks written until the process ends; the
+ * next one, which reads around the cache, sees that it is gone.
  *
  * What a real disk may do and this one does not: forget what was synced, return wrong bytes, write
  * to the wrong place. Tests do that themselves, with fake_disk_poke().
@@ -80,7 +81,7 @@ void fake_content_write(struct fake_inode *inode, uint64_t offset, const uint8_t
                         size_t size)
 {
     memcpy(inode->cache + offset, bytes, size);
-    memset(inode->dirty + offset / SECTOR, 1, (size + SECTOR - 1) / SECTOR);
+    memset(inode->dirty + offset / SECTOR, FAKE_DIRTY, (size + SECTOR - 1) / SECTOR);
     if (inode->cache_size < offset + size) {
         inode->cache_size = offset + size;
     }
@@ -89,9 +90,11 @@ void fake_content_write(struct fake_inode *inode, uint64_t offset, const uint8_t
 void fake_content_write_some(struct fake_content *content, struct fake_inode *inode,
                              struct bytes bytes, uint64_t offset)
 {
+    const uint64_t share = fake_content_random(content, 3); /* none, about half, all */
+
     fake_content_reserve(inode, offset + bytes.size);
     for (size_t at = 0; at < bytes.size; at += SECTOR) {
-        if (fake_content_random(content, 2) == 0) {
+        if (share == 2 || (share == 1 && fake_content_random(content, 2) == 0)) {
             fake_content_write(inode, offset + at, bytes.data + at, SECTOR);
         }
     }
@@ -191,6 +194,33 @@ void fake_content_keep(struct fake_content *content, unsigned kept)
     fake_content_collect(content);
 }
 
+void fake_content_sync(struct fake_inode *inode, bool succeeds)
+{
+    for (uint64_t at = 0; at < inode->cache_size; at += SECTOR) {
+        uint8_t *dirt = &inode->dirty[at / SECTOR];
+
+        if (*dirt == FAKE_DIRTY && succeeds) {
+            memcpy(inode->durable + at, inode->cache + at, SECTOR);
+            *dirt = FAKE_CLEAN;
+        } else if (*dirt == FAKE_DIRTY) {
+            *dirt = FAKE_LOST;
+        }
+    }
+    if (succeeds) {
+        inode->durable_size = inode->cache_size;
+    }
+}
+
+void fake_content_reveal(struct fake_inode *inode)
+{
+    for (uint64_t at = 0; at < inode->cache_size; at += SECTOR) {
+        if (inode->dirty[at / SECTOR] == FAKE_LOST) {
+            memcpy(inode->cache + at, inode->durable + at, SECTOR);
+            inode->dirty[at / SECTOR] = FAKE_CLEAN;
+        }
+    }
+}
+
 /* One sector that was written and not synced. */
 static void settle_sector(struct fake_content *content, struct fake_inode *inode, uint64_t at,
                           unsigned mode)
@@ -215,7 +245,7 @@ void fake_content_settle(struct fake_content *content, struct fake_inode *inode)
     unsigned mode = (unsigned)fake_content_random(content, 4); /* all dropped, all kept, or mixed */
 
     for (uint64_t at = 0; at < inode->cache_size; at += SECTOR) {
-        if (inode->dirty[at / SECTOR]) {
+        if (inode->dirty[at / SECTOR] == FAKE_DIRTY) {
             settle_sector(content, inode, at, mode);
         }
     }

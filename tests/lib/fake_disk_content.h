@@ -19,11 +19,17 @@
 
 #define FAKE_CONTENT_NAME_SIZE 80
 
+enum fake_dirt {
+    FAKE_CLEAN,
+    FAKE_DIRTY, /* written since the last sync */
+    FAKE_LOST,  /* a sync of it failed: it looks written, and no later sync makes it so */
+};
+
 struct fake_inode {
     struct fake_inode *next;
     uint8_t *cache;
     uint8_t *durable;
-    uint8_t *dirty; /* per sector: written since the last sync */
+    uint8_t *dirty; /* per sector: enum fake_dirt */
     uint64_t capacity;
     uint64_t cache_size;
     uint64_t durable_size;
@@ -80,6 +86,12 @@ void fake_content_collect(struct fake_content *content);
 
 /* One state is all the history there is. */
 void fake_content_keep(struct fake_content *content, unsigned kept);
+
+/* A sync of the file, that succeeds or fails. */
+void fake_content_sync(struct fake_inode *inode, bool succeeds);
+
+/* What a new process sees, which reads around caches: lost sectors are gone. */
+void fake_content_reveal(struct fake_inode *inode);
 
 /* Chooses what a crash leaves of a file. */
 void fake_content_settle(struct fake_content *content, struct fake_inode *inode);

@@ -75,7 +75,7 @@ struct h2_peer_call {
     struct buf trailers;      /* the same */
     struct buf body;          /* with the 5-byte heads of messages */
     bool head_done;
-    bool head_ended;          /* the head was all there was */
+    bool head_ended; /* the head was all there was */
     bool ended;
     bool closed;
     uint32_t error;

@@ -85,6 +85,7 @@ static void on_closed(void *owner, enum conn_end end, const char *detail)
     struct party *party = owner;
 
     party->closed_count++;
+    reach(party, PARTY_CLOSED);
     party->conn = NULL;
     party->end = end;
     (void)snprintf(party->detail, sizeof(party->detail), "%s", detail);

@@ -47,6 +47,7 @@ enum party_place {
     PARTY_RECEIVED,
     PARTY_ENDED,
     PARTY_DRAIN,
+    PARTY_CLOSED,
 };
 
 struct party {

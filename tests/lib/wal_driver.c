@@ -125,10 +125,13 @@ int wal_driver_open(struct wal_driver *driver)
 {
     static const struct wal_events events = {
         .failed = on_failed, .space = on_space, .closed = on_closed};
-    const struct wal_environment environment = fake_world_environment(driver->world);
+    struct wal_environment environment = fake_world_environment(driver->world);
     int result;
 
     assert(driver->wal == NULL);
+    if (driver->disk != NULL) {
+        environment.disk = driver->disk;
+    }
     driver->replayed = 0;
     driver->wrong = 0;
     driver->failed_count = 0;
@@ -214,7 +217,11 @@ int wal_driver_append(struct wal_driver *driver, uint32_t size)
 
 void wal_driver_turn(struct wal_driver *driver)
 {
-    fake_world_turn(driver->world);
+    if (driver->disk == NULL) {
+        fake_world_turn(driver->world);
+    } else if (reactor_turn(&driver->world->reactor, CLOCK_NS_PER_S) != 0) {
+        abort();
+    }
 }
 
 void wal_driver_settle(struct wal_driver *driver)

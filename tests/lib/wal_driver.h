@@ -24,7 +24,8 @@ struct wal_driver_entry {
 
 struct wal_driver {
     struct fake_world *world;
-    struct wal *wal; /* NULL = not open */
+    struct disk *disk; /* in place of the world's, when not NULL; turns wait for it */
+    struct wal *wal;   /* NULL = not open */
     struct wal_options options;
     char problem[WAL_PROBLEM_SIZE];
 

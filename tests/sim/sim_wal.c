@@ -1,8 +1,9 @@
 /*
  * A log lives many short lives on a lying disk: random appends, random delays and orders of
  * completion, random failures, a full disk now and then; each life ends with a clean close, a
- * failed disk, or the power cut at any point, the start included. After each one the log must open
- * again, and hold everything acknowledged, nothing never sent, in order, with the right bytes.
+ * failed disk, a kill, or the power cut at any point, the start included. After each one the log
+ * must open again, and hold everything acknowledged, nothing never sent, in order, with the right
+ * bytes.
  *
  *     sim_wal [SEED [RUNS]]      runs the seeds SEED, SEED + 1, ... (1; 500, or 100 where the
  *                                environment says with USERD_SLOW that programs run slowly)
@@ -24,6 +25,7 @@ struct sim {
     struct fake_world world;
     struct wal_driver driver;
     uint64_t crashes;
+    uint64_t kills;
     uint64_t failures;
     uint64_t records;
     uint64_t torn;
@@ -162,6 +164,7 @@ static void end_life(struct sim *sim)
 {
     struct fake_disk *disk = sim->world.disk;
     bool crash = pick(sim, 3) != 0;
+    bool kill = crash && pick(sim, 4) == 0;
 
     sim->failures += sim->driver.failed_count;
     if (crash) {
@@ -169,8 +172,13 @@ static void end_life(struct sim *sim)
             wal_close(sim->driver.wal);
             fake_world_turn(&sim->world);
         }
-        sim->crashes++;
-        fake_disk_crash(disk);
+        if (kill) {
+            sim->kills++;
+            fake_disk_kill(disk);
+        } else {
+            sim->crashes++;
+            fake_disk_crash(disk);
+        }
     } else {
         fake_disk_hold(disk, false);
     }
@@ -237,9 +245,9 @@ int main(int argc, char **argv)
         }
     }
     (void)printf("%" PRIu64 " seeds: %" PRIu64 " records acknowledged, %" PRIu64
-                 " power cuts, %" PRIu64 " failed disks, %" PRIu64 " torn tails, %" PRIu64
-                 " segments\n",
-                 runs, sim.records, sim.crashes, sim.failures, sim.torn, sim.segments);
+                 " power cuts, %" PRIu64 " kills, %" PRIu64 " failed disks, %" PRIu64
+                 " torn tails, %" PRIu64 " segments\n",
+                 runs, sim.records, sim.crashes, sim.kills, sim.failures, sim.torn, sim.segments);
     wal_driver_deinit(&sim.driver);
     fake_world_deinit(&sim.world);
     (void)printf("%" PRIu64 " passed, %" PRIu64 " failed\n", runs - failed, failed);

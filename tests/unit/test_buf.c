@@ -67,6 +67,34 @@ START_TEST(buf_reuses_room_in_front)
 
 END_TEST
 
+/* However near to its capacity the content stays, a byte is moved about once, not at every append.
+ */
+START_TEST(buf_moves_little)
+{
+    struct buf buf = {0};
+    uint8_t piece[24] = {0};
+    size_t moved = 0;
+
+    for (int i = 0; i < 42; i++) {
+        ck_assert_int_eq(buf_append(&buf, piece, sizeof(piece)), 0);
+    }
+    for (int round = 0; round < 10000; round++) {
+        struct buf before;
+
+        buf_consume(&buf, sizeof(piece));
+        before = buf;
+        ck_assert_int_eq(buf_append(&buf, piece, sizeof(piece)), 0);
+        if (buf.data != before.data || buf.start != before.start) {
+            moved += buf_size(&before);
+        }
+    }
+    ck_assert_uint_le(moved, 2 * 10000 * sizeof(piece));
+    ck_assert_uint_le(buf.capacity, 4096);
+    buf_deinit(&buf);
+}
+
+END_TEST
+
 /* Reserved room counts only when committed, and is as large as asked. */
 START_TEST(buf_commits_what_was_reserved)
 {
@@ -99,5 +127,5 @@ START_TEST(buf_refuses_absurd_sizes)
 
 END_TEST
 
-UNIT_MAIN("buf", buf_starts_empty, buf_keeps_order, buf_reuses_room_in_front,
+UNIT_MAIN("buf", buf_starts_empty, buf_keeps_order, buf_reuses_room_in_front, buf_moves_little,
           buf_commits_what_was_reserved, buf_refuses_absurd_sizes)

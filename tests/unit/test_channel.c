@@ -1,5 +1,5 @@
 #include "lib/certs.h"
-#include "lib/h2_peer.h"
+#include "lib/scripted_server.h"
 #include "lib/unit.h"
 
 #include "client/channel.h"
@@ -27,37 +27,37 @@ struct attempt {
 
 static struct certs certs;
 static struct reactor reactor;
-static struct h2_peer peer;
+static struct scripted_server peer;
 static struct channel *channel;
 static struct attempt attempts[CALLS_MAX];
 static unsigned closed_count;
 static struct tls_context *client_tls;
 static struct tls_context *server_tls;
 
-static void show_heads(struct h2_peer_request *request)
+static void show_heads(struct scripted_request *request)
 {
     char text[256];
 
     (void)snprintf(text, sizeof(text), "%.20s|%s|%s|%s", request->authorization,
                    request->content_type, request->te,
                    request->timeout[0] == '\0' ? "no timeout" : "timeout");
-    h2_peer_reply(request, bytes_from_text(text));
+    scripted_request_reply(request, bytes_from_text(text));
 }
 
 /* What the peer does with a request stands in its path. */
-static void answer(struct h2_peer *the_peer, struct h2_peer_request *request)
+static void answer(struct scripted_server *the_peer, struct scripted_request *request)
 {
     struct bytes body = buf_bytes(&request->body);
 
     (void)the_peer;
     if (strcmp(request->path, "/echo") == 0) {
-        h2_peer_reply(request, (struct bytes){body.data + 5, body.size - 5});
+        scripted_request_reply(request, (struct bytes){body.data + 5, body.size - 5});
     } else if (strcmp(request->path, "/heads") == 0) {
         show_heads(request);
     } else if (strcmp(request->path, "/error") == 0) {
-        h2_peer_refuse(request, "200", "application/grpc", "5", "not%20here");
+        scripted_request_refuse(request, "200", "application/grpc", "5", "not%20here");
     } else if (strcmp(request->path, "/html") == 0) {
-        h2_peer_refuse(request, "503", "text/html", NULL, NULL);
+        scripted_request_refuse(request, "503", "text/html", NULL, NULL);
     } else if (strcmp(request->path, "/reset") == 0) {
         h2_stream_reset(request->stream, H2_ERROR_ENHANCE_YOUR_CALM);
         conn_touch(request->connection->conn);
@@ -67,7 +67,7 @@ static void answer(struct h2_peer *the_peer, struct h2_peer_request *request)
     } else if (strcmp(request->path, "/drop") == 0) {
         conn_abort(request->connection->conn);
     } else if (strcmp(request->path, "/goaway") == 0) {
-        h2_peer_reply(request, BYTES_LITERAL("last"));
+        scripted_request_reply(request, BYTES_LITERAL("last"));
         h2_session_end(request->connection->session, H2_ERROR_NO_ERROR, "bye");
     }
     /* "/silent": nothing. */
@@ -130,7 +130,7 @@ static void begin(struct tls_context *of_server, struct tls_context *of_client)
     char target[32];
 
     begin_reactor();
-    h2_peer_open(&peer, &reactor, of_server, answer);
+    scripted_server_open(&peer, &reactor, of_server, answer);
     (void)snprintf(target, sizeof(target), "127.0.0.1:%s", peer.port);
     begin_channel(target, of_client);
 }
@@ -155,7 +155,7 @@ static void end(void)
         close_channel();
     }
     if (peer.listener != NULL) {
-        h2_peer_close(&peer);
+        scripted_server_close(&peer);
     }
     reactor_deinit(&reactor);
     tls_context_unref(client_tls);
@@ -389,7 +389,7 @@ START_TEST(channel_tries_every_address)
     char target[32];
 
     begin_reactor();
-    h2_peer_open(&peer, &reactor, NULL, answer);
+    scripted_server_open(&peer, &reactor, NULL, answer);
     (void)snprintf(target, sizeof(target), "127.0.0.1:%s", peer.port);
     ck_assert_int_eq(target_parse(target, problem, &options.target), 0);
     ck_assert_int_eq(target_resolve(&options.target, problem), 0);

@@ -2,9 +2,11 @@
 #include "lib/party.h"
 #include "lib/unit.h"
 
+#include "core/clock.h"
 #include "core/conn_internal.h"
 #include "core/tls.h"
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define SIZE (1024 * 1024)
@@ -272,34 +274,219 @@ START_TEST(conn_receive_drops_after_close)
 
 END_TEST
 
-/* An idle conn holds no large buffer, whatever has gone through it. */
-START_TEST(conn_receive_keeps_little_when_idle)
+static size_t buffers_size(const struct conn *conn)
 {
+    return conn->output.capacity + conn->cipher.capacity + conn->sending.capacity +
+           conn->held.capacity;
+}
+
+/* The system's clock, moved forward. */
+static uint64_t moved_ns;
+
+static uint64_t read_moved_clock(struct clock_source *source)
+{
+    (void)source;
+    return clock_monotonic_ns(clock_system()) + moved_ns;
+}
+
+/* A busy conn keeps its buffers from flush to flush, within bounds, and an idle one holds none. */
+START_TEST(conn_receive_keeps_nothing_when_idle)
+{
+    static struct clock_source moved_clock = {read_moved_clock, read_moved_clock};
+
     for (int with_tls = 0; with_tls < 2; with_tls++) {
         setup(with_tls);
+        loop.reactor.clock = &moved_clock;
         party_send_pattern(&client, SIZE);
         party_send_pattern(&server, SIZE);
         LOOP_UNTIL(&loop, buf_size(&server.got) == SIZE && buf_size(&client.got) == SIZE);
         for (int i = 0; i < 3; i++) {
             loop_turn(&loop);
         }
-        ck_assert_uint_le(server.conn->output.capacity + server.conn->cipher.capacity +
-                              server.conn->sending.capacity + server.conn->held.capacity,
-                          4 * 16384);
+        ck_assert_uint_ge(buffers_size(server.conn), loop.settings.flush_bytes_max);
+        ck_assert_uint_le(buffers_size(server.conn), 3 * 2 * loop.settings.flush_bytes_max);
+        moved_ns += 2 * CLOCK_NS_PER_S;
+        loop_turn(&loop);
+        ck_assert_uint_eq(buffers_size(server.conn), 0);
+        ck_assert(!timer_is_armed(&server.conn->send_timer));
+        party_send_pattern(&server, 5); /* and goes on as before */
+        LOOP_UNTIL(&loop, buf_size(&client.got) == SIZE + 5);
         finish();
     }
 }
 
 END_TEST
 
+#define GREEDY_COUNT 4
+
+/* Peers that send more than the ring's whole pool of buffers in every turn do not keep the others
+ * from receiving. */
+START_TEST(conn_receive_lets_everybody_have_a_buffer)
+{
+    static uint8_t much[64 * 1024];
+    const int room = 1024 * 1024; /* twice the pool of the test's ring, when the kernel grants it */
+    struct party greedy[GREEDY_COUNT] = {0};
+    int peers[GREEDY_COUNT];
+    int fds[2];
+
+    setup(false);
+    for (int i = 0; i < GREEDY_COUNT; i++) {
+        sockets_pair(fds);
+        party_open(&greedy[i], &loop, fds[0], NULL, NULL);
+        peers[i] = fds[1];
+        ck_assert_int_eq(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)), 0);
+    }
+    for (int turn = 0; turn < 20; turn++) {
+        for (int i = 0; i < GREEDY_COUNT; i++) {
+            while (send(peers[i], much, sizeof(much), MSG_DONTWAIT) > 0) {
+            }
+            buf_clear(&greedy[i].got);
+        }
+        if (turn == 10) {
+            party_send(&client, "please");
+        }
+        loop_turn(&loop);
+    }
+    ck_assert(party_got(&server, "please"));
+    for (int i = 0; i < GREEDY_COUNT; i++) {
+        party_abort(&greedy[i]);
+        LOOP_UNTIL(&loop, greedy[i].conn == NULL);
+        party_deinit(&greedy[i]);
+        ck_assert_int_eq(close(peers[i]), 0);
+    }
+    finish();
+}
+
+END_TEST
+
+#define HELLO_COUNT (2 * REACTOR_SLOW_TASKS_PER_TURN + 1)
+
+/* Of many hellos that arrive together only a few are answered in one turn, and all in the end. */
+START_TEST(conn_receive_limits_handshakes_per_turn)
+{
+    struct party servers[HELLO_COUNT] = {0};
+    int peers[HELLO_COUNT];
+    struct buf hello = {0};
+    struct tls *tls;
+    unsigned answered = 0;
+
+    setup(true);
+    ck_assert_int_eq(tls_new(client_context, &hello, "localhost", &tls), 0);
+    ck_assert_int_eq(tls_start(tls), 0);
+    for (int i = 0; i < HELLO_COUNT; i++) {
+        int fds[2];
+
+        sockets_pair(fds);
+        party_open(&servers[i], &loop, fds[0], server_context, NULL);
+        peers[i] = fds[1];
+        ck_assert_int_eq(write(peers[i], hello.data, buf_size(&hello)), (int)buf_size(&hello));
+    }
+    while (answered < HELLO_COUNT) {
+        unsigned before = answered;
+
+        loop_turn(&loop);
+        answered = 0;
+        for (int i = 0; i < HELLO_COUNT; i++) {
+            answered += conn_unsent_size(servers[i].conn) > 0 ||
+                        recv(peers[i], (char[1]){0}, 1, MSG_DONTWAIT | MSG_PEEK) == 1;
+        }
+        ck_assert_uint_le(answered, before + REACTOR_SLOW_TASKS_PER_TURN);
+    }
+    for (int i = 0; i < HELLO_COUNT; i++) {
+        party_abort(&servers[i]);
+        LOOP_UNTIL(&loop, servers[i].conn == NULL);
+        party_deinit(&servers[i]);
+        ck_assert_int_eq(close(peers[i]), 0);
+    }
+    tls_free(tls);
+    buf_deinit(&hello);
+    finish();
+}
+
+END_TEST
+
+static void do_nothing(struct reactor_task *task)
+{
+    (void)task;
+}
+
+#define OTHERS_COUNT (10 * REACTOR_SLOW_TASKS_PER_TURN)
+
+/* A client by hand, up to the end of its handshake: what it has to say next is in `output`. */
+static struct tls *shake_by_hand(struct buf *output, int fd)
+{
+    uint8_t answer[8192];
+    struct tls *tls;
+    int result = TLS_E_WANT_MORE;
+
+    ck_assert_int_eq(tls_new(client_context, output, "localhost", &tls), 0);
+    ck_assert_int_eq(tls_start(tls), 0);
+    ck_assert_int_eq(write(fd, output->data, buf_size(output)), (int)buf_size(output));
+    buf_clear(output);
+    while (result == TLS_E_WANT_MORE) {
+        ssize_t size;
+
+        loop_turn(&loop);
+        size = recv(fd, answer, sizeof(answer), MSG_DONTWAIT);
+        if (size > 0) {
+            tls_feed(tls, (struct bytes){answer, (size_t)size});
+            result = tls_handshake(tls);
+        }
+    }
+    ck_assert_int_eq(result, 0);
+    return tls;
+}
+
+/* A peer whose handshake has to wait for its turn, and which has sent a request and its end along
+ * with it, is served like any other. */
+START_TEST(conn_receive_serves_who_ended_while_waiting)
+{
+    struct reactor_task others[OTHERS_COUNT];
+    struct party late = {.close_when_ended = true};
+    struct buf output = {0};
+    struct tls *tls;
+    int fds[2];
+
+    setup(true);
+    sockets_pair(fds);
+    party_open(&late, &loop, fds[0], server_context, NULL);
+    tls = shake_by_hand(&output, fds[1]);
+    ck_assert_int_eq(tls_write(tls, BYTES_LITERAL("last words")), 0);
+    tls_end(tls);
+    ck_assert_int_eq(write(fds[1], output.data, buf_size(&output)), (int)buf_size(&output));
+    ck_assert_int_eq(shutdown(fds[1], SHUT_WR), 0);
+    for (int i = 0; i < OTHERS_COUNT; i++) {
+        others[i].run = do_nothing;
+        list_init(&others[i].link);
+        reactor_defer_slow(&loop.reactor, &others[i]);
+    }
+    LOOP_UNTIL(&loop, late.conn == NULL);
+    ck_assert(party_got(&late, "last words"));
+    ck_assert_int_eq(late.end, CONN_END_PEER);
+    party_deinit(&late);
+    tls_free(tls);
+    buf_deinit(&output);
+    ck_assert_int_eq(close(fds[1]), 0);
+    finish();
+}
+
+END_TEST
+
 int main(void)
 {
-    const TTest *const tests[] = {
-        conn_receive_pauses_inside_every_delivery, conn_receive_pauses_at_random,
-        conn_receive_pauses_before_the_first_byte, conn_receive_resumes_before_the_handshake,
-        conn_receive_stops_while_paused,           conn_receive_keeps_order_around_a_resume,
-        conn_receive_tells_the_end_last,           conn_receive_drops_after_close,
-        conn_receive_keeps_little_when_idle,       NULL};
+    const TTest *const tests[] = {conn_receive_pauses_inside_every_delivery,
+                                  conn_receive_pauses_at_random,
+                                  conn_receive_pauses_before_the_first_byte,
+                                  conn_receive_resumes_before_the_handshake,
+                                  conn_receive_stops_while_paused,
+                                  conn_receive_keeps_order_around_a_resume,
+                                  conn_receive_tells_the_end_last,
+                                  conn_receive_drops_after_close,
+                                  conn_receive_keeps_nothing_when_idle,
+                                  conn_receive_lets_everybody_have_a_buffer,
+                                  conn_receive_limits_handshakes_per_turn,
+                                  conn_receive_serves_who_ended_while_waiting,
+                                  NULL};
     int result;
 
     certs_make(&certs);

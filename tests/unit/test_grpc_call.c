@@ -325,8 +325,6 @@ START_TEST(call_gathers_a_message_from_any_cut)
 
 END_TEST
 
-/* The deadline ends a call in the hands of its handler: the client reads status 4, the handler
- * hears of it, its late answer is dropped (P8). */
 static unsigned cancels;
 
 static void count_cancel(struct grpc_call *call, void *context)
@@ -337,6 +335,8 @@ static void count_cancel(struct grpc_call *call, void *context)
     cancels++;
 }
 
+/* The deadline ends a call in the hands of its handler: the client reads status 4, the handler
+ * hears of it, its late answer is dropped (P8). */
 START_TEST(call_expires)
 {
     static const char *const more[] = {"grpc-timeout", "250m", NULL};
@@ -504,14 +504,14 @@ START_TEST(call_gives_up_on_a_body_that_stands_still)
 
 END_TEST
 
-/* An early error answers the client, then resets with NO_ERROR: what it still sends is swallowed
- * (P21). */
 static void fail_at_head(struct grpc_call *call)
 {
     grpc_call_fail_text(call, GRPC_STATUS_UNAUTHENTICATED, "TEST",
                         "No authentication token provided");
 }
 
+/* An early error answers the client, then resets with NO_ERROR: what it still sends is swallowed
+ * (P21). */
 START_TEST(call_failed_at_its_head_swallows_the_body)
 {
     static uint8_t body[60000];

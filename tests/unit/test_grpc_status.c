@@ -15,7 +15,7 @@ START_TEST(status_names_are_those_of_the_specification)
 
 END_TEST
 
-/* A reset shows as the status that protocol-and-api.md P24 names. */
+/* A reset shows as the status that the specification names (P24). */
 START_TEST(status_of_resets_follows_the_mapping)
 {
     ck_assert_int_eq(grpc_status_from_h2_error(H2_ERROR_NO_ERROR), GRPC_STATUS_INTERNAL);

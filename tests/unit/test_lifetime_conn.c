@@ -278,6 +278,30 @@ START_TEST(lifetime_conn_each_turn_of_the_handshake)
 
 END_TEST
 
+/* An owner whose own cleaning up, inside `closed`, still calls the conn does no harm. */
+START_TEST(lifetime_conn_called_in_closed)
+{
+    for (int w = 0; w < WAY_COUNT; w++) {
+        int fds[2];
+
+        setup();
+        way = (enum way)w;
+        peer_goes = false;
+        sockets_pair(fds);
+        party_open(&server, &loop, fds[0], NULL, NULL);
+        server.script_at = PARTY_CLOSED;
+        server.script = end_it;
+        turns(2);
+        party_abort(&server);
+        LOOP_UNTIL(&loop, server.conn == NULL);
+        party_deinit(&server);
+        ck_assert_int_eq(close(fds[1]), 0);
+        finish();
+    }
+}
+
+END_TEST
+
 /* A descriptor that is no socket ends with an error, and is closed. */
 START_TEST(lifetime_conn_without_a_socket)
 {
@@ -299,9 +323,12 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {lifetime_conn_plain, lifetime_conn_tls,
+    const TTest *const tests[] = {lifetime_conn_plain,
+                                  lifetime_conn_tls,
                                   lifetime_conn_each_turn_of_the_handshake,
-                                  lifetime_conn_without_a_socket, NULL};
+                                  lifetime_conn_called_in_closed,
+                                  lifetime_conn_without_a_socket,
+                                  NULL};
     int result;
 
     certs_make(&certs);

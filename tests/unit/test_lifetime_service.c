@@ -53,6 +53,42 @@ START_TEST(service_forgets_a_create_that_is_being_hashed)
 
 END_TEST
 
+/* The names of a create that nobody waits for are free at once, while its hash is still being made:
+ * who tries again is not told that the user exists. */
+START_TEST(service_frees_the_names_of_a_cancelled_create_at_once)
+{
+    static struct service_fixture fixture;
+    static struct fake_call first;
+    static struct fake_call second;
+    static struct fake_call third;
+
+    service_start(&fixture);
+    send_create(&fixture, &first, "anna", "a@x", "r-1");
+    send_create(&fixture, &second, "anna", "a@x", "r-1"); /* waits behind the first */
+    fake_pool_work_first();
+    fake_call_cancel(&first);
+    send_create(&fixture, &third, "anna", "a@x", "r-1");
+    service_settle(&fixture);
+    ck_assert(!first.answered);
+    ck_assert(bytes_equal(reply_user_of(&second).id, reply_user_of(&third).id));
+    ck_assert_uint_eq(user_service_user_count(fixture.service), 1);
+    fake_call_deinit(&first);
+    fake_call_deinit(&second);
+    send_create(&fixture, &second, "berta", "b@x", "");
+    fake_pool_work_first();
+    fake_call_cancel(&second);
+    fake_call_deinit(&third);
+    send_create(&fixture, &third, "berta", "b@x", "");
+    ck_assert(!third.answered);
+    service_settle(&fixture);
+    ck_assert_int_eq(third.status, GRPC_STATUS_OK);
+    fake_call_deinit(&second);
+    fake_call_deinit(&third);
+    service_finish(&fixture);
+}
+
+END_TEST
+
 /* After the log has it: the user is created, only the answer is dropped. */
 START_TEST(service_keeps_a_create_that_was_submitted)
 {
@@ -245,9 +281,10 @@ START_TEST(service_frees_when_unused)
 END_TEST
 
 UNIT_MAIN("lifetime_service", service_forgets_a_create_that_waits_for_its_hash,
-          service_forgets_a_create_that_is_being_hashed, service_keeps_a_create_that_was_submitted,
-          service_outlives_a_create_of_unknown_outcome, service_forgets_an_update_that_waits,
-          service_serves_who_waits_behind_a_cancelled_create,
+          service_forgets_a_create_that_is_being_hashed,
+          service_frees_the_names_of_a_cancelled_create_at_once,
+          service_keeps_a_create_that_was_submitted, service_outlives_a_create_of_unknown_outcome,
+          service_forgets_an_update_that_waits, service_serves_who_waits_behind_a_cancelled_create,
           service_keeps_changes_that_were_submitted, service_lets_go_of_answered_calls,
           service_forgets_a_refused_change_without_client, service_refuses_what_comes_after_the_log,
           service_frees_when_unused)

@@ -14,6 +14,7 @@
 struct fixture {
     struct fake_world world;
     struct wal_driver driver;
+    uint64_t acked; /* when the log was closed: a start may find more */
 };
 
 static void fixture_init(struct fixture *fixture)
@@ -49,6 +50,7 @@ static void close_and_check(struct fixture *fixture)
     ck_assert_uint_eq(driver->closed_count, 1);
     ck_assert_uint_eq(driver->waiting, 0);
     ck_assert_uint_eq(fake_disk_pending(fixture->world.disk), 0);
+    fixture->acked = driver->acked;
     fake_disk_crash(fixture->world.disk); /* a close leaves nothing unsynced that matters */
     fake_disk_restart(fixture->world.disk);
     ck_assert_int_eq(wal_driver_open(driver), 0);
@@ -77,7 +79,7 @@ START_TEST(lifetime_wal_close_with_waiting_append)
     fixture_init(&fixture);
     append(&fixture, 3, 100);
     close_and_check(&fixture);
-    ck_assert_uint_eq(fixture.driver.acked, 3);
+    ck_assert_uint_eq(fixture.acked, 3);
     ck_assert_uint_eq(fixture.driver.told_error_count, 0);
 }
 
@@ -96,7 +98,7 @@ START_TEST(lifetime_wal_close_during_flush)
     append(&fixture, 3, 100);
     ck_assert_uint_eq(fake_disk_pending(fixture.world.disk), 1);
     close_and_check(&fixture);
-    ck_assert_uint_eq(fixture.driver.acked, 6);
+    ck_assert_uint_eq(fixture.acked, 6);
 }
 
 END_TEST
@@ -138,7 +140,7 @@ START_TEST(lifetime_wal_close_during_rotation)
             wal_driver_turn(&fixture.driver);
         }
         close_and_check(&fixture);
-        ck_assert_uint_eq(fixture.driver.acked, 4);
+        ck_assert_uint_eq(fixture.acked, 4);
     }
 }
 
@@ -155,7 +157,7 @@ START_TEST(lifetime_wal_close_waiting_for_spare)
     append(&fixture, 5, 200000);
     wal_driver_turn(&fixture.driver);
     close_and_check(&fixture);
-    ck_assert_uint_eq(fixture.driver.acked, 5);
+    ck_assert_uint_eq(fixture.acked, 5);
 }
 
 END_TEST
@@ -236,7 +238,7 @@ START_TEST(lifetime_wal_close_after_failure)
                 fake_world_advance(&fixture.world, CLOCK_NS_PER_S);
             }
             close_and_check(&fixture);
-            ck_assert_uint_eq(fixture.driver.acked + fixture.driver.told_error_count, 2);
+            ck_assert_uint_eq(fixture.acked + fixture.driver.told_error_count, 2);
         }
     }
 }

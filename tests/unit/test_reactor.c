@@ -88,6 +88,31 @@ START_TEST(reactor_runs_tasks_in_order)
 
 END_TEST
 
+/* Of slow tasks only a few run in a turn, oldest first and before the others; the rest need no
+ * event to run in the next turns. One taken back does not run. */
+START_TEST(reactor_limits_slow_tasks)
+{
+    struct lettered_task slow[REACTOR_SLOW_TASKS_PER_TURN + 2]; /* ten */
+    struct lettered_task quick;
+
+    open_reactor(&clock.source);
+    init_task(&quick, 'z');
+    reactor_defer(&reactor, &quick.task);
+    for (int i = 0; i < REACTOR_SLOW_TASKS_PER_TURN + 2; i++) {
+        init_task(&slow[i], (char)('a' + i));
+        reactor_defer_slow(&reactor, &slow[i].task);
+        reactor_defer_slow(&reactor, &slow[i].task);
+    }
+    reactor_undefer(&slow[1].task);
+    ck_assert_int_eq(reactor_turn(&reactor, UINT64_MAX), 0);
+    ck_assert_str_eq(history, "acdefghiz");
+    ck_assert_int_eq(reactor_turn(&reactor, UINT64_MAX), 0);
+    ck_assert_str_eq(history, "acdefghizj");
+    reactor_deinit(&reactor);
+}
+
+END_TEST
+
 struct poll_op {
     struct ring_op op;
     struct timer *to_start; /* 10 ns from then */
@@ -218,5 +243,6 @@ START_TEST(reactor_runs_until_stopped)
 
 END_TEST
 
-UNIT_MAIN("reactor", reactor_runs_tasks_in_order, reactor_turn_has_an_order,
-          reactor_delays_count_from_now, reactor_wakes_for_a_timer, reactor_runs_until_stopped)
+UNIT_MAIN("reactor", reactor_runs_tasks_in_order, reactor_limits_slow_tasks,
+          reactor_turn_has_an_order, reactor_delays_count_from_now, reactor_wakes_for_a_timer,
+          reactor_runs_until_stopped)

@@ -1,4 +1,4 @@
-#include "lib/h2_peer.h"
+#include "lib/scripted_server.h"
 #include "lib/unit.h"
 
 #include "client/user_client.h"
@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 /*
- * The client blocks, so the server is another process: a forked child that runs an h2_peer until it
- * is killed. What it saw of a request comes back inside the answer.
+ * The client blocks, so the server is another process: a forked child that runs a scripted_server
+ * until it is killed. What it saw of a request comes back inside the answer.
  */
 
 static pid_t child;
@@ -22,15 +22,16 @@ static struct user_client *client;
 static struct user_client_user user;
 static char problem[USER_CLIENT_PROBLEM_SIZE];
 
-static void pack_and_reply(struct h2_peer_request *request, const ProtobufCMessage *message)
+static void pack_and_reply(struct scripted_request *request, const ProtobufCMessage *message)
 {
     uint8_t packed[1024];
 
     ck_assert_uint_le(protobuf_c_message_get_packed_size(message), sizeof(packed));
-    h2_peer_reply(request, (struct bytes){packed, protobuf_c_message_pack(message, packed)});
+    scripted_request_reply(request,
+                           (struct bytes){packed, protobuf_c_message_pack(message, packed)});
 }
 
-static void *unpack(struct h2_peer_request *request, const ProtobufCMessageDescriptor *descriptor)
+static void *unpack(struct scripted_request *request, const ProtobufCMessageDescriptor *descriptor)
 {
     struct bytes body = buf_bytes(&request->body);
     void *message = protobuf_c_message_unpack(descriptor, NULL, body.size - 5, body.data + 5);
@@ -39,16 +40,19 @@ static void *unpack(struct h2_peer_request *request, const ProtobufCMessageDescr
     return message;
 }
 
-static void answer_get(struct h2_peer_request *request)
+static void answer_get(struct scripted_request *request)
 {
     Users__V1__GetUserRequest *in = unpack(request, &users__v1__get_user_request__descriptor);
-    Users__V1__GetUserResponse out = USERS__V1__GET_USER_RESPONSE__INIT;
-    Users__V1__User one = USERS__V1__USER__INIT;
-    Users__V1__User__Profile profile = USERS__V1__USER__PROFILE__INIT;
+    Users__V1__GetUserResponse out;
+    Users__V1__User one;
+    Users__V1__User__Profile profile;
     char first[] = "admin";
     char second[] = "viewer";
     char *roles[] = {first, second};
 
+    users__v1__get_user_response__init(&out);
+    users__v1__user__init(&one);
+    users__v1__user__profile__init(&profile);
     one.id = in->id;
     one.username = request->authorization;
     one.created_at = 1700000000123;
@@ -59,21 +63,23 @@ static void answer_get(struct h2_peer_request *request)
     one.profile = &profile;
     out.user = strcmp(in->id, "nobody") == 0 ? NULL : &one;
     if (strcmp(in->id, "garbage") == 0) {
-        h2_peer_reply(request, BYTES_LITERAL("\x0a\x7f"));
+        scripted_request_reply(request, BYTES_LITERAL("\x0a\x7f"));
     } else if (strcmp(in->id, "unknown") == 0) {
-        h2_peer_refuse(request, "200", "application/grpc", "5", "User unknown not found");
+        scripted_request_refuse(request, "200", "application/grpc", "5", "User unknown not found");
     } else if (strcmp(in->id, "silent") != 0) {
         pack_and_reply(request, &out.base);
     }
     protobuf_c_message_free_unpacked(&in->base, NULL);
 }
 
-static void answer_create(struct h2_peer_request *request)
+static void answer_create(struct scripted_request *request)
 {
     Users__V1__CreateUserRequest *in = unpack(request, &users__v1__create_user_request__descriptor);
-    Users__V1__CreateUserResponse out = USERS__V1__CREATE_USER_RESPONSE__INIT;
-    Users__V1__User one = USERS__V1__USER__INIT;
+    Users__V1__CreateUserResponse out;
+    Users__V1__User one;
 
+    users__v1__create_user_response__init(&out);
+    users__v1__user__init(&one);
     one.id = in->request_id;
     one.username = in->username;
     one.email = in->email;
@@ -84,12 +90,13 @@ static void answer_create(struct h2_peer_request *request)
 }
 
 /* The mask comes back as the roles. */
-static void answer_update(struct h2_peer_request *request)
+static void answer_update(struct scripted_request *request)
 {
     Users__V1__UpdateUserRequest *in = unpack(request, &users__v1__update_user_request__descriptor);
-    Users__V1__UpdateUserResponse out = USERS__V1__UPDATE_USER_RESPONSE__INIT;
+    Users__V1__UpdateUserResponse out;
     Users__V1__User one = *in->user;
 
+    users__v1__update_user_response__init(&out);
     one.id = in->id;
     if (in->update_mask != NULL) {
         one.roles = in->update_mask->paths;
@@ -100,17 +107,18 @@ static void answer_update(struct h2_peer_request *request)
     protobuf_c_message_free_unpacked(&in->base, NULL);
 }
 
-static void answer_delete(struct h2_peer_request *request)
+static void answer_delete(struct scripted_request *request)
 {
     Users__V1__DeleteUserRequest *in = unpack(request, &users__v1__delete_user_request__descriptor);
-    Users__V1__DeleteUserResponse out = USERS__V1__DELETE_USER_RESPONSE__INIT;
+    Users__V1__DeleteUserResponse out;
 
+    users__v1__delete_user_response__init(&out);
     out.success = strcmp(in->id, "victim") == 0 && strcmp(in->etag, "v1") == 0;
     pack_and_reply(request, &out.base);
     protobuf_c_message_free_unpacked(&in->base, NULL);
 }
 
-static void answer(struct h2_peer *peer, struct h2_peer_request *request)
+static void answer(struct scripted_server *peer, struct scripted_request *request)
 {
     (void)peer;
     if (strcmp(request->path, "/users.v1.UserService/GetUser") == 0) {
@@ -131,12 +139,12 @@ static void serve(int pipe_fd)
         .entries = 64, .recv_buffer_count = 16, .recv_buffer_size = 16384};
     char text[RING_PROBLEM_SIZE];
     struct reactor reactor;
-    struct h2_peer peer;
+    struct scripted_server peer;
 
     if (reactor_init(&reactor, &options, clock_system(), NULL, text) != 0) {
         _exit(1);
     }
-    h2_peer_open(&peer, &reactor, NULL, answer);
+    scripted_server_open(&peer, &reactor, NULL, answer);
     if (write(pipe_fd, peer.port, sizeof(peer.port)) != (ssize_t)sizeof(peer.port)) {
         _exit(1);
     }

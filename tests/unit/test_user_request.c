@@ -269,7 +269,28 @@ START_TEST(user_request_tells_when_memory_is_out)
 
 END_TEST
 
+/* A text larger than any that is valid is no lack of memory: trying again would not help. */
+START_TEST(user_request_tells_when_a_text_is_too_large)
+{
+    static char large[300 * 1024];
+    struct arena arena = {0};
+    struct buf user = {0};
+    struct buf message = {0};
+    struct user_update_request request;
+
+    memset(large, 'x', sizeof(large) - 1);
+    add_text(&user, 2, large);
+    add_message(&message, 2, &user);
+    ck_assert_int_eq(user_request_read_update(buf_bytes(&message), MAX_FIELDS, &arena, &request),
+                     USER_REQUEST_E_TOO_LARGE);
+    buf_deinit(&message);
+    arena_deinit(&arena);
+}
+
+END_TEST
+
 UNIT_MAIN("user_request", user_request_reads_get, user_request_refuses_a_malformed_get,
           user_request_counts_fields, user_request_reads_create, user_request_refuses_nul_in_texts,
           user_request_reads_update, user_request_reads_an_empty_update, user_request_counts_roles,
-          user_request_refuses_malformed_updates, user_request_tells_when_memory_is_out)
+          user_request_refuses_malformed_updates, user_request_tells_when_memory_is_out,
+          user_request_tells_when_a_text_is_too_large)

@@ -376,6 +376,33 @@ START_TEST(user_service_refuses_bad_updates)
 
 END_TEST
 
+/* A name of blanks alone is set, and is refused as empty: it is not taken for one that was left
+ * out.
+ */
+START_TEST(user_service_refuses_blank_names)
+{
+    static struct service_fixture fixture;
+    static struct fake_call call;
+    struct buf request = {0};
+    struct buf user = {0};
+    char id[37];
+
+    service_start(&fixture);
+    make_user(&fixture, "anna", "a@x", id);
+    add_text(&user, 2, " ");
+    add_text(&user, 3, "\t");
+    add_text(&request, 1, id);
+    add_message(&request, 2, &user);
+    send_request(&fixture, UPDATE_USER, &call, &request);
+    check_failed(&call, GRPC_STATUS_INVALID_ARGUMENT, "Missing required fields");
+    ck_assert_str_eq(call.fields,
+                     "user.username: must not be empty; user.email: must not be empty; ");
+    fake_call_deinit(&call);
+    service_finish(&fixture);
+}
+
+END_TEST
+
 /* Output-only paths are ignored: such an update changes nothing and answers the user. */
 START_TEST(user_service_ignores_output_only_paths)
 {
@@ -545,6 +572,7 @@ UNIT_MAIN("user_service", user_service_has_its_methods, user_service_creates_and
           user_service_create_names_bad_fields, user_service_create_names_what_is_taken,
           user_service_create_is_limited, user_service_translates_the_log,
           user_service_updates_populated_fields, user_service_updates_by_mask,
-          user_service_refuses_bad_updates, user_service_ignores_output_only_paths,
-          user_service_checks_etags, user_service_deletes, user_service_survives_a_restart,
-          user_service_refuses_a_log_that_does_not_fit, user_service_reads_on_when_the_log_failed)
+          user_service_refuses_bad_updates, user_service_refuses_blank_names,
+          user_service_ignores_output_only_paths, user_service_checks_etags, user_service_deletes,
+          user_service_survives_a_restart, user_service_refuses_a_log_that_does_not_fit,
+          user_service_reads_on_when_the_log_failed)

@@ -4,7 +4,8 @@
 #include "core/wal_format.h"
 
 #include <errno.h>
-#include <string.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #define FIRST_NAME "wal-0000000000000001.log"
 
@@ -581,10 +582,49 @@ START_TEST(wal_measures_flushes)
 
 END_TEST
 
+static int remove_file(void *context, const char *name)
+{
+    struct disk *disk = context;
+
+    return disk->ops->remove(disk, name);
+}
+
+/* The same over the real disk and a real ring: group commits, rotation, close, replay. */
+START_TEST(wal_works_on_a_real_disk)
+{
+    char path[] = "/tmp/test-wal-XXXXXX";
+    struct fixture fixture;
+    struct disk *disk = NULL;
+
+    ck_assert_ptr_nonnull(mkdtemp(path));
+    fake_world_init(&fixture.world, 5);
+    wal_driver_init(&fixture.driver, &fixture.world);
+    ck_assert_int_eq(disk_new(&fixture.world.reactor, path, &disk), 0);
+    fixture.driver.disk = disk;
+    for (unsigned life = 0; life < 3; life++) {
+        reopen(&fixture);
+        for (unsigned i = 0; i < 10; i++) {
+            append(&fixture, 30, 10 + 1000 * i);
+            wal_driver_settle(&fixture.driver);
+        }
+        wal_driver_close(&fixture.driver);
+        ck_assert_uint_eq(fixture.driver.failed_count, 0);
+    }
+    ck_assert_uint_eq(fixture.driver.acked, 900);
+    ck_assert_int_eq(disk->ops->list(disk, remove_file, disk), 0);
+    disk->ops->free(disk);
+    ck_assert_int_eq(rmdir(path), 0);
+    wal_driver_deinit(&fixture.driver);
+    fake_world_deinit(&fixture.world);
+}
+
+END_TEST
+
 UNIT_MAIN("wal", wal_acknowledged_is_durable, wal_waits_for_the_disk, wal_commits_in_groups,
           wal_frames_have_limits, wal_done_may_append, wal_refuses_beyond_its_limits,
           wal_seals_silence, wal_writes_the_watermark_once_a_second,
           wal_goes_on_in_the_next_segment, wal_waits_for_the_spare,
           wal_uses_the_tail_on_a_full_disk, wal_tail_takes_groups,
           wal_close_on_a_full_disk_tells_who_waits, wal_failure_is_final,
-          wal_other_failures_are_final_too, wal_close_finishes, wal_measures_flushes)
+          wal_other_failures_are_final_too, wal_close_finishes, wal_measures_flushes,
+          wal_works_on_a_real_disk)

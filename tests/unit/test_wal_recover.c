@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FRAMES_MAX 64
+#define FRAMES_MAX 16
 #define FIRST_NAME "wal-0000000000000001.log"
 
 struct known_frame {

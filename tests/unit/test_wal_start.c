@@ -245,6 +245,43 @@ START_TEST(wal_start_checks_the_segment_size)
 
 END_TEST
 
+/* A segment whose name a killed process had not yet made durable is made so before it is used. */
+START_TEST(wal_start_syncs_names)
+{
+    struct fixture fixture;
+
+    for (uint64_t seed = 1; seed < 30; seed++) { /* each loses another part of the directory */
+        fake_world_init(&fixture.world, seed);
+        wal_driver_init(&fixture.driver, &fixture.world);
+        open_faithfully(&fixture);
+        wal_driver_turn(&fixture.driver);
+        ck_assert_int_eq(wal_driver_append(&fixture.driver, 250000), 0);
+        wal_driver_settle(&fixture.driver);
+        fake_disk_hold(fixture.world.disk, true);
+        ck_assert_int_eq(wal_driver_append(&fixture.driver, WAL_RECORD_SIZE_MAX), 0);
+        wal_driver_turn(&fixture.driver);
+        while (!fake_disk_pending_is(fixture.world.disk, 0, FAKE_DISK_SYNC_DIRECTORY)) {
+            fake_disk_step(fixture.world.disk, 0);
+            wal_driver_turn(&fixture.driver);
+        }
+        fake_disk_kill(fixture.world.disk);
+        fake_disk_hold(fixture.world.disk, false);
+        wal_driver_close(&fixture.driver);
+        fake_disk_restart(fixture.world.disk);
+        open_faithfully(&fixture);
+        ck_assert_int_eq(wal_driver_append(&fixture.driver, 10), 0);
+        while (fixture.driver.acked < 2) {
+            wal_driver_turn(&fixture.driver);
+        }
+        wal_driver_crash(&fixture.driver);
+        open_faithfully(&fixture);
+        ck_assert_uint_eq(fixture.driver.replayed, 2);
+        fixture_deinit(&fixture);
+    }
+}
+
+END_TEST
+
 /* A log with several segments and a torn tail, ready to be started. */
 static void prepare_log(struct fixture *fixture)
 {
@@ -315,4 +352,5 @@ END_TEST
 UNIT_MAIN("wal_start", wal_start_makes_a_store, wal_start_goes_on_in_an_empty_segment,
           wal_start_replaces_a_cut_empty_segment, wal_start_goes_on_behind_a_torn_first_frame,
           wal_start_reads_on_a_full_disk, wal_start_refuses_a_newer_control_file,
-          wal_start_checks_the_segment_size, wal_start_survives_each_failing_operation)
+          wal_start_checks_the_segment_size, wal_start_syncs_names,
+          wal_start_survives_each_failing_operation)

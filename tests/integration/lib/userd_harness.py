@@ -93,7 +93,8 @@ class Server:
         self.config = self.folder / "userd.ini"
         self.data = self.folder / "data"
         self.process = None
-        self.lines = []
+        self.lines = []  # of the log, since the last start
+        self.whole_log = []  # since the first
         self._write_config(settings or {})
 
     def _write_config(self, settings):
@@ -132,6 +133,7 @@ class Server:
     def _read_log(self, process):
         for line in process.stderr:
             self.lines.append(line)
+            self.whole_log.append(line)
             found = re.search(r"\blistening\b.*\baddress=\"?([^ \"]+)", line)
             if found and self.address is None:
                 self.address = found.group(1)
@@ -342,7 +344,7 @@ def run(names, make_server):
         run_one("the server ends clean", server.stop)
         if Counts.failed:
             print("---- the last lines of the server's log")
-            print("".join(server.lines[-40:]))
+            print("".join(server.whole_log[-60:]))
     finally:
         server.remove()
     finish()

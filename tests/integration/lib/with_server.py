@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """Runs a command while a server runs: lib/with_server.py COMMAND [ARGUMENT]...
 
-The command finds TEST_TARGET (host:port), TEST_CA, TEST_TOKEN_FILE, TEST_SECRET, TEST_FOLDER (for its own
-files) and TEST_SERVER_PID in its environment. Exits as the command did; when the server does not end clean after
-it, with 1 and the reason.
+The command finds TEST_TARGET (host:port), TEST_CA, TEST_TOKEN_FILE, TEST_SECRET, TEST_FOLDER (for
+its own files) and TEST_SERVER_PID in its environment. Exits as the command did; when the server
+does not end clean after it, with 1 and the reason.
 """
 
 import os

@@ -1,0 +1,247 @@
+/*
+ * Recovery over damaged logs. The input is a list of edits to a small, sound log (two segments,
+ * several frames, a watermark): bytes changed, ranges zeroed or copied, files cut or removed; an
+ * edit may mend the checksums of what it touched, for otherwise nothing behind them would ever be
+ * reached.
+ *
+ * Whatever was done to it, recovery returns 0, WAL_E_DAMAGED or WAL_E_FOREIGN; replayed records
+ * come in order without gaps; and after a cut, a second recovery finds the same records and a clean
+ * end.
+ *
+ *     clang -g -O1 -std=c11 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -Isrc -Itests \
+ *         tests/fuzz/fuzz_wal_recover.c tests/lib/fake_disk*.c src/core/wal_*.c src/core/hash.c \
+ *         src/core/reactor.c src/core/ring*.c src/core/timer.c src/core/clock.c -luring
+ */
+#include "lib/fake_disk.h"
+
+#include "core/hash.h"
+#include "core/wal_control.h"
+#include "core/wal_format.h"
+#include "core/wal_recover.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SEGMENT_SIZE (24 * WAL_FORMAT_BLOCK_SIZE)
+#define EDIT_SIZE    8
+
+int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size);
+
+static const char *const names[] = {
+    "wal-0000000000000001.log",
+    "wal-0000000000000009.log",
+    "CONTROL.a",
+    "CONTROL.b",
+};
+
+#define NAME_COUNT (sizeof(names) / sizeof(names[0]))
+
+/* Puts a frame into a segment in the making. Returns its size. */
+static size_t put_frame(uint8_t *bytes, struct wal_format_frame *frame, unsigned count,
+                        size_t body_size)
+{
+    static const uint8_t body[9000];
+    uint8_t *payload = bytes + WAL_FORMAT_FRAME_HEADER_SIZE;
+    size_t payload_size = 0;
+    size_t size;
+
+    for (unsigned i = 0; i < count; i++) {
+        payload_size += wal_format_put_record(payload + payload_size, (uint8_t)i,
+                                              (struct bytes){body, body_size});
+    }
+    frame->payload_size = (uint32_t)payload_size;
+    frame->record_count = count;
+    frame->flags = count == 0 ? WAL_FORMAT_FRAME_SEAL : 0;
+    size = wal_format_put_frame(bytes, frame);
+    frame->first_lsn += count;
+    frame->durable_lsn = frame->first_lsn - 1;
+    frame->prev_crc = frame->crc;
+    return size;
+}
+
+/* Eight records, in frames of one to three blocks. */
+static void put_segment(struct fake_disk *disk, unsigned index, uint64_t first_lsn)
+{
+    static uint8_t bytes[SEGMENT_SIZE];
+    struct wal_format_segment segment = {
+        .epoch = 1000 + index, .first_lsn = first_lsn, .size = SEGMENT_SIZE, .realtime_ns = 1};
+    struct wal_format_frame frame = {.epoch = segment.epoch,
+                                     .first_lsn = first_lsn,
+                                     .durable_lsn = first_lsn - 1,
+                                     .realtime_ns = 1};
+    size_t offset = WAL_FORMAT_BLOCK_SIZE;
+
+    memset(bytes, 0, sizeof(bytes));
+    wal_format_put_segment(bytes, &segment);
+    frame.prev_crc = segment.crc;
+    offset += put_frame(bytes + offset, &frame, 3, 20);
+    offset += put_frame(bytes + offset, &frame, 1, 9000);
+    offset += put_frame(bytes + offset, &frame, 0, 0);
+    offset += put_frame(bytes + offset, &frame, 3, 2000);
+    offset += put_frame(bytes + offset, &frame, 1, 0);
+    fake_disk_put(disk, names[index], bytes, sizeof(bytes));
+}
+
+static void put_control(struct fake_disk *disk, unsigned index, uint64_t sequence)
+{
+    static uint8_t block[WAL_FORMAT_BLOCK_SIZE];
+    const struct wal_format_control control = {.sequence = sequence, .durable_lsn = 11};
+
+    wal_format_put_control(block, &control);
+    fake_disk_put(disk, names[index], block, sizeof(block));
+}
+
+static void put_crc(struct fake_disk *disk, const char *name, uint64_t start, size_t size)
+{
+    const uint8_t *bytes = fake_disk_peek(disk, name, NULL);
+    uint32_t crc = hash_crc32c(0, (struct bytes){bytes + start, size});
+    uint8_t encoded[4];
+
+    for (unsigned i = 0; i < 4; i++) {
+        encoded[i] = (uint8_t)(crc >> 8 * i);
+    }
+    fake_disk_poke(disk, name, start + size, encoded, sizeof(encoded));
+}
+
+/* Makes the checksum of the header in this block right again, whatever the header says. */
+static void mend(struct fake_disk *disk, unsigned index, uint64_t offset)
+{
+    const uint64_t block = offset / WAL_FORMAT_BLOCK_SIZE * WAL_FORMAT_BLOCK_SIZE;
+    uint64_t size = 0;
+
+    (void)fake_disk_peek(disk, names[index], &size);
+    if (block + WAL_FORMAT_BLOCK_SIZE > size) {
+        return;
+    }
+    if (index >= 2) {
+        put_crc(disk, names[index], 0, WAL_FORMAT_BLOCK_SIZE - 4);
+    } else if (block == 0) {
+        put_crc(disk, names[index], 0, 124);
+    } else {
+        put_crc(disk, names[index], block, 60);
+    }
+}
+
+/* One edit: what (3 bits), mend (1 bit), file (2 bits); offset in 3 bytes; length; values. */
+static void edit(struct fake_disk *disk, const uint8_t *code)
+{
+    static uint8_t range[UINT8_MAX * 64];
+    const unsigned index = code[0] >> 4 & 3;
+    const size_t length = (size_t)(code[4] + 1) * (code[0] & 1 ? 1 : 64);
+    uint64_t size = 0;
+    uint64_t offset = (uint64_t)code[1] | (uint64_t)code[2] << 8 | (uint64_t)code[3] << 16;
+
+    if (!fake_disk_exists(disk, names[index])) {
+        return;
+    }
+    (void)fake_disk_peek(disk, names[index], &size);
+    if (size == 0) {
+        return;
+    }
+    offset %= size;
+    switch (code[0] >> 1 & 3) {
+    case 0: /* bytes */
+        fake_disk_poke(disk, names[index], offset, code + 5, size - offset < 3 ? 1 : 3);
+        break;
+    case 1: /* zeros */
+        memset(range, 0, sizeof(range));
+        if (length <= sizeof(range) && length <= size - offset) {
+            fake_disk_poke(disk, names[index], offset, range, length);
+        }
+        break;
+    case 2: /* a copy of an earlier block */
+        offset = offset / WAL_FORMAT_BLOCK_SIZE * WAL_FORMAT_BLOCK_SIZE;
+        if (offset + WAL_FORMAT_BLOCK_SIZE <= size) {
+            uint64_t from = code[5] * (uint64_t)WAL_FORMAT_BLOCK_SIZE % (offset + 1) /
+                            WAL_FORMAT_BLOCK_SIZE * WAL_FORMAT_BLOCK_SIZE;
+
+            memcpy(range, fake_disk_peek(disk, names[index], NULL) + from, WAL_FORMAT_BLOCK_SIZE);
+            fake_disk_poke(disk, names[index], offset, range, WAL_FORMAT_BLOCK_SIZE);
+        }
+        break;
+    default:
+        if (code[5] == 0) {
+            fake_disk_delete(disk, names[index]);
+            return;
+        }
+        fake_disk_truncate(disk, names[index], offset);
+        return;
+    }
+    if (code[0] >> 6 & 1) {
+        mend(disk, index, offset);
+    }
+}
+
+static int accept_record(void *context, const struct wal_record *record)
+{
+    uint64_t *expected_lsn = context;
+
+    if (record->lsn != *expected_lsn) {
+        abort();
+    }
+    (*expected_lsn)++;
+    return 0;
+}
+
+/* Returns the verdict; *ret_next_lsn is what comes after the last record. */
+static int recover(struct fake_disk *disk, uint64_t *ret_next_lsn, bool *ret_torn)
+{
+    char problem[WAL_PROBLEM_SIZE];
+    struct wal_control control;
+    struct wal_recovery recovery = {
+        .disk = fake_disk_disk(disk),
+        .control = &control.now,
+        .replay = accept_record,
+        .replay_context = ret_next_lsn,
+        .problem = problem,
+    };
+    int result;
+
+    *ret_next_lsn = 1;
+    *ret_torn = false;
+    result = wal_control_init(&control, fake_disk_disk(disk));
+    if (result == 0) {
+        result = wal_recover(&recovery);
+    } else if (result == WAL_FORMAT_E_NEWER) {
+        result = WAL_E_FOREIGN;
+    }
+    if (result == 0) {
+        *ret_torn = recovery.torn_end != 0;
+        result = wal_recover_cut(&recovery);
+    }
+    wal_recover_deinit(&recovery);
+    wal_control_deinit(&control);
+    return result;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
+{
+    struct fake_disk *disk = fake_disk_new(NULL, 1);
+    const bool is_edited = size >= EDIT_SIZE;
+    uint64_t next_lsn;
+    uint64_t again;
+    bool torn;
+    int result;
+
+    put_segment(disk, 0, 1);
+    put_segment(disk, 1, 9);
+    put_control(disk, 2, 1);
+    put_control(disk, 3, 2);
+    for (; size >= EDIT_SIZE; size -= EDIT_SIZE) {
+        edit(disk, input);
+        input += EDIT_SIZE;
+    }
+    result = recover(disk, &next_lsn, &torn);
+    if (result != 0 && result != WAL_E_DAMAGED && result != WAL_E_FOREIGN) {
+        abort();
+    }
+    if (!is_edited && (result != 0 || next_lsn != 17)) {
+        abort();
+    }
+    if (result == 0 && (recover(disk, &again, &torn) != 0 || again != next_lsn || torn)) {
+        abort();
+    }
+    fake_disk_free(disk);
+    return 0;
+}

@@ -1,0 +1,76 @@
+/*
+ * A server that does what the test says: listens on 127.0.0.1, takes one connection after the
+ * other, hands every complete request to the test. For the client's tests, where the real server
+ * would behave too well.
+ *
+ * Owns:    listener, connections, sessions.
+ * Borrows: the reactor, the TLS context.
+ * Thread:  one, that of the reactor.
+ */
+#ifndef TESTS_LIB_SCRIPTED_SERVER_H
+#define TESTS_LIB_SCRIPTED_SERVER_H
+
+#include "core/buf.h"
+#include "core/conn.h"
+#include "http2/h2_session.h"
+
+#include <stdbool.h>
+
+#define SCRIPTED_CONNECTIONS_MAX 8
+
+struct listener;
+struct reactor;
+struct scripted_server;
+struct tls_context;
+
+struct scripted_connection {
+    struct scripted_server *server;
+    struct conn *conn;
+    struct h2_session *session;
+};
+
+/* A request, until its stream is closed. */
+struct scripted_request {
+    struct scripted_connection *connection;
+    struct h2_stream *stream;
+    char path[128];
+    char timeout[16];
+    char authorization[64];
+    char content_type[64];
+    char te[16];
+    struct buf body; /* with the frame head */
+};
+
+struct scripted_server {
+    struct reactor *reactor;
+    struct listener *listener;
+    struct tls_context *tls;
+    struct conn_settings settings;
+    /* The whole request is there. */
+    void (*answer)(struct scripted_server *server, struct scripted_request *request);
+    struct scripted_connection connections[SCRIPTED_CONNECTIONS_MAX];
+    unsigned accepted;   /* connections, ever */
+    unsigned open_count; /* connections, now */
+    unsigned resets;     /* requests that ended by CANCEL */
+    bool listener_closed;
+    char port[6];
+};
+
+/* Listens; ends the program when that fails. `tls` NULL = plain text. */
+void scripted_server_open(struct scripted_server *server, struct reactor *reactor,
+                          struct tls_context *tls,
+                          void (*answer)(struct scripted_server *server,
+                                         struct scripted_request *request));
+
+/* Ends everything and turns the reactor until it is gone. */
+void scripted_server_close(struct scripted_server *server);
+
+/* 200, one message, grpc-status 0. */
+void scripted_request_reply(struct scripted_request *request, struct bytes message);
+
+/* Trailers-Only with that HTTP status and content-type; grpc-status and grpc-message when not
+ * NULL. */
+void scripted_request_refuse(struct scripted_request *request, const char *http_status,
+                             const char *type, const char *grpc_status, const char *grpc_message);
+
+#endif
