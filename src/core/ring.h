@@ -81,7 +81,8 @@ int ring_accept(struct ring *ring, struct ring_op *op, int fd);
 
 /* Multishot receive into the ring's pool: one event per arrival, 0 = end of stream. A multishot may
  * end for reasons of the ring alone: after -ENOBUFS (every buffer was lent out) and after an event
- * with bytes and more == false, call it again; nothing is lost. */
+ * with bytes and more == false, call it again; nothing is lost. The buffers go to who asks first,
+ * so let those ask first who got none. */
 int ring_recv(struct ring *ring, struct ring_op *op, int fd);
 
 /* Sends all of it (MSG_WAITALL | MSG_NOSIGNAL); a smaller result means the send was cut short. */

@@ -79,7 +79,7 @@ const struct config_option config_options[] = {
     NUMBER(password, iterations, "2", 1, 1000, "", "passes of one Argon2id hash"),
     NUMBER(password, workers, "0", 0, 64, "", "threads that hash; 0 = one per processor, up to 4"),
     NUMBER(password, queue_max, "64", 1, 65536, "", "hashes that may wait for a thread"),
-    NUMBER(password, min_length, "8", 1, 1024, "bytes", "shortest password accepted"),
+    NUMBER(password, min_length, "8", 1, 1024, "characters", "shortest password accepted"),
     NUMBER(password, max_length, "1024", 1, 4096, "bytes", "longest password accepted"),
 
     NUMBER(limits, max_connections, "10000", 1, 1000000, "", "open connections"),

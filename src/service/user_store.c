@@ -322,20 +322,35 @@ static void add_key(struct commit_mutation *mutation, struct bytes key, enum com
     }
 }
 
+/* Adds the names that are not among the others, each once. */
+static void add_names(struct commit_mutation *mutation, const struct bytes names[2],
+                      const struct bytes others[2], enum commit_key_rule rule)
+{
+    for (size_t i = 0; i < 2; i++) {
+        bool is_repeated = i == 1 && bytes_equal(names[1], names[0]);
+
+        if (!is_repeated && !bytes_equal(names[i], others[0]) &&
+            !bytes_equal(names[i], others[1])) {
+            add_key(mutation, names[i], rule, 0);
+        }
+    }
+}
+
 /* What a log that decides conflicts elsewhere has to hold the change against. */
 static void fill_keys(const struct user_change *change, struct commit_mutation *mutation)
 {
+    const struct bytes after[2] = {change->username.key, change->email.key};
+    struct bytes before[2] = {{0}};
+
+    if (!change->is_new) {
+        before[0] = change->old_username.size > 0 ? change->old_username : after[0];
+        before[1] = change->old_email.size > 0 ? change->old_email : after[1];
+    }
     mutation->key_count = 0;
     add_key(mutation, change->id.key, change->is_new ? COMMIT_KEY_ABSENT : COMMIT_KEY_AT_VERSION,
             change->old_revision);
-    if (change->is_new || change->old_username.size > 0) {
-        add_key(mutation, change->username.key, COMMIT_KEY_ABSENT, 0);
-    }
-    if (change->is_new || change->old_email.size > 0) {
-        add_key(mutation, change->email.key, COMMIT_KEY_ABSENT, 0);
-    }
-    add_key(mutation, change->old_username, COMMIT_KEY_DROPPED, 0);
-    add_key(mutation, change->old_email, COMMIT_KEY_DROPPED, 0);
+    add_names(mutation, after, before, COMMIT_KEY_ABSENT);
+    add_names(mutation, before, after, COMMIT_KEY_DROPPED);
 }
 
 /* Room for so many more users in every map. */

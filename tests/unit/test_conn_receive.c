@@ -415,7 +415,7 @@ static void do_nothing(struct reactor_task *task)
 /* A client by hand, up to the end of its handshake: what it has to say next is in `output`. */
 static struct tls *shake_by_hand(struct buf *output, int fd)
 {
-    uint8_t answer[8192];
+    uint8_t answer[2048];
     struct tls *tls;
     int result = TLS_E_WANT_MORE;
 

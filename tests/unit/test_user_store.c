@@ -391,6 +391,44 @@ START_TEST(user_store_names_the_keys)
 
 END_TEST
 
+/* Names that a user had and still has are neither asked to be absent nor given up, and none is
+ * named twice: such a mutation could never be committed. */
+START_TEST(user_store_names_no_key_that_stays)
+{
+    struct fixture fixture;
+    struct change change;
+    struct user_names names = names_of("1", "b@x", "a@x");
+
+    start(&fixture, 10);
+    put(&fixture, "1", "a@x", "b@x");
+    ck_assert_int_eq(reserve(&fixture, &change, "1", "b@x", "a@x"), 0);
+    plan(&fixture, &change, &names);
+    ck_assert_uint_eq(change.mutation.key_count, 1);
+    ck_assert(has_key(&change.mutation, "1", COMMIT_KEY_AT_VERSION, 1));
+    ck_assert_int_eq(apply(&fixture, USER_RECORD_PUT, change.mutation.record), 0);
+    release(&fixture, &change);
+
+    names = names_of("1", "c@x", "c@x");
+    ck_assert_int_eq(reserve(&fixture, &change, "1", "c@x", "c@x"), 0);
+    plan(&fixture, &change, &names);
+    ck_assert_uint_eq(change.mutation.key_count, 4);
+    ck_assert(has_key(&change.mutation, "c@x", COMMIT_KEY_ABSENT, 0));
+    ck_assert(has_key(&change.mutation, "a@x", COMMIT_KEY_DROPPED, 0));
+    ck_assert(has_key(&change.mutation, "b@x", COMMIT_KEY_DROPPED, 0));
+    ck_assert_int_eq(apply(&fixture, USER_RECORD_PUT, change.mutation.record), 0);
+    release(&fixture, &change);
+
+    names = names_of("1", "anna", "c@x");
+    ck_assert_int_eq(reserve(&fixture, &change, "1", "anna", "c@x"), 0);
+    plan(&fixture, &change, &names);
+    ck_assert_uint_eq(change.mutation.key_count, 2);
+    ck_assert(has_key(&change.mutation, "anna", COMMIT_KEY_ABSENT, 0));
+    release(&fixture, &change);
+    finish(&fixture);
+}
+
+END_TEST
+
 /* Records that do not fit what is stored are refused, and change nothing. */
 START_TEST(user_store_refuses_records_that_do_not_fit)
 {
@@ -470,5 +508,5 @@ UNIT_MAIN("user_store", user_store_shows_what_was_applied, user_store_refuses_ta
           user_store_refuses_reserved_names, user_store_accepts_the_own_email_as_username,
           user_store_frees_old_names_when_durable, user_store_forgets_a_failed_change,
           user_store_deletes, user_store_limits_users, user_store_finds_requests,
-          user_store_stamps_in_order, user_store_names_the_keys,
+          user_store_stamps_in_order, user_store_names_the_keys, user_store_names_no_key_that_stays,
           user_store_refuses_records_that_do_not_fit, user_store_applies_many_in_any_order)
