@@ -28,12 +28,15 @@ check() {
     fi
 }
 
+# The server says its own pid; no other program is needed to find it.
+server_pid() {
+    sed -n 's/.* starting .*pid=\([0-9]*\).*/\1/p' <<<"$said"
+}
+
 cleanup() {
-    local pid
     if [ -n "$make_pid" ]; then
-        pid=$(pgrep -P "$make_pid") && kill -KILL "$pid"
-        kill -KILL "$make_pid"
-    fi 2>/dev/null
+        kill -KILL "$(server_pid)" "$make_pid" 2>/dev/null
+    fi
     rm -rf "$FOLDER"
 }
 trap cleanup EXIT
@@ -75,9 +78,9 @@ out_has() {
 }
 
 ends_clean() {
-    local server status=0
-    server=$(pgrep -P "$make_pid") && kill -TERM "$server"
-    wait_until_said 'stopped exit=0'
+    local status=0
+    kill -TERM "$(server_pid)" || return 1
+    wait_until_said 'stopped exit=0' || return 1
     wait "$make_pid" || status=$?
     make_pid=
     [ "$status" -eq 0 ]
