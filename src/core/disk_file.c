@@ -2,7 +2,7 @@
  * The real disk: one directory, files opened O_DIRECT, writes and syncs through the ring.
  *
  * Writes avoid the page cache because it lies after a failed sync: the pages stay there, marked
- * clean, and every later read shows what the device never got (reliability.md, "fsyncgate"). For
+ * clean, and every later read shows what the device never got (known as "fsyncgate"). For
  * the same reason recovery reads around it. A file system that refuses O_DIRECT is used through the
  * cache, with the same syncs.
  *

@@ -104,8 +104,8 @@ int ring_write(struct ring *ring, struct ring_op *op, int fd, const void *bytes,
 int ring_sync_data(struct ring *ring, struct ring_op *op, int fd);
 
 /* A write and, soft-linked to it, an fdatasync: when the write fails or is short the kernel cancels
- * the sync (-ECANCELED). Never a hard link, which would sync after a failed write (reliability.md
- * §1.2). Both entries go in one submission. Two completions, one per op. */
+ * the sync (-ECANCELED). Never a hard link, which would sync after a failed write. Both entries go
+ * in one submission. Two completions, one per op. */
 int ring_write_synced(struct ring *ring, struct ring_op *write_op, struct ring_op *sync_op, int fd,
                       struct bytes bytes, uint64_t offset);
 

@@ -80,7 +80,7 @@ int tls_handshake(struct tls *tls);
 /* Moves the handshake on and decrypts: up to `room` plain bytes into `plain`.
  *
  * Returns 0 with *ret_size > 0; TLS_E_WANT_MORE; TLS_E_ENDED (what follows is dropped); -EPROTO on
- * any TLS failure, also when the record guard refuses the bytes (reliability.md §3), with
+ * any TLS failure, also when the record guard (tls_guard.h) refuses the bytes, with
  * tls_problem() saying what and maybe an alert in the output; -ENOMEM. Handshake output appears in
  * the output buffer. After a failure every call fails again. */
 int tls_read(struct tls *tls, uint8_t *plain, size_t room, size_t *ret_size);

@@ -1,7 +1,7 @@
 /*
- * Looks at TLS record headers before the library does, and refuses what no honest peer sends
- * (reliability.md §3): wrong types, lengths beyond 16,640, application records too short for a tag
- * (the shape of CVE-2024-0901), floods of alerts, handshake records and empty records. Pure.
+ * Looks at TLS record headers before the library does, and refuses what no honest peer sends:
+ * wrong types, lengths beyond 16,640, application records too short for a tag (the shape of
+ * CVE-2024-0901), floods of alerts, handshake records and empty records. Pure.
  *
  * Owns, borrows: nothing.
  * Thread:  one at a time.

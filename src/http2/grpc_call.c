@@ -2,6 +2,7 @@
 
 #include "core/reactor.h"
 #include "http2/grpc_answer.h"
+#include "http2/grpc_method.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -24,15 +25,18 @@
  * CLOSED, and no holds.
  *
  * What can go wrong:
+ *   - The request comes too slowly, or not at all: DEADLINE_EXCEEDED. Else a client could hold
+ *     every call the server may run at the price of a byte now and then.
  *   - The client goes away while a handler works: CLOSED with holds; the answer is dropped.
- *   - The client does not take the answer: ANSWERED until the deadline or the patience for
- *     progress ends; then the stream is reset.
+ *   - The client does not take the answer, or drop by drop: ANSWERED until the deadline or the
+ *     patience for progress ends; then the stream is reset.
  *   - Memory runs out for an answer: the stream is reset, for there is no answer to send.
  */
 
 #define IDLE_CALLS_MAX   1024
 #define KEPT_MESSAGE_MAX 16384 /* bytes an idle call keeps for the next message */
 #define TEXT_SIZE        512
+#define PROGRESS_BYTES   1024 /* of a body; less is standing still */
 
 #define REASON_DEADLINE  "DEADLINE_EXCEEDED"
 #define MESSAGE_DEADLINE "Deadline exceeded"
@@ -120,7 +124,8 @@ struct grpc_call *grpc_call_new(struct grpc_call_host *host, struct h2_stream *s
     call->started_ns = host->reactor->now_ns;
     call->deadline_ns = UINT64_MAX;
     call->progress_ns = call->started_ns;
-    call->unsent_seen = 0;
+    call->arrived = 0;
+    call->unsent_seen = SIZE_MAX;
     call->holds = 0;
     call->messages_received = 0;
     call->peer_ended = false;
@@ -291,7 +296,7 @@ void grpc_call_check_progress(struct grpc_call *call, uint64_t patience_ns)
     uint64_t now_ns = call->host->reactor->now_ns;
 
     if (call->state == GRPC_CALL_ANSWERED &&
-        h2_stream_unsent_size(call->stream) != call->unsent_seen) {
+        call->unsent_seen - h2_stream_unsent_size(call->stream) >= PROGRESS_BYTES) {
         call->unsent_seen = h2_stream_unsent_size(call->stream);
         call->progress_ns = now_ns;
     }
@@ -415,6 +420,9 @@ static void request_ended(struct grpc_call *call)
     }
     set_state(call, GRPC_CALL_RUNNING);
     call->host->ops->request_complete(call->host, call, call->request);
+    /* Borrowed until here. The call is still there: its stream's end frees it, not a handler. */
+    call->request = (struct bytes){0};
+    grpc_frame_reader_reset(&call->reader, KEPT_MESSAGE_MAX);
 }
 
 /* A whole message. Lent by the reader: what is kept of it is taken over here. */
@@ -488,6 +496,7 @@ static void on_fields_complete(void *context, bool trailers, bool ended)
         }
         if (grpc_call_is_wanted(call)) {
             set_state(call, GRPC_CALL_RECEIVING);
+            call->reader.is_secret = call->method != NULL && call->method->secret;
         }
     }
     if (ended) {
@@ -506,7 +515,11 @@ static void on_data(void *context, struct bytes bytes)
     struct grpc_call *call = context;
     size_t size = bytes.size;
 
-    call->progress_ns = call->host->reactor->now_ns;
+    call->arrived += size;
+    if (call->arrived >= PROGRESS_BYTES) {
+        call->arrived = 0;
+        call->progress_ns = call->host->reactor->now_ns;
+    }
     while (call->state == GRPC_CALL_RECEIVING && bytes.size > 0) {
         struct grpc_message message;
         int outcome = grpc_frame_read(&call->reader, &bytes, &message);
@@ -527,11 +540,23 @@ static void on_ended(void *context)
     request_ended(context);
 }
 
+/* Its deadline has passed, or is near: the client counts from earlier on, and its head may have
+ * waited on the way. Nobody gains by it: at the deadline the call ends anyway, for nothing. */
+static bool is_due(const struct grpc_call *call)
+{
+    uint64_t early_ns = (call->deadline_ns - call->started_ns) / 2;
+
+    return call->deadline_ns != UINT64_MAX &&
+           call->host->reactor->now_ns >= call->deadline_ns - early_ns;
+}
+
 static void on_closed(void *context, uint32_t error)
 {
     struct grpc_call *call = context;
 
-    (void)error;
+    if (error == H2_ERROR_CANCEL && is_due(call)) {
+        h2_stream_excuse(call->stream); /* for giving up when the time is over */
+    }
     grpc_call_hold(call); /* whoever hears of the end may let go of it */
     reactor_stop_timer(call->host->reactor, &call->deadline);
     call->stream = NULL;

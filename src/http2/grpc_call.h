@@ -1,9 +1,10 @@
 /*
  * One RPC on one stream of a server: state, head, request message, deadline, answer, life.
  *
- * Life: made when the stream opens; freed when the stream is closed and nobody holds it. A handler that answers later
- * takes a hold and releases it after it answered. When the call has ended meanwhile (reset by the
- * client, lost connection, deadline), answering is harmless: the answer is dropped.
+ * Life: made when the stream opens; freed when the stream is closed and nobody holds it. A handler
+ * that answers later takes a hold and releases it after it answered. When the call has ended
+ * meanwhile (reset by the client, lost connection, deadline), answering is harmless: the answer is
+ * dropped.
  *
  * Owns:    its arena, its timer, the gathered request.
  * Borrows: the stream, until it closes; the connection's context.
@@ -87,8 +88,9 @@ struct grpc_call {
     struct timer deadline;
     uint64_t started_ns;  /* monotonic, when the head was complete (until then: when it began) */
     uint64_t deadline_ns; /* monotonic; UINT64_MAX = none */
-    uint64_t progress_ns; /* when bytes of the body last moved, in whichever direction */
-    size_t unsent_seen;   /* what waited on the stream then */
+    uint64_t progress_ns; /* when the body last moved enough, in whichever direction */
+    size_t arrived;       /* bytes of the request's body since then */
+    size_t unsent_seen;   /* what waited on the stream then; SIZE_MAX = not looked at yet */
     unsigned holds;
     unsigned messages_received;
     bool peer_ended;
@@ -142,9 +144,6 @@ bool grpc_call_is_wanted(const struct grpc_call *call);
  * takes too long. Does nothing when the call is not wanted any more. */
 void grpc_call_cancel(struct grpc_call *call, enum grpc_status status, const char *reason,
                       const char *message);
-
-/* Ends a call whose request or answer has not moved for too long (slow bodies, closed windows). */
-void grpc_call_check_progress(struct grpc_call *call, uint64_t patience_ns);
 
 /* Ends a call whose request or answer has not moved for too long (slow bodies, closed windows). */
 void grpc_call_check_progress(struct grpc_call *call, uint64_t patience_ns);

@@ -51,12 +51,32 @@ static int read_head(struct grpc_frame_reader *reader, struct bytes *input)
     return reader->declared_size > reader->size_max ? GRPC_FRAME_E_TOO_LARGE : 0;
 }
 
+/* Before the gathered bytes are forgotten. */
+static void wipe(struct grpc_frame_reader *reader)
+{
+    if (reader->is_secret && reader->gathered.end > 0) {
+        explicit_bzero(reader->gathered.data, reader->gathered.end);
+    }
+}
+
+/* Adds to what is gathered. For secrets the room is made at once: a buffer that grows leaves copies
+ * behind. */
+static int gather(struct grpc_frame_reader *reader, struct bytes bytes)
+{
+    if (reader->is_secret && bytes.size > 0 && buf_size(&reader->gathered) == 0 &&
+        buf_reserve(&reader->gathered, reader->declared_size) == NULL) {
+        return -ENOMEM;
+    }
+    return buf_append(&reader->gathered, bytes.data, bytes.size);
+}
+
 int grpc_frame_read(struct grpc_frame_reader *reader, struct bytes *input,
                     struct grpc_message *ret_message)
 {
     size_t missing;
 
     if (reader->is_lent) {
+        wipe(reader);
         buf_clear(&reader->gathered);
         reader->head_size = 0;
         reader->is_lent = false;
@@ -71,7 +91,7 @@ int grpc_frame_read(struct grpc_frame_reader *reader, struct bytes *input,
     assert(buf_size(&reader->gathered) <= reader->declared_size);
     missing = reader->declared_size - buf_size(&reader->gathered);
     if (input->size < missing) {
-        if (buf_append(&reader->gathered, input->data, input->size) != 0) {
+        if (gather(reader, *input) != 0) {
             return -ENOMEM;
         }
         skip(input, input->size);
@@ -81,7 +101,7 @@ int grpc_frame_read(struct grpc_frame_reader *reader, struct bytes *input,
     if (buf_size(&reader->gathered) == 0) {
         ret_message->bytes = (struct bytes){input->data, missing};
     } else {
-        if (buf_append(&reader->gathered, input->data, missing) != 0) {
+        if (gather(reader, (struct bytes){input->data, missing}) != 0) {
             return -ENOMEM;
         }
         ret_message->bytes = buf_bytes(&reader->gathered);
@@ -97,7 +117,7 @@ int grpc_frame_keep(struct grpc_frame_reader *reader, struct grpc_message *messa
     if (message->bytes.size == 0 || buf_size(&reader->gathered) > 0) {
         return 0;
     }
-    if (buf_append(&reader->gathered, message->bytes.data, message->bytes.size) != 0) {
+    if (gather(reader, message->bytes) != 0) {
         return -ENOMEM;
     }
     message->bytes = buf_bytes(&reader->gathered);
@@ -111,16 +131,19 @@ bool grpc_frame_is_at_border(const struct grpc_frame_reader *reader)
 
 void grpc_frame_reader_reset(struct grpc_frame_reader *reader, size_t keep_max)
 {
+    wipe(reader);
     if (reader->gathered.capacity > keep_max) {
         buf_deinit(&reader->gathered);
     }
     buf_clear(&reader->gathered);
     reader->head_size = 0;
     reader->is_lent = false;
+    reader->is_secret = false;
 }
 
 void grpc_frame_reader_deinit(struct grpc_frame_reader *reader)
 {
+    wipe(reader);
     buf_deinit(&reader->gathered);
 }
 

@@ -21,12 +21,13 @@
                                  */
 #define GRPC_FRAME_E_BAD_FLAG 3 /* neither 0 nor 1 */
 
-/* Zero-initialise and set `size_max`. */
+/* Zero-initialise and set `size_max`; set `is_secret` before the first byte or never. */
 struct grpc_frame_reader {
     struct buf gathered; /* incomplete messages only */
     uint8_t head[GRPC_FRAME_HEAD_SIZE];
     uint8_t head_size;
     bool is_lent;           /* the last message was complete: the next call begins anew */
+    bool is_secret;         /* gathered bytes are wiped before their memory is used again */
     uint32_t size_max;      /* largest message */
     uint32_t declared_size; /* of the present message, once the head is complete */
 };
@@ -51,7 +52,8 @@ int grpc_frame_keep(struct grpc_frame_reader *reader, struct grpc_message *messa
 /* True when the stream may end here: no message is half read. */
 bool grpc_frame_is_at_border(const struct grpc_frame_reader *reader);
 
-/* Back to the beginning, for another stream; memory is kept up to `keep_max` bytes. */
+/* Back to the beginning, for another stream, and not secret any more; memory is kept up to
+ * `keep_max` bytes. */
 void grpc_frame_reader_reset(struct grpc_frame_reader *reader, size_t keep_max);
 
 void grpc_frame_reader_deinit(struct grpc_frame_reader *reader);

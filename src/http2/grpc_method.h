@@ -10,6 +10,8 @@
 #include "core/bytes.h"
 #include "core/map.h"
 
+#include <stdbool.h>
+
 struct grpc_call;
 
 enum grpc_method_kind {
@@ -30,6 +32,7 @@ struct grpc_method {
     enum grpc_method_kind kind;
     grpc_handler_fn unary;
     void *service;
+    bool secret;    /* requests hold passwords: wiped from memory once the handler has returned */
     unsigned index; /* position in the table: metrics and policy key on it */
 };
 

@@ -20,9 +20,9 @@
 /*
  * Who may come in, and how everybody leaves.
  *
- * In: an accepted socket is refused, by closing it, while the server drains and beyond the limits on
- * connections in all, per address, and in their handshakes. An IPv6 address counts by its first 64
- * bits: that is what one customer gets. Unix sockets have no address and no limit of their own.
+ * In: an accepted socket is refused, by closing it, while the server drains and beyond the limits
+ * on connections in all, per address, and in their handshakes. An IPv6 address counts by its first
+ * 64 bits: that is what one customer gets. Unix sockets have no address and no limit of their own.
  *
  * Out (drain):
  *   1. The listeners close. Connections in their handshake are dropped, the others get the first

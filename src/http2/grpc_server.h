@@ -25,7 +25,7 @@ struct grpc_server_options {
     uint32_t max_message;            /* limits.max_message */
     uint32_t max_running;        /* limits.max_running: handlers at once, all connections; over it
                                     REFUSED_STREAM */
-    uint32_t max_unsent;         /* http2.max_unsent: beyond it reading stops */
+    uint32_t max_unsent;         /* http2.max_unsent: beyond it, or 64 KiB, reading stops */
     uint64_t tls_timeout_ns;     /* accept to TLS done */
     uint64_t preface_timeout_ns; /* TLS done to the peer's SETTINGS */
     uint64_t settings_ack_timeout_ns;

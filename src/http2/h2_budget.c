@@ -8,13 +8,19 @@
  *
  * What is counted:
  *   - RST_STREAM (and our own resets, charged by the session): the reset budget. Rapid reset and
- *     MadeYouReset both end here, whoever of the two sides sends the frame.
+ *     MadeYouReset both end here, whoever of the two sides sends the frame. A reset at the deadline
+ *     of its call is paid back later (h2_stream_excuse).
  *   - PING, SETTINGS, PRIORITY, GOAWAY, frames of unknown type, HEADERS that open no stream: the
  *     control budget. Each HEADERS or DATA frame that we send earns one, for gRPC clients
  *     measure the path with a PING per burst of data.
  *   - WINDOW_UPDATE: a budget of its own that grows with streams opened and DATA frames sent
  *     (Envoy's formula), because honest clients send many.
  *   - DATA frames that carry nothing, in a row.
+ *
+ * One frame is kept from the engine: RST_STREAM of a stream that the client has not opened yet.
+ * C-core sends it for a call whose deadline passes before its HEADERS were written, and all other
+ * calls of the connection would pay for the PROTOCOL_ERROR that RFC 9113 section 6.4 asks for. To
+ * be able to leave a frame out, the engine gets no part of a head before the whole is there.
  */
 
 #define TOKEN        1000000000ULL
@@ -33,6 +39,8 @@
 #define FLAG_END_STREAM  0x1
 #define FLAG_END_HEADERS 0x4
 #define FLAG_PADDED      0x8
+
+#define RST_STREAM_SIZE 4
 
 void h2_bucket_init(struct h2_bucket *bucket, uint32_t burst, uint32_t rate, uint64_t now_ns)
 {
@@ -145,6 +153,13 @@ static const char *charge_headers(struct h2_budget *budget, int32_t stream_id, u
     return charge_control(budget, now_ns);
 }
 
+/* It resets a stream that is still to be opened, and is well formed otherwise. */
+static bool resets_idle_stream(const struct h2_budget *budget, uint32_t size, int32_t stream_id)
+{
+    return budget->peer_opens_streams && stream_id % 2 == 1 && stream_id > budget->stream_id_max &&
+           size == RST_STREAM_SIZE && budget->block_since_ns == 0;
+}
+
 /* Judges the frame whose head is complete, and sets what is to be skipped. */
 static const char *charge_frame(struct h2_budget *budget, uint64_t now_ns)
 {
@@ -170,6 +185,7 @@ static const char *charge_frame(struct h2_budget *budget, uint64_t now_ns)
         problem = NULL; /* the engine counts these per block */
         break;
     case FRAME_RST_STREAM:
+        budget->is_dropped = resets_idle_stream(budget, size, stream_id);
         problem = h2_budget_charge_reset(budget, now_ns);
         break;
     case FRAME_WINDOW_UPDATE:
@@ -183,42 +199,80 @@ static const char *charge_frame(struct h2_budget *budget, uint64_t now_ns)
     return problem;
 }
 
-const char *h2_budget_scan(struct h2_budget *budget, struct bytes bytes, uint64_t now_ns)
+static void advance(struct bytes *bytes, size_t size)
 {
-    const char *problem;
+    if (size > 0) {
+        *bytes = (struct bytes){bytes->data + size, bytes->size - size};
+    }
+}
 
-    for (;;) {
-        size_t size = bytes.size < budget->skip ? bytes.size : budget->skip;
+/* Steps over payload, as much of it as is there. */
+static const char *scan_payload(struct h2_budget *budget, struct bytes *bytes)
+{
+    size_t size = bytes->size < budget->skip ? bytes->size : budget->skip;
+    const char *problem = NULL;
 
-        if (size > 0 && budget->padded_size > 0) {
-            problem = charge_padding(budget, bytes.data[0]);
-            if (problem != NULL) {
-                return problem;
-            }
-        }
-        if (size > 0) {
-            bytes = (struct bytes){bytes.data + size, bytes.size - size};
-            budget->skip -= (uint32_t)size;
-        }
-        if (budget->skip == 0 && budget->ends_block) {
+    if (size > 0 && budget->padded_size > 0) {
+        problem = charge_padding(budget, bytes->data[0]);
+    }
+    advance(bytes, size);
+    budget->skip -= (uint32_t)size;
+    if (budget->skip == 0) {
+        budget->is_dropped = false;
+        if (budget->ends_block) {
             budget->ends_block = false;
             budget->block_since_ns = 0;
         }
-        if (bytes.size == 0) {
-            return NULL;
-        }
-        size = (size_t)(H2_FRAME_HEAD_SIZE - budget->head_size);
-        size = bytes.size < size ? bytes.size : size;
-        memcpy(budget->head + budget->head_size, bytes.data, size);
-        bytes = (struct bytes){bytes.data + size, bytes.size - size};
-        budget->head_size = (uint8_t)(budget->head_size + size);
-        if (budget->head_size == H2_FRAME_HEAD_SIZE) {
-            problem = charge_frame(budget, now_ns);
-            if (problem != NULL) {
-                return problem;
-            }
-        }
     }
+    return problem;
+}
+
+/* Gathers the bytes of a head. Returns whether it is complete. */
+static bool scan_head(struct h2_budget *budget, struct bytes *bytes)
+{
+    size_t missing = (size_t)(H2_FRAME_HEAD_SIZE - budget->head_size);
+    size_t size = bytes->size < missing ? bytes->size : missing;
+
+    if (size > 0) {
+        memcpy(budget->head + budget->head_size, bytes->data, size);
+        advance(bytes, size);
+        budget->head_size = (uint8_t)(budget->head_size + size);
+    }
+    return budget->head_size == H2_FRAME_HEAD_SIZE;
+}
+
+const char *h2_budget_scan(struct h2_budget *budget, struct bytes *bytes, uint64_t now_ns,
+                           struct bytes *ret_pass)
+{
+    bool was_dropped = budget->is_dropped;
+    const char *problem = NULL;
+    struct bytes rest = *bytes;
+    const uint8_t *first;
+
+    *ret_pass = (struct bytes){0};
+    if (was_dropped) {
+        problem = scan_payload(budget, &rest);
+    }
+    first = rest.data;
+    while (problem == NULL && rest.size > 0) {
+        bool was_cut = budget->head_size > 0;
+
+        problem = scan_payload(budget, &rest);
+        *ret_pass = (struct bytes){first, (size_t)(rest.data - first)};
+        if (problem != NULL || !scan_head(budget, &rest)) {
+            break;
+        }
+        problem = charge_frame(budget, now_ns);
+        if (was_cut && !budget->is_dropped) {
+            *ret_pass = (struct bytes){budget->head, H2_FRAME_HEAD_SIZE};
+        }
+        if (was_cut || budget->is_dropped) {
+            break;
+        }
+        *ret_pass = (struct bytes){first, (size_t)(rest.data - first)};
+    }
+    *bytes = rest;
+    return problem;
 }
 
 const char *h2_budget_charge_reset(struct h2_budget *budget, uint64_t now_ns)

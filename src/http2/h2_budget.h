@@ -1,7 +1,7 @@
 /*
  * What one peer may cost: walks the frame heads of what it sends, before the HTTP/2 engine sees
- * them, and counts against budgets those kinds that are cheap to send and not free to take
- * (RFC 9113 section 10.5). Pure: no clock, no I/O.
+ * them, counts against budgets those kinds that are cheap to send and not free to take
+ * (RFC 9113 section 10.5), and leaves one kind out. Pure: no clock, no I/O.
  *
  * Owns, borrows: nothing.
  * Thread:  one at a time.
@@ -50,9 +50,10 @@ struct h2_budget {
     int32_t stream_id_max;            /* highest stream the peer has opened */
     bool peer_opens_streams;          /* it is a client */
     uint8_t head[H2_FRAME_HEAD_SIZE]; /* of the present frame */
-    uint8_t head_size;                /* bytes of it seen */
+    uint8_t head_size;                /* bytes of it seen, and not passed on yet */
     uint32_t skip;                    /* bytes until the next head: payload, or the preface */
     bool ends_block;                  /* the frame being skipped is the last of a header block */
+    bool is_dropped;                  /* the frame being skipped is kept from the engine */
     uint64_t block_since_ns;          /* when the open header block began; 0 = none is open */
 };
 
@@ -60,8 +61,12 @@ struct h2_budget {
 void h2_budget_init(struct h2_budget *budget, const struct h2_budget_limits *limits,
                     bool peer_is_client, uint64_t now_ns);
 
-/* Walks what the peer sent, cut anywhere. Returns NULL, or why it is too much: text for the log. */
-const char *h2_budget_scan(struct h2_budget *budget, struct bytes bytes, uint64_t now_ns);
+/* Walks what the peer sent, cut anywhere, and moves `*bytes` on. What the engine is to get of it is
+ * `*ret_pass`, maybe nothing, borrowed until the next call. Again until `*bytes` is empty.
+ *
+ * Returns NULL, or why it is too much: text for the log. */
+const char *h2_budget_scan(struct h2_budget *budget, struct bytes *bytes, uint64_t now_ns,
+                           struct bytes *ret_pass);
 
 /* We had to reset a stream by the peer's fault. The same outcomes. */
 const char *h2_budget_charge_reset(struct h2_budget *budget, uint64_t now_ns);

@@ -489,10 +489,28 @@ static int pull(struct h2_session *session, struct buf *output, size_t size_max)
     return session->dead ? -EPROTO : 0;
 }
 
+/* What the budget lets pass goes to nghttp2: most of the time all of it at once. */
+static void receive(struct h2_session *session, struct bytes bytes)
+{
+    while (bytes.size > 0 && !session->dead) {
+        struct bytes pass;
+        const char *problem = h2_budget_scan(&session->budget, &bytes, session->now_ns, &pass);
+        ssize_t taken = 0;
+
+        if (problem != NULL) {
+            h2_session_fail(session, H2_ERROR_ENHANCE_YOUR_CALM, problem);
+        } else if (pass.size > 0) {
+            taken = nghttp2_session_mem_recv(session->engine, pass.data, pass.size);
+        }
+        if (taken < 0) {
+            fail_by_engine(session, (int)taken);
+        }
+    }
+}
+
 int h2_session_feed(struct h2_session *session, struct bytes bytes, uint64_t now_ns,
                     struct buf *output)
 {
-    const char *problem;
     int error;
 
     assert(bytes.size <= H2_FEED_MAX);
@@ -502,16 +520,7 @@ int h2_session_feed(struct h2_session *session, struct bytes bytes, uint64_t now
     }
     session->now_ns = now_ns;
     session->is_inside = true;
-    problem = h2_budget_scan(&session->budget, bytes, now_ns);
-    if (problem != NULL) {
-        h2_session_fail(session, H2_ERROR_ENHANCE_YOUR_CALM, problem);
-    } else {
-        ssize_t taken = nghttp2_session_mem_recv(session->engine, bytes.data, bytes.size);
-
-        if (taken < 0) {
-            fail_by_engine(session, (int)taken);
-        }
-    }
+    receive(session, bytes);
     error = pull(session, output, FEED_OUTPUT_MAX);
     session->is_inside = false;
     return error == 0 ? 0 : -EPROTO;

@@ -52,10 +52,10 @@ struct h2_options {
     uint32_t max_continuations;      /* http2.max_continuations */
     uint32_t reset_burst;            /* http2.reset_burst */
     uint32_t reset_rate;             /* per second, http2.reset_rate */
-    uint32_t control_burst;    /* http2.control_burst: PING, SETTINGS, PRIORITY, empty DATA ... */
-    uint32_t control_rate;     /* per second, http2.control_rate */
-    uint32_t max_empty_frames; /* in a row, http2.max_empty_frames */
-    uint32_t max_outq;         /* frames waiting, http2.max_outq: heeded by who feeds */
+    uint32_t control_burst;          /* http2.control_burst: PING, SETTINGS, PRIORITY ... */
+    uint32_t control_rate;           /* per second, http2.control_rate */
+    uint32_t max_empty_frames;       /* in a row, http2.max_empty_frames */
+    uint32_t max_outq;               /* frames waiting, http2.max_outq: heeded by who feeds */
     struct h2_pool *pool; /* memory shared by many sessions, must outlive them; NULL = its own */
 };
 
@@ -76,7 +76,8 @@ struct h2_field {
  * `closed` also inside h2_session_free()). A NULL entry is news nobody wants. Inside an event
  * everything may be called but feed, drain and free. */
 struct h2_events {
-    /* Server: a request begins. Returns the context of the stream, or NULL to refuse it (REFUSED_STREAM). */
+    /* Server: a request begins. Returns the context of the stream, or NULL to refuse it
+     * (REFUSED_STREAM). */
     void *(*stream_opened)(void *owner, struct h2_stream *stream);
     /* One field of the present header block, in order. Bytes are borrowed until it returns. */
     void (*field)(void *context, const struct h2_field *field);
@@ -114,8 +115,8 @@ int h2_session_new(enum h2_role role, const struct h2_options *options,
 void h2_session_free(struct h2_session *session);
 
 /* Gives received bytes to the session, at most H2_FEED_MAX at once, and drains into `output` after
- * it: nghttp2's flood limits hold only so. Not more than 64 KiB wait in
- * the output because of it: the rest comes with h2_session_drain().
+ * it: nghttp2's flood limits hold only so. Not more than 64 KiB wait in the output because of it:
+ * the rest comes with h2_session_drain().
  *
  * Returns 0; or -EPROTO when the connection must end after what is in `output` was sent (a GOAWAY,
  * if one makes sense, is in it). */
@@ -143,7 +144,7 @@ size_t h2_session_outq(const struct h2_session *session);
 /* When the header block that is still incomplete began; 0 = none is. For the header timeout. */
 uint64_t h2_session_header_block_since_ns(const struct h2_session *session);
 
-/* Why feed() said -EPROTO, for the log: "reset budget", "header list too large" ... */
+/* Why feed() said -EPROTO, for the log: "too many resets", "header list too large" ... */
 const char *h2_session_problem(const struct h2_session *session);
 
 /* Bytes the peer allows for one header list (P22); UINT32_MAX = it set no limit. */
@@ -155,12 +156,13 @@ void h2_session_announce_end(struct h2_session *session);
  * NULL. Once only: later calls do nothing. */
 void h2_session_end(struct h2_session *session, uint32_t error, const char *debug);
 
-/* Client: starts a request; the body follows with h2_stream_write(). `context` is not NULL. Fields are copied. Returns 0, -ENOMEM or -EAGAIN (the session
- * is ending or has no stream id left). */
+/* Client: starts a request; the body follows with h2_stream_write(). `context` is not NULL. Fields
+ * are copied. Returns 0, -ENOMEM or -EAGAIN (the session is ending or has no stream id left). */
 int h2_session_request(struct h2_session *session, const struct h2_field *fields, size_t count,
                        void *context, struct h2_stream **ret_stream);
 
-/* Server: sends the head. With `ended` it is the whole answer (Trailers-Only). Fields are copied. Returns 0 or -ENOMEM. */
+/* Server: sends the head. With `ended` it is the whole answer (Trailers-Only). Fields are copied.
+ * Returns 0 or -ENOMEM. */
 int h2_stream_respond(struct h2_stream *stream, const struct h2_field *fields, size_t count,
                       bool ended);
 
@@ -185,6 +187,10 @@ void h2_stream_reset(struct h2_stream *stream, uint32_t error);
 
 /* The same, not counted against the peer's reset budget: an expired deadline is not its fault. */
 void h2_stream_reset_unblamed(struct h2_stream *stream, uint32_t error);
+
+/* Inside `closed`, of a stream that the peer has reset: it did right, and gets what that cost it
+ * back. */
+void h2_stream_excuse(struct h2_stream *stream);
 
 int32_t h2_stream_id(const struct h2_stream *stream);
 struct h2_session *h2_stream_session(const struct h2_stream *stream);

@@ -232,6 +232,13 @@ void h2_stream_reset_unblamed(struct h2_stream *stream, uint32_t error)
     h2_stream_reset(stream, error);
 }
 
+void h2_stream_excuse(struct h2_stream *stream)
+{
+    if (!stream->reset) {
+        h2_budget_earn_call(&stream->session->budget);
+    }
+}
+
 void h2_stream_forget(struct h2_stream *stream)
 {
     stream->context = NULL;

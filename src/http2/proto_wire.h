@@ -1,7 +1,7 @@
 /*
  * The protobuf wire format, as much as the hot path and the guards need: reading fields in place,
- * writing fields, and the count that refuses a hostile message before protobuf-c unpacks it
- *. Pure.
+ * writing fields, and the count that refuses a hostile message before protobuf-c unpacks it into
+ * many times its size. Pure.
  *
  * Owns, borrows: nothing.
  * Thread:  any.

@@ -1,6 +1,6 @@
 /*
  * Reads a JSON Web Token before and beside the library that checks its signature: shape, header,
- * claims, all bounded and strict (reliability.md §4). Pure; checks no signature.
+ * claims, all bounded and strict (RFC 8725). Pure; checks no signature.
  *
  * Owns:    nothing.
  * Borrows: the token, for the call; the arena that results go to.

@@ -342,12 +342,15 @@ void user_service_methods(struct user_service *service, struct grpc_method *ret_
 {
     static const struct grpc_method methods[USER_SERVICE_METHOD_COUNT] = {
         {.path = PATH("GetUser"), .kind = GRPC_METHOD_UNARY, .unary = get_user},
-        {.path = PATH("CreateUser"), .kind = GRPC_METHOD_UNARY, .unary = create_user},
+        {.path = PATH("CreateUser"),
+         .kind = GRPC_METHOD_UNARY,
+         .unary = create_user,
+         .secret = true},
         {.path = PATH("UpdateUser"), .kind = GRPC_METHOD_UNARY, .unary = update_user},
         {.path = PATH("DeleteUser"), .kind = GRPC_METHOD_UNARY, .unary = delete_user},
         {.path = PATH("ListUsers"), .kind = GRPC_METHOD_UNARY},
         {.path = PATH("WatchUser"), .kind = GRPC_METHOD_SERVER_STREAM},
-        {.path = PATH("BatchCreateUsers"), .kind = GRPC_METHOD_BIDI_STREAM},
+        {.path = PATH("BatchCreateUsers"), .kind = GRPC_METHOD_BIDI_STREAM, .secret = true},
         {.path = PATH("SyncUsers"), .kind = GRPC_METHOD_BIDI_STREAM},
     };
 

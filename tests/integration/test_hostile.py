@@ -643,6 +643,22 @@ def test_resets_that_we_are_made_to_send(server):
         peer.expect_end(ENHANCE_YOUR_CALM)
 
 
+def test_resets_of_streams_never_opened(server):
+    """C-core sends one when a deadline passes before the call's head was written: it does no harm
+    to the other calls, and is counted like every reset."""
+    with Peer(server) as peer:
+        peer.send(peer.headers(1, peer.head()))
+        reset = frames.RstStreamFrame(3, error_code=CANCEL).serialize()
+        for cut in range(1, len(reset)):
+            peer.send_raw(reset[:cut])
+            peer.send_raw(reset[cut:])
+        peer.send(peer.data(1, get_user("nobody"), True))
+        peer.answer(1).expect(200, 5)
+        peer.expect_alive(5)
+        peer.send_raw(frames.RstStreamFrame(1001, error_code=CANCEL).serialize() * 2000)
+        peer.expect_end(ENHANCE_YOUR_CALM)
+
+
 def test_ping_flood(server):
     with Peer(server) as peer:
         peer.send_raw(frames.PingFrame(0, opaque_data=b"flooding").serialize() * 5000)
@@ -702,7 +718,8 @@ def test_frames_where_they_may_not_be(server):
         "padding larger than DATA": raw_frame(0, 8, 1, b"\xffx"),
         "HEADERS on stream 0": raw_frame(1, 4, 0, b"\x82"),
         "HEADERS on an even stream": raw_frame(1, 4, 2, b"\x82"),
-        "RST_STREAM on an idle stream": raw_frame(3, 0, 7, bytes(4)),
+        "RST_STREAM on stream 0": raw_frame(3, 0, 0, bytes(4)),
+        "RST_STREAM on an even stream": raw_frame(3, 0, 8, bytes(4)),
         "RST_STREAM of five bytes": raw_frame(3, 0, 1, bytes(5)),
         "SETTINGS of five bytes": raw_frame(4, 0, 0, bytes(5)),
         "SETTINGS ACK with content": raw_frame(4, 1, 0, bytes(6)),

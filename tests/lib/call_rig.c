@@ -78,7 +78,8 @@ static void *stream_opened(void *owner, struct h2_stream *stream)
 void call_rig_init(struct call_rig *rig)
 {
     static const struct h2_options options = {.max_header_list = 4000,
-                                              .max_header_list_hard = 16000};
+                                              .max_header_list_hard = 16000,
+                                              .reset_burst = CALL_RIG_RESET_BURST};
 
     *rig = (struct call_rig){.on_request = call_rig_hold};
     list_init(&rig->reactor.tasks);

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 
 #define CALL_RIG_MAX_MESSAGE 1000
+#define CALL_RIG_RESET_BURST 100 /* and none come back by time */
 
 struct call_rig {
     struct reactor reactor; /* without a ring: only time and timers */

@@ -76,6 +76,53 @@ START_TEST(conn_send_gives_up_on_a_stuck_peer)
 
 END_TEST
 
+/* A clock that stands still unless it is moved. */
+static uint64_t fake_ns = CLOCK_NS_PER_S;
+
+static uint64_t read_fake_clock(struct clock_source *source)
+{
+    (void)source;
+    return fake_ns;
+}
+
+/* The time limit is that of the send in flight, not of the one before nor of a whole second. */
+START_TEST(conn_send_measures_each_send)
+{
+    static struct clock_source fake_clock = {read_fake_clock, read_fake_clock};
+    uint8_t got[8];
+    int fds[2];
+
+    loop_init(&loop);
+    loop.reactor.clock = &fake_clock;
+    loop.settings.send_timeout_ns = 25 * CLOCK_NS_PER_S / 10;
+    sockets_pair(fds);
+    party_open(&server, &loop, fds[0], NULL, NULL);
+    party_send(&server, "first");
+    LOOP_UNTIL(&loop, recv(fds[1], got, sizeof(got), MSG_DONTWAIT) == 5);
+    fake_ns += 9 * CLOCK_NS_PER_S / 10;
+    party_send_pattern(&server, 8 * 1024 * 1024);
+    LOOP_UNTIL(&loop, server.conn->send_op.pending && buf_size(&server.conn->sending) == 65536);
+    for (int i = 0; i < 50; i++) {
+        loop_turn(&loop);
+    }
+    ck_assert(server.conn->send_op.pending); /* stuck: the peer does not read */
+    for (int i = 0; i < 3; i++) {
+        ck_assert_ptr_nonnull(server.conn);
+        fake_ns += 8 * CLOCK_NS_PER_S / 10;
+        loop_turn(&loop);
+        loop_turn(&loop);
+    }
+    ck_assert_ptr_nonnull(server.conn);
+    fake_ns += 2 * CLOCK_NS_PER_S / 10;
+    LOOP_UNTIL(&loop, server.conn == NULL);
+    ck_assert_int_eq(server.end, CONN_END_TIMEOUT);
+    party_deinit(&server);
+    ck_assert_int_eq(close(fds[1]), 0);
+    finish();
+}
+
+END_TEST
+
 static void overfill(struct party *party)
 {
     struct buf *output = conn_output(party->conn);
@@ -201,6 +248,7 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {conn_send_gives_up_on_a_stuck_peer,
+                                  conn_send_measures_each_send,
                                   conn_send_cuts_a_large_output,
                                   conn_send_asks_nobody_while_in_flight,
                                   conn_send_flushes_once_per_turn,

@@ -2,6 +2,8 @@
 #include "lib/unit.h"
 
 #include "http2/grpc_call.h"
+#include "http2/grpc_method.h"
+#include "http2/h2_inbound.h"
 
 static struct call_rig rig;
 
@@ -325,6 +327,50 @@ START_TEST(call_gathers_a_message_from_any_cut)
 
 END_TEST
 
+static void find_secret_method(struct grpc_call *call)
+{
+    static const struct grpc_method method = {.path = "/s.S/M", .secret = true};
+
+    call->method = &method;
+}
+
+/* Of the request of a secret method nothing is kept once its handler has returned, also while the
+ * call is still held; nor when the client resets it halfway. */
+START_TEST(call_wipes_secret_requests)
+{
+    const struct bytes whole = BYTES_LITERAL("\0\0\0\0\6secret");
+    const struct bytes half = BYTES_LITERAL("\0\0\0\0\7secret");
+    struct h2_peer_call call;
+
+    begin();
+    rig.on_head = find_secret_method;
+    rig.on_request = call_rig_hold;
+    h2_peer_begin(&rig.peer, &call, "/s.S/M", NULL);
+    ck_assert_int_eq(h2_stream_write(call.stream, &whole, 1), 0);
+    h2_peer_end(&call);
+    call_rig_talk(&rig);
+    ck_assert_str_eq(rig.message, "secret");
+    ck_assert_uint_eq(rig.call->state, GRPC_CALL_RUNNING);
+    ck_assert_mem_eq(rig.call->reader.gathered.data, "\0\0\0\0\0\0", 6);
+    grpc_call_reply(rig.call, NULL, 0);
+    grpc_call_release(rig.call);
+    call_rig_talk(&rig);
+    h2_peer_call_deinit(&call);
+
+    h2_peer_begin(&rig.peer, &call, "/s.S/M", NULL);
+    ck_assert_int_eq(h2_stream_write(call.stream, &half, 1), 0);
+    call_rig_talk(&rig);
+    ck_assert_mem_eq(rig.call->reader.gathered.data, "secret", 6);
+    h2_stream_reset(call.stream, H2_ERROR_CANCEL);
+    call_rig_talk(&rig);
+    ck_assert_uint_eq(rig.freed, 2);
+    ck_assert_mem_eq(rig.call->reader.gathered.data, "\0\0\0\0\0\0", 6); /* in the pool */
+    h2_peer_call_deinit(&call);
+    call_rig_deinit(&rig);
+}
+
+END_TEST
+
 static unsigned cancels;
 
 static void count_cancel(struct grpc_call *call, void *context)
@@ -442,13 +488,56 @@ START_TEST(call_expires_behind_a_closed_window)
 
 END_TEST
 
-/* The same without a deadline: patience ends when nothing moves, and not while something does. */
+/* A call that its client resets `after_ns` into a deadline of a second. */
+static void give_up(uint64_t after_ns)
+{
+    static const char *const timeout[] = {"grpc-timeout", "1S", NULL};
+    struct h2_peer_call call;
+
+    h2_peer_begin(&rig.peer, &call, "/s.S/M", timeout);
+    h2_peer_send(&call, 0, "ping", 4);
+    h2_peer_end(&call);
+    call_rig_talk(&rig);
+    call_rig_advance(&rig, after_ns);
+    h2_stream_reset(call.stream, H2_ERROR_CANCEL);
+    call_rig_talk(&rig);
+    grpc_call_release(rig.call);
+    h2_peer_call_deinit(&call);
+}
+
+/* A client that gives up at its deadline, again and again, has not reset too much; one that resets
+ * earlier is held to it. */
+START_TEST(call_excuses_resets_at_the_deadline)
+{
+    const struct h2_bucket *resets;
+    unsigned i;
+
+    begin();
+    rig.on_request = call_rig_hold;
+    resets = &rig.session->budget.resets;
+    for (i = 0; i < 2 * CALL_RIG_RESET_BURST; i++) {
+        give_up(CLOCK_NS_PER_S - 1000);
+    }
+    ck_assert_uint_eq(resets->level, CALL_RIG_RESET_BURST * 1000000000ULL);
+    for (i = 0; i < CALL_RIG_RESET_BURST; i++) {
+        give_up(1);
+    }
+    ck_assert_uint_eq(resets->level, 0);
+    call_rig_deinit(&rig);
+}
+
+END_TEST
+
+/* The same without a deadline: patience ends when less than 1 KiB moves, and not
+ * before. */
 START_TEST(call_gives_up_on_a_reader_that_stands_still)
 {
     static uint8_t large[200000];
     const struct bytes reply = {large, sizeof(large)};
     const uint64_t patience_ns = 10 * CLOCK_NS_PER_S;
     struct h2_peer_call call;
+    struct buf drop = {0};
+    unsigned i;
 
     begin();
     rig.on_request = call_rig_hold;
@@ -467,34 +556,60 @@ START_TEST(call_gives_up_on_a_reader_that_stands_still)
     call_rig_advance(&rig, patience_ns);
     grpc_call_check_progress(rig.call, patience_ns);
     ck_assert(!call.closed);
-    call_rig_advance(&rig, patience_ns);
+    for (i = 0; i < 10; i++) {
+        buf_clear(&drop);
+        h2_frame_append_number(&drop, H2_FRAME_WINDOW_UPDATE, h2_stream_id(call.stream), 50);
+        h2_frame_append_number(&drop, H2_FRAME_WINDOW_UPDATE, 0, 50);
+        call_rig_feed(&rig, &drop);
+        call_rig_advance(&rig, patience_ns / 10);
+    }
     grpc_call_check_progress(rig.call, patience_ns);
     call_rig_talk(&rig);
     ck_assert(call.closed);
     ck_assert_uint_eq(call.error, H2_ERROR_CANCEL);
+    buf_deinit(&drop);
     h2_peer_call_deinit(&call);
     call_rig_deinit(&rig);
 }
 
 END_TEST
 
-/* A body that stops arriving ends the call with status 4. */
+/* Writes `size` bytes of a body. */
+static void write_body(struct h2_peer_call *call, size_t size)
+{
+    static const uint8_t body[2000] = {0, 0, 0, 0x7f, 0xff};
+    const struct bytes part = {body, size};
+
+    ck_assert_int_eq(h2_stream_write(call->stream, &part, 1), 0);
+    call_rig_talk(&rig);
+}
+
+/* A body that brings less than 1 KiB in the time of the patience ends the call with status 4: one
+ * that stands still, and one that drips. */
 START_TEST(call_gives_up_on_a_body_that_stands_still)
 {
     const uint64_t patience_ns = 10 * CLOCK_NS_PER_S;
-    const struct bytes half = BYTES_LITERAL("\0\0\0");
     struct h2_peer_call call;
+    unsigned i;
 
     begin();
+    rig.host.max_message = 100000;
     h2_peer_begin(&rig.peer, &call, "/s.S/M", NULL);
     call_rig_talk(&rig);
-    call_rig_advance(&rig, patience_ns - 1);
-    ck_assert_int_eq(h2_stream_write(call.stream, &half, 1), 0);
-    call_rig_talk(&rig);
-    call_rig_advance(&rig, patience_ns - 1);
-    grpc_call_check_progress(rig.call, patience_ns);
-    ck_assert(grpc_call_is_wanted(rig.call));
-    call_rig_advance(&rig, 1);
+    for (i = 0; i < 5; i++) {
+        call_rig_advance(&rig, patience_ns - 1);
+        write_body(&call, 1024);
+        grpc_call_check_progress(rig.call, patience_ns);
+        ck_assert(grpc_call_is_wanted(rig.call));
+    }
+    for (i = 0; i < 9; i++) {
+        call_rig_advance(&rig, patience_ns / 10);
+        write_body(&call, 1);
+        grpc_call_check_progress(rig.call, patience_ns);
+        ck_assert(grpc_call_is_wanted(rig.call));
+    }
+    call_rig_advance(&rig, patience_ns / 10);
+    write_body(&call, 1);
     grpc_call_check_progress(rig.call, patience_ns);
     call_rig_talk(&rig);
     call_rig_check(&call, GRPC_STATUS_DEADLINE_EXCEEDED, NULL);
@@ -572,8 +687,9 @@ END_TEST
 UNIT_MAIN("grpc_call", call_answers_in_the_shape_of_grpc, call_takes_an_empty_message,
           call_fails_as_trailers_only, call_answers_faults_of_the_head,
           call_rejects_what_is_no_grpc, call_answers_a_large_head, call_refuses_a_large_message,
-          call_refuses_what_is_no_single_message, call_gathers_a_message_from_any_cut, call_expires,
-          call_deadline_has_default_and_cap, call_deadline_beyond_time_is_none,
-          call_expires_behind_a_closed_window, call_gives_up_on_a_reader_that_stands_still,
+          call_refuses_what_is_no_single_message, call_gathers_a_message_from_any_cut,
+          call_wipes_secret_requests, call_expires, call_deadline_has_default_and_cap,
+          call_deadline_beyond_time_is_none, call_expires_behind_a_closed_window,
+          call_excuses_resets_at_the_deadline, call_gives_up_on_a_reader_that_stands_still,
           call_gives_up_on_a_body_that_stands_still, call_failed_at_its_head_swallows_the_body,
           call_objects_are_used_again, call_states_have_names)

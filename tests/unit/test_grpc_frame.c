@@ -160,7 +160,44 @@ START_TEST(frame_head_is_written_big_endian)
 
 END_TEST
 
+/* A secret message is gathered in one place, whatever its pieces, and nothing of it is left there
+ * when the next message or another stream begins; what follows is not secret by itself. */
+START_TEST(frame_reader_wipes_secrets)
+{
+    struct grpc_frame_reader reader = {.size_max = 2000, .is_secret = true};
+    const uint8_t *memory = NULL;
+    struct grpc_message message;
+    uint8_t bytes[5 + 1500];
+    size_t at;
+
+    memset(bytes, 's', sizeof(bytes));
+    grpc_frame_encode_head(bytes, false, 1500);
+    for (at = 0; at < sizeof(bytes); at++) {
+        struct bytes input = {bytes + at, 1};
+        int outcome = grpc_frame_read(&reader, &input, &message);
+
+        ck_assert_int_eq(outcome, at + 1 < sizeof(bytes) ? GRPC_FRAME_E_MORE : 0);
+        memory = at == 5 ? reader.gathered.data : memory;
+    }
+    ck_assert_ptr_eq(message.bytes.data, memory);
+    for (at = 0; at < 2; at++) {
+        struct bytes input = {bytes, 5 + 10};
+
+        ck_assert_int_eq(grpc_frame_read(&reader, &input, &message), GRPC_FRAME_E_MORE);
+        ck_assert_ptr_eq(memchr(memory + 10, 's', 1490), NULL);
+        input = (struct bytes){bytes + 15, 1490};
+        ck_assert_int_eq(grpc_frame_read(&reader, &input, &message), 0);
+    }
+    grpc_frame_reader_reset(&reader, 16384);
+    ck_assert_ptr_eq(reader.gathered.data, memory);
+    ck_assert_ptr_null(memchr(memory, 's', 1500));
+    ck_assert(!reader.is_secret);
+    grpc_frame_reader_deinit(&reader);
+}
+
+END_TEST
+
 UNIT_MAIN("grpc_frame", frame_reader_cares_for_no_cut, frame_reader_copies_nothing_that_is_whole,
           frame_reader_keeps_a_message_on_demand, frame_reader_refuses_on_the_declared_length,
           frame_reader_refuses_an_unknown_flag, frame_reader_knows_borders,
-          frame_head_is_written_big_endian)
+          frame_head_is_written_big_endian, frame_reader_wipes_secrets)

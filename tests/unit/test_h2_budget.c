@@ -24,10 +24,26 @@ static void begin(void)
     budget.peer_opens_streams = true; /* a client, whose preface has been seen */
 }
 
+/* Sends some bytes; what is let pass is added to `passed`, when there is one. */
+static const char *scan_some(struct bytes some, struct buf *passed)
+{
+    const char *problem = NULL;
+
+    while (some.size > 0 && problem == NULL) {
+        struct bytes pass;
+
+        problem = h2_budget_scan(&budget, &some, now_ns, &pass);
+        if (passed != NULL && problem == NULL) {
+            ck_assert_int_eq(buf_append(passed, pass.data, pass.size), 0);
+        }
+    }
+    return problem;
+}
+
 /* Sends what was gathered; returns the verdict. */
 static const char *scan(void)
 {
-    const char *problem = h2_budget_scan(&budget, buf_bytes(&bytes), now_ns);
+    const char *problem = scan_some(buf_bytes(&bytes), NULL);
 
     buf_clear(&bytes);
     return problem;
@@ -243,7 +259,7 @@ START_TEST(budget_cares_for_no_cut)
         while (problem == NULL && used < rest.size) {
             size_t size = rest.size - used < step ? rest.size - used : step;
 
-            problem = h2_budget_scan(&budget, (struct bytes){rest.data + used, size}, now_ns);
+            problem = scan_some((struct bytes){rest.data + used, size}, NULL);
             used += size;
         }
         ck_assert_str_eq(problem, "too many control frames");
@@ -252,6 +268,70 @@ START_TEST(budget_cares_for_no_cut)
         ck_assert_uint_lt(used, rest.size - 8 + step);
     }
     buf_deinit(&bytes);
+}
+
+END_TEST
+
+/* A reset of a stream that was never opened is left out of what the engine gets, wherever the bytes
+ * are cut, and is paid for. All else passes, byte for byte: also resets that are broken in other
+ * ways. */
+START_TEST(budget_leaves_out_resets_of_idle_streams)
+{
+    static const char magic[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    struct buf expected = {0};
+    struct buf passed = {0};
+    size_t step;
+    unsigned i;
+
+    for (step = 1; step < 200; step++) {
+        struct bytes rest;
+
+        begin();
+        h2_budget_init(&budget, &limits, true, now_ns);
+        buf_clear(&expected);
+        buf_clear(&passed);
+        ck_assert_int_eq(buf_append(&bytes, magic, sizeof(magic) - 1), 0);
+        h2_frame_append(&bytes, H2_FRAME_HEADERS, H2_FLAG_END_HEADERS, 5, "abc", 3);
+        h2_frame_append(&bytes, H2_FRAME_RST_STREAM, 0, 5, "1234", 4);  /* open */
+        h2_frame_append(&bytes, H2_FRAME_RST_STREAM, 0, 8, "1234", 4);  /* not the client's */
+        h2_frame_append(&bytes, H2_FRAME_RST_STREAM, 0, 7, "12345", 5); /* not its size */
+        ck_assert_int_eq(buf_append(&expected, bytes.data, bytes.end), 0);
+        h2_frame_append(&bytes, H2_FRAME_RST_STREAM, 0, 7, "1234", 4);
+        h2_frame_append(&bytes, H2_FRAME_RST_STREAM, 0, 9, "1234", 4);
+        for (i = 0; i < 2; i++) {
+            struct buf *to = i == 0 ? &bytes : &expected;
+
+            h2_frame_append(to, H2_FRAME_DATA, 0, 5, "0123456789", 10);
+            h2_frame_append(to, H2_FRAME_PING, 0, 0, "01234567", 8);
+        }
+        for (rest = buf_bytes(&bytes); rest.size > 0;) {
+            size_t size = rest.size < step ? rest.size : step;
+
+            ck_assert_ptr_null(scan_some((struct bytes){rest.data, size}, &passed));
+            rest = (struct bytes){rest.data + size, rest.size - size};
+        }
+        ck_assert(bytes_equal(buf_bytes(&passed), buf_bytes(&expected)));
+        ck_assert_str_eq(h2_budget_charge_reset(&budget, now_ns), "too many resets");
+    }
+    buf_deinit(&bytes);
+    buf_deinit(&expected);
+    buf_deinit(&passed);
+}
+
+END_TEST
+
+/* Inside a header block nothing but CONTINUATION may come: the engine is to see what does. */
+START_TEST(budget_leaves_nothing_out_inside_a_header_block)
+{
+    struct buf passed = {0};
+
+    begin();
+    h2_frame_append(&bytes, H2_FRAME_HEADERS, 0, 1, "abc", 3);
+    h2_frame_append(&bytes, H2_FRAME_RST_STREAM, 0, 3, "1234", 4);
+    ck_assert_ptr_null(scan_some(buf_bytes(&bytes), &passed));
+    ck_assert(bytes_equal(buf_bytes(&passed), buf_bytes(&bytes)));
+    buf_deinit(&bytes);
+    buf_deinit(&passed);
 }
 
 END_TEST
@@ -284,4 +364,5 @@ UNIT_MAIN("h2_budget", bucket_gives_burst_and_rate, bucket_survives_an_older_tim
           bucket_without_burst_is_no_limit, budget_counts_resets, budget_counts_control_frames,
           budget_counts_headers_on_old_streams, budget_of_a_client_lets_answers_pass,
           budget_grows_with_what_we_send, budget_counts_empty_data, budget_sees_through_padding,
-          budget_cares_for_no_cut, budget_knows_an_open_header_block)
+          budget_cares_for_no_cut, budget_leaves_out_resets_of_idle_streams,
+          budget_leaves_nothing_out_inside_a_header_block, budget_knows_an_open_header_block)

@@ -466,6 +466,35 @@ START_TEST(session_tells_a_reset)
 
 END_TEST
 
+/* A reset of a stream that was never opened ends nothing: C-core sends such when a deadline passes
+ * before the head of the call was written. */
+START_TEST(session_lives_on_after_a_reset_of_an_idle_stream)
+{
+    struct buf in = {0};
+    struct h2_frame frame;
+    size_t step;
+
+    for (step = 1; step < 100; step++) {
+        begin(&plain_options);
+        server.answers = true;
+        buf_clear(&in);
+        h2_frame_append_preface(&in);
+        h2_frame_append_request(&in, 1, H2_FLAG_END_STREAM, "/s.S/M", NULL);
+        h2_frame_append_number(&in, H2_FRAME_RST_STREAM, 3, H2_ERROR_CANCEL);
+        h2_frame_append_number(&in, H2_FRAME_RST_STREAM, 5, H2_ERROR_CANCEL);
+        h2_frame_append_request(&in, 7, H2_FLAG_END_STREAM, "/s.S/M", NULL);
+        ck_assert_int_eq(feed_in_steps(buf_bytes(&in), step), 0);
+        ck_assert_uint_eq(h2_frame_count(buf_bytes(&server.out), H2_FRAME_GOAWAY, 0, NULL), 0);
+        ck_assert_uint_eq(h2_frame_count(buf_bytes(&server.out), H2_FRAME_HEADERS, 1, NULL), 2);
+        ck_assert_uint_eq(h2_frame_count(buf_bytes(&server.out), H2_FRAME_HEADERS, 7, &frame), 2);
+        ck_assert_uint_eq(frame.flags & H2_FLAG_END_STREAM, H2_FLAG_END_STREAM);
+        end();
+    }
+    buf_deinit(&in);
+}
+
+END_TEST
+
 /* Writing to a stream that we have reset does nothing; the peer sees the reset alone. */
 START_TEST(session_drops_what_follows_our_reset)
 {
@@ -719,8 +748,9 @@ UNIT_MAIN("h2_session", session_serves_a_request, session_cares_for_no_cut,
           session_moves_large_bodies, session_holds_back_stream_credit,
           session_returns_credit_for_forgotten_bytes, session_resets_after_an_early_answer,
           session_does_not_reset_after_an_ordinary_answer, session_asks_for_more_to_write,
-          session_tells_a_reset, session_drops_what_follows_our_reset,
-          session_refuses_for_its_owner, session_ends_in_two_steps,
-          session_admits_nothing_once_the_end_is_queued, session_is_over_after_the_peers_goaway,
-          session_closes_its_streams_when_freed, client_session_skips_informational_heads,
-          client_session_returns_streams_after_goaway, client_session_cancels)
+          session_tells_a_reset, session_lives_on_after_a_reset_of_an_idle_stream,
+          session_drops_what_follows_our_reset, session_refuses_for_its_owner,
+          session_ends_in_two_steps, session_admits_nothing_once_the_end_is_queued,
+          session_is_over_after_the_peers_goaway, session_closes_its_streams_when_freed,
+          client_session_skips_informational_heads, client_session_returns_streams_after_goaway,
+          client_session_cancels)
