@@ -91,6 +91,7 @@ static bool read_record(struct conn *conn)
         return false;
     }
     conn->settings->events->received(conn->owner, (struct bytes){plain, size});
+    explicit_bzero(plain, size); /* it may have held a password */
     return true;
 }
 
