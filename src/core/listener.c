@@ -35,7 +35,8 @@
 #include <unistd.h>
 
 #define REST_NS          (100 * CLOCK_NS_PER_MS)
-#define ADDRESS_SIZE     (NI_MAXHOST + 16) /* brackets, colon, port */
+#define REST_TOLD_NS     (10 * CLOCK_NS_PER_S) /* between two lines about it */
+#define ADDRESS_SIZE     (NI_MAXHOST + 16)     /* brackets, colon, port */
 #define UNIX_PREFIX      "unix:"
 #define UNIX_PREFIX_SIZE (sizeof(UNIX_PREFIX) - 1)
 
@@ -47,7 +48,9 @@ struct listener {
     struct timer rest_timer; /* always armed, so that moving it needs no memory */
     struct reactor_task closed_task;
     int fd;
-    int spare_fd; /* given up to shed a peer; -1 when it could not be taken back */
+    int spare_fd;          /* given up to shed a peer; -1 when it could not be taken back */
+    uint64_t rest_told_ns; /* when the log last heard of a rest; 0 = never */
+    uint64_t rests_untold;
     bool resting;
     bool paused;
     bool closing;
@@ -327,11 +330,26 @@ const char *listener_address(const struct listener *listener)
     return listener->address;
 }
 
-static void rest(struct listener *listener, int error)
+/* A shortage lasts: one line in a while tells enough. */
+static void tell_of_rest(struct listener *listener, int error)
 {
+    uint64_t now_ns = listener->reactor->now_ns;
+
+    if (listener->rest_told_ns != 0 && now_ns - listener->rest_told_ns < REST_TOLD_NS) {
+        listener->rests_untold++;
+        return;
+    }
     log_event(listener->reactor->log, LEVEL_WARN, "accept_paused",
               FIELD_TEXT("address", listener->address), FIELD_TEXT("error", strerror(error)),
-              FIELD_NUMBER("pause_ms", REST_NS / CLOCK_NS_PER_MS));
+              FIELD_NUMBER("pause_ms", REST_NS / CLOCK_NS_PER_MS),
+              FIELD_NUMBER("not_logged", listener->rests_untold));
+    listener->rest_told_ns = now_ns;
+    listener->rests_untold = 0;
+}
+
+static void rest(struct listener *listener, int error)
+{
+    tell_of_rest(listener, error);
     listener->resting = true;
     (void)reactor_start_timer(listener->reactor, &listener->rest_timer, REST_NS); /* only moved */
 }

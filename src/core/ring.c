@@ -144,6 +144,11 @@ int ring_new(const struct ring_options *options, char *problem, struct ring **re
         goto fail;
     }
     ring->is_set_up = true;
+    /* A filter may allow the setup and forbid the rest: better said now than in the first turn. */
+    result = io_uring_get_events(&ring->uring);
+    if (result < 0) {
+        goto fail;
+    }
     (void)io_uring_register_ring_fd(&ring->uring); /* only makes system calls cheaper */
     if ((params.features & IORING_FEAT_NODROP) == 0 ||
         (params.features & IORING_FEAT_EXT_ARG) == 0) {

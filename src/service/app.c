@@ -106,11 +106,13 @@ void app_on_log_state(void *context, enum commit_log_state state, const char *re
     case COMMIT_LOG_RECOVERING:
         break;
     case COMMIT_LOG_READY:
-        log_event(&app->log, LEVEL_INFO,
-                  app->state == APP_STATE_STARTING ? "ready" : "log_writable",
-                  FIELD_NUMBER("users", user_service_user_count(app->users)));
         if (app->state == APP_STATE_STARTING) {
             app->state = APP_STATE_SERVING;
+            log_event(&app->log, LEVEL_INFO, "ready",
+                      FIELD_NUMBER("users", user_service_user_count(app->users)));
+        } else if (app->state == APP_STATE_SERVING) {
+            log_event(&app->log, LEVEL_INFO, "log_writable",
+                      FIELD_NUMBER("users", user_service_user_count(app->users)));
         }
         break;
     case COMMIT_LOG_DEGRADED:

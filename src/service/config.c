@@ -373,8 +373,8 @@ static void check_doubtful(struct loader *loader)
                                "auth.jwt_secret_file is not read");
     }
     if (config->password_memory_kib < 19456 || config->password_iterations < 2) {
-        report_warning(loader, "password hashes are weaker than recommended: memory_kib = 19456, "
-                               "iterations = 2");
+        report_warning(loader, "password hashes are weaker than recommended, which is at least "
+                               "memory_kib = 19456 and iterations = 2");
     }
 }
 

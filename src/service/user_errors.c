@@ -26,8 +26,9 @@ static const struct {
     [USER_ERROR_MALFORMED] = {GRPC_STATUS_INTERNAL, "MALFORMED_MESSAGE",
                               "Malformed request message", 0, NULL, NULL},
     [USER_ERROR_TOO_MANY_FIELDS] = {GRPC_STATUS_INVALID_ARGUMENT, "TOO_MANY_FIELDS",
-                                    "Too many fields in the request message (limits.max_fields)", 0,
-                                    NULL, NULL},
+                                    "Too many fields in the request message (limits.max_fields, "
+                                    "or more than 16 that are unknown)",
+                                    0, NULL, NULL},
     [USER_ERROR_NUL] = {GRPC_STATUS_INVALID_ARGUMENT, "NUL_IN_TEXT",
                         "NUL character in a text field", 0, NULL, NULL},
     [USER_ERROR_ID_MISSING] = {GRPC_STATUS_INVALID_ARGUMENT, "MISSING_FIELDS",
