@@ -208,7 +208,7 @@ class Server:
         return sign_token(self.secret, **claims)
 
     def channel(self, options=(), token=""):
-        """A grpcio channel over TLS. `token` None sends none, "" makes one."""
+        """A grpcio channel over TLS, connected. `token` None sends none, "" makes one."""
         import grpc
 
         credentials = grpc.ssl_channel_credentials(self.ca.read_bytes())
@@ -218,7 +218,11 @@ class Server:
         # Connections of one process are shared by equal arguments; a number makes them unequal.
         self.channels = getattr(self, "channels", 0) + 1
         own = [("grpc.use_local_subchannel_pool", 1), ("userd.number", self.channels)]
-        return grpc.secure_channel(self.address, credentials, options=own + list(options))
+        channel = grpc.secure_channel(self.address, credentials, options=own + list(options))
+        # C-core 1.51 looks at errno only some calls after connect(2) (grpc/grpc#35064), and now and
+        # then takes a connection under way for a failed one. It tries again for who waits.
+        grpc.channel_ready_future(channel).result(timeout=PATIENCE_S)
+        return channel
 
     def stub(self, channel):
         from users.v1 import users_pb2_grpc
