@@ -42,19 +42,26 @@ static uint64_t sleep_ns(struct reactor *reactor, uint64_t timeout_ns)
     return deadline_ns - now_ns < timeout_ns ? deadline_ns - now_ns : timeout_ns;
 }
 
+/* Those deferred meanwhile are for later turns: one that defers itself gives way to the others. */
 static void run_slow_tasks(struct reactor *reactor)
 {
+    struct list due;
     struct list *link;
-    struct reactor_task *task;
 
+    list_init(&due);
+    list_splice_back(&due, &reactor->slow_tasks);
     for (unsigned i = 0; i < REACTOR_SLOW_TASKS_PER_TURN; i++) {
-        link = list_pop_front(&reactor->slow_tasks);
+        struct reactor_task *task;
+
+        link = list_pop_front(&due);
         if (link == NULL) {
             break;
         }
         task = CONTAINER_OF(link, struct reactor_task, link);
         task->run(task);
     }
+    list_splice_back(&due, &reactor->slow_tasks);
+    list_splice_back(&reactor->slow_tasks, &due);
 }
 
 static void run_tasks(struct reactor *reactor)

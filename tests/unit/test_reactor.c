@@ -113,6 +113,38 @@ START_TEST(reactor_limits_slow_tasks)
 
 END_TEST
 
+struct patient_task {
+    struct reactor_task task;
+    unsigned runs;
+};
+
+static void run_patiently(struct reactor_task *task)
+{
+    struct patient_task *patient = CONTAINER_OF(task, struct patient_task, task);
+
+    note('p');
+    patient->runs++;
+    reactor_defer_slow(&reactor, task);
+}
+
+/* A slow task that defers itself runs once in a turn, however few others there are. */
+START_TEST(reactor_runs_a_slow_task_once_a_turn)
+{
+    struct patient_task patient = {.task.run = run_patiently};
+
+    open_reactor(&clock.source);
+    list_init(&patient.task.link);
+    reactor_defer_slow(&reactor, &patient.task);
+    for (unsigned turns = 1; turns <= 5; turns++) {
+        ck_assert_int_eq(reactor_turn(&reactor, UINT64_MAX), 0);
+        ck_assert_uint_eq(patient.runs, turns);
+    }
+    reactor_undefer(&patient.task);
+    reactor_deinit(&reactor);
+}
+
+END_TEST
+
 struct poll_op {
     struct ring_op op;
     struct timer *to_start; /* 10 ns from then */
@@ -244,5 +276,5 @@ START_TEST(reactor_runs_until_stopped)
 END_TEST
 
 UNIT_MAIN("reactor", reactor_runs_tasks_in_order, reactor_limits_slow_tasks,
-          reactor_turn_has_an_order, reactor_delays_count_from_now, reactor_wakes_for_a_timer,
-          reactor_runs_until_stopped)
+          reactor_runs_a_slow_task_once_a_turn, reactor_turn_has_an_order,
+          reactor_delays_count_from_now, reactor_wakes_for_a_timer, reactor_runs_until_stopped)
