@@ -10,6 +10,7 @@
 #define LIST_SIZE_MAX       16384 /* when the client names no limit: what most clients take */
 #define FIELD_OVERHEAD      32    /* RFC 9113 section 6.5.2 */
 #define PUSHBACK_MS_MAX     INT32_MAX
+#define PARTS_MAX           8 /* of a message that need no gathering */
 
 #define TEXT(literal)                                                                              \
     {                                                                                              \
@@ -47,6 +48,39 @@ static struct h2_field status_field(enum grpc_status status)
         .name = BYTES_LITERAL("grpc-status"), .value = status_texts[status], .constant = true};
 }
 
+/* One write with the five bytes in front, so that there is never half of it. */
+int grpc_answer_write(struct h2_stream *stream, const struct bytes *parts, size_t count,
+                      bool compressed)
+{
+    uint8_t head[GRPC_FRAME_HEAD_SIZE];
+    struct bytes all[1 + PARTS_MAX] = {{head, sizeof(head)}};
+    struct buf gathered = {0};
+    size_t size = 0;
+    int error = 0;
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        size += parts[i].size;
+        if (i < PARTS_MAX) {
+            all[1 + i] = parts[i];
+        }
+    }
+    assert(size <= UINT32_MAX);
+    grpc_frame_encode_head(head, compressed, (uint32_t)size);
+    if (count <= PARTS_MAX) {
+        return h2_stream_write(stream, all, 1 + count);
+    }
+    for (i = 0; i < count && error == 0; i++) {
+        error = buf_append(&gathered, parts[i].data, parts[i].size);
+    }
+    all[1] = buf_bytes(&gathered);
+    if (error == 0) {
+        error = h2_stream_write(stream, all, 2);
+    }
+    buf_deinit(&gathered);
+    return error;
+}
+
 int grpc_answer_message(struct h2_stream *stream, const struct bytes *parts, size_t count)
 {
     const struct h2_field fields[] = {
@@ -54,33 +88,31 @@ int grpc_answer_message(struct h2_stream *stream, const struct bytes *parts, siz
         field_content_type,
     };
     const struct h2_field trailer = status_field(GRPC_STATUS_OK);
-    uint8_t head[GRPC_FRAME_HEAD_SIZE];
-    struct bytes head_bytes = {head, sizeof(head)};
-    size_t size = 0;
-    size_t i;
-    int error;
+    int error = h2_stream_respond(stream, fields, 2, false);
 
-    for (i = 0; i < count; i++) {
-        size += parts[i].size;
-    }
-    assert(size <= UINT32_MAX);
-    grpc_frame_encode_head(head, false, (uint32_t)size);
-    error = h2_stream_respond(stream, fields, 2, false);
     if (error == 0) {
-        error = h2_stream_write(stream, &head_bytes, 1);
-    }
-    if (error == 0) {
-        error = h2_stream_write(stream, parts, count);
+        error = grpc_answer_write(stream, parts, count, false);
     }
     return error == 0 ? h2_stream_end(stream, &trailer, 1) : error;
 }
 
 /* The fields of an answer as they gather, and the room that is left for more. */
 struct answer_block {
-    struct h2_field fields[8];
+    struct h2_field fields[7 + GRPC_ANSWER_CUSTOM_MAX];
     size_t count;
+    size_t count_max;
     size_t room; /* of the client's header list limit */
 };
+
+static void block_init(struct answer_block *block, struct h2_stream *stream, size_t count_max)
+{
+    const size_t table = sizeof(block->fields) / sizeof(block->fields[0]);
+    uint32_t limit = h2_session_peer_header_list_max(h2_stream_session(stream));
+
+    block->count = 0;
+    block->count_max = count_max < table ? count_max : table;
+    block->room = limit < LIST_SIZE_MAX ? limit : LIST_SIZE_MAX;
+}
 
 static size_t listed_size(const struct h2_field *field)
 {
@@ -92,8 +124,7 @@ static void add_field(struct answer_block *block, struct h2_field field)
 {
     size_t size = listed_size(&field);
 
-    assert(block->count < sizeof(block->fields) / sizeof(block->fields[0]));
-    if (size <= block->room) {
+    if (size <= block->room && block->count < block->count_max) {
         block->fields[block->count++] = field;
         block->room -= size;
     }
@@ -107,7 +138,8 @@ static void add_message(struct answer_block *block, struct arena *arena, const c
     size_t room;
     char *text;
 
-    if (message == NULL || message[0] == '\0' || block->room <= overhead) {
+    if (message == NULL || message[0] == '\0' || block->room <= overhead ||
+        block->count == block->count_max) {
         return;
     }
     room = block->room - overhead + 1; /* with the NUL that is not sent */
@@ -159,26 +191,84 @@ static void add_pushback(struct answer_block *block, struct arena *arena, int64_
     }
 }
 
+static void add_custom(struct answer_block *block, const struct h2_field *fields, size_t count)
+{
+    size_t i;
+
+    assert(count <= GRPC_ANSWER_CUSTOM_MAX);
+    for (i = 0; i < count; i++) {
+        add_field(block, fields[i]);
+    }
+}
+
+static void add_head(struct answer_block *block, int http_status)
+{
+    add_field(block, (struct h2_field){.name = BYTES_LITERAL(":status"),
+                                       .value = http_status_text(http_status),
+                                       .constant = true});
+    add_field(block, field_content_type);
+}
+
+static void add_constant(struct answer_block *block, const char *name, const char *value)
+{
+    add_field(block, (struct h2_field){.name = bytes_from_text(name),
+                                       .value = bytes_from_text(value),
+                                       .constant = true});
+}
+
+int grpc_answer_head(struct h2_stream *stream, const struct grpc_answer_head *head)
+{
+    struct answer_block block;
+
+    block_init(&block, stream, H2_FIELDS_MAX);
+    add_head(&block, 200);
+    if (head->gzip) {
+        add_constant(&block, "grpc-encoding", "gzip");
+    }
+    if (head->discloses) {
+        add_constant(&block, "grpc-accept-encoding", "identity,gzip");
+    }
+    add_custom(&block, head->fields, head->field_count);
+    return h2_stream_respond(stream, block.fields, block.count, false);
+}
+
+/* What follows the status, in the order of what a client can do without least. */
+static void add_rest(struct answer_block *block, struct arena *arena,
+                     const struct grpc_answer *answer)
+{
+    const struct grpc_error *error = answer->error;
+
+    if (error != NULL) {
+        add_message(block, arena, error->message);
+        add_pushback(block, arena, error->retry_delay_ms);
+    }
+    add_custom(block, answer->trailers, answer->trailer_count);
+    if (error != NULL) {
+        add_details(block, arena, error);
+    }
+}
+
+int grpc_answer_end(struct h2_stream *stream, struct arena *arena, const struct grpc_answer *answer)
+{
+    struct answer_block block;
+
+    block_init(&block, stream, H2_TRAILERS_MAX);
+    add_field(&block, status_field(answer->error == NULL ? GRPC_STATUS_OK : answer->error->status));
+    add_rest(&block, arena, answer);
+    return h2_stream_end(stream, block.fields, block.count);
+}
+
 int grpc_answer_error(struct h2_stream *stream, struct arena *arena,
                       const struct grpc_answer *answer)
 {
-    const struct grpc_error *error = answer->error;
-    uint32_t limit = h2_session_peer_header_list_max(h2_stream_session(stream));
-    struct answer_block block = {.room = limit < LIST_SIZE_MAX ? limit : LIST_SIZE_MAX};
+    struct answer_block block;
 
-    /* In the order of what a client can do without least. */
-    add_field(&block, (struct h2_field){.name = BYTES_LITERAL(":status"),
-                                        .value = http_status_text(answer->http_status),
-                                        .constant = true});
-    add_field(&block, field_content_type);
-    add_field(&block, status_field(error->status));
+    block_init(&block, stream, H2_FIELDS_MAX);
+    add_head(&block, answer->http_status);
+    add_field(&block, status_field(answer->error->status));
     if (answer->extra_name != NULL) {
-        add_field(&block, (struct h2_field){.name = bytes_from_text(answer->extra_name),
-                                            .value = bytes_from_text(answer->extra_value),
-                                            .constant = true});
+        add_constant(&block, answer->extra_name, answer->extra_value);
     }
-    add_message(&block, arena, error->message);
-    add_pushback(&block, arena, error->retry_delay_ms);
-    add_details(&block, arena, error);
+    add_rest(&block, arena, answer);
     return h2_stream_respond(stream, block.fields, block.count, true);
 }

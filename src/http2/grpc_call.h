@@ -1,12 +1,21 @@
 /*
- * One RPC on one stream of a server: state, head, request message, deadline, answer, life.
+ * One RPC on one stream of a server: state, head, request messages, deadline, answers, life.
  *
  * Life: made when the stream opens; freed when the stream is closed and nobody holds it. A handler
  * that answers later takes a hold and releases it after it answered. When the call has ended
  * meanwhile (reset by the client, lost connection, deadline), answering is harmless: the answer is
  * dropped.
  *
- * Owns:    its arena, its timer, the gathered request.
+ * Four shapes, one object: methods with one request message get it when it and the client's end
+ * have come (grpc_method.handler); methods with a stream of requests are opened at once
+ * (grpc_method.open) and get each message as an event. Both may send any number of messages; a
+ * unary method sends one.
+ *
+ * Flow control: a handler that cannot take more pauses the call. Then the client's window is not
+ * opened again, and at most the stream window waits here. What is sent waits on the stream until
+ * the client takes it: a handler looks at grpc_call_unsent_size() and goes on at `writable`.
+ *
+ * Owns:    its arena, its timer, the gathered request, what waits while it is paused.
  * Borrows: the stream, until it closes; the connection's context.
  * Thread:  loop only.
  */
@@ -14,8 +23,10 @@
 #define HTTP2_GRPC_CALL_H
 
 #include "core/arena.h"
+#include "core/buf.h"
 #include "core/bytes.h"
 #include "core/list.h"
+#include "core/reactor.h"
 #include "core/timer.h"
 #include "http2/grpc_error.h"
 #include "http2/grpc_frame.h"
@@ -27,14 +38,16 @@
 
 struct grpc_call;
 struct grpc_call_host;
+struct grpc_call_metadata;
 struct grpc_method;
-struct reactor;
+
+#define GRPC_CALL_METADATA_MAX 8 /* custom fields of a head, and of trailers */
 
 /* The moves allowed between these stand in one table in grpc_call.c. */
 enum grpc_call_state {
     GRPC_CALL_HEAD,      /* header fields are coming */
-    GRPC_CALL_RECEIVING, /* the stages let it pass; the request message is coming */
-    GRPC_CALL_RUNNING,   /* a handler has it */
+    GRPC_CALL_RECEIVING, /* the stages let it pass; the one request message is coming */
+    GRPC_CALL_RUNNING,   /* a handler has it; a stream of requests may still be coming */
     GRPC_CALL_ANSWERED,  /* the status is queued; the stream is still open */
     GRPC_CALL_CLOSED,    /* the stream is gone; holds may remain */
 };
@@ -43,9 +56,14 @@ enum grpc_call_state {
 struct grpc_call_host_ops {
     /* The head is complete and well formed as gRPC; `call->head` is filled. */
     void (*head_complete)(struct grpc_call_host *host, struct grpc_call *call);
-    /* The one request message of a unary call and its end have come. `message` is borrowed. */
+    /* A method with a stream of requests was let pass: have it opened. */
+    void (*opened)(struct grpc_call_host *host, struct grpc_call *call);
+    /* The one request message of the other methods and its end have come. `message` is borrowed. */
     void (*request_complete)(struct grpc_call_host *host, struct grpc_call *call,
                              struct bytes message);
+    /* May request messages be handed to handlers now? After a "no" the host calls
+     * grpc_call_deliver() on each of its calls when it is better. NULL = always. */
+    bool (*may_deliver)(struct grpc_call_host *host);
     /* The call has its final status (also a call that never got to a handler): once, before it is
      * freed. */
     void (*finished)(struct grpc_call_host *host, struct grpc_call *call);
@@ -74,6 +92,22 @@ struct grpc_call_host {
     uint32_t max_message;         /* bytes, limits.max_message */
     uint64_t default_deadline_ns; /* 0 = none */
     uint64_t max_deadline_ns;     /* 0 = no cap */
+    bool compress_replies;        /* gzip, for clients that take it */
+    uint32_t compress_min;        /* bytes: smaller messages are sent as they are */
+    unsigned long_streams; /* calls of the connection that live long: their service's count */
+};
+
+/* What a handler wants to hear of its call. NULL entries: nothing. Never told from inside a call of
+ * the functions below. */
+struct grpc_call_events {
+    /* The next message of a stream of requests, borrowed until it returns; not while paused. */
+    void (*message)(struct grpc_call *call, void *context, struct bytes message);
+    /* The client has ended its side, after its last message; not while paused. */
+    void (*half_closed)(struct grpc_call *call, void *context);
+    /* Everything that was sent has gone to the engine: there is room for more. */
+    void (*writable)(struct grpc_call *call, void *context);
+    /* The call ended before it was answered. The last event. */
+    void (*cancelled)(struct grpc_call *call, void *context);
 };
 
 struct grpc_call {
@@ -81,26 +115,38 @@ struct grpc_call {
     struct h2_stream *stream; /* NULL once closed */
     struct grpc_call_host *host;
     const struct grpc_method *method; /* NULL until found */
-    enum grpc_call_state state;
     struct arena arena;
     struct grpc_head head;
     struct grpc_frame_reader reader;
-    struct timer deadline;
+    struct timer timer;           /* the deadline, or earlier the end of the authorization */
+    struct reactor_task delivery; /* of what has waited */
+    struct buf waiting;           /* body bytes of a stream of requests, not looked at yet */
     uint64_t started_ns;  /* monotonic, when the head was complete (until then: when it began) */
     uint64_t deadline_ns; /* monotonic; UINT64_MAX = none */
-    uint64_t progress_ns; /* when the body last moved enough, in whichever direction */
-    size_t arrived;       /* bytes of the request's body since then */
-    size_t unsent_seen;   /* what waited on the stream then; SIZE_MAX = not looked at yet */
+    uint64_t authorized_until_ns; /* monotonic, set by the auth stage; a stream ends then with
+                                     UNAUTHENTICATED. UINT64_MAX = for ever */
+    uint64_t progress_ns;         /* when the body last moved enough, in whichever direction */
+    size_t arrived;               /* bytes of the request's body since then */
+    size_t unsent_seen;           /* what waited on the stream then; SIZE_MAX = not looked at yet */
+    enum grpc_call_state state;
+    enum grpc_status status; /* valid from `finished` on */
     unsigned holds;
     unsigned messages_received;
     bool peer_ended;
-    bool cancelled;          /* ended before the handler answered */
-    bool in_stages;          /* grpc_dispatch's: the stages are looking at it, */
-    uint8_t stages_begun;    /* and so many have begun */
-    enum grpc_status status; /* valid from `finished` on */
-    const char *caller;      /* identity set by the auth stage, in the arena; NULL = nobody */
-    void (*on_cancel)(struct grpc_call *call, void *context);
-    void *on_cancel_context;
+    bool end_delivered;      /* the handler has the request, or heard of the half-close */
+    bool message_compressed; /* the message being handled came compressed */
+    bool paused;             /* by its handler */
+    bool head_sent;
+    bool compresses;      /* what is sent, if the client takes it */
+    bool sends_gzip;      /* the head said so */
+    bool cancelled;       /* ended before the handler answered */
+    bool in_stages;       /* grpc_dispatch's: the stages are looking at it, */
+    uint8_t stages_begun; /* and so many have begun */
+    const char *caller;   /* identity set by the auth stage, in the arena; NULL = nobody */
+    char *kept_caller;    /* by grpc_call_trim() */
+    struct grpc_call_metadata *metadata;   /* of the answer, in the arena; NULL = none */
+    const struct grpc_call_events *events; /* the handler's; NULL = nobody listens */
+    void *events_context;
     struct bytes request; /* the message, in the reader's memory, until its handler runs */
     void *stage_state[4]; /* one slot per stage, the stages' own; NULL at first */
 };
@@ -111,12 +157,48 @@ struct grpc_call *grpc_call_new(struct grpc_call_host *host, struct h2_stream *s
 /* The h2 events of the stream, as h2_session reports them; the context is the call. */
 extern const struct h2_events grpc_call_stream_events;
 
-/* Ends the call with OK and one message, gathered from parts (copied). Allowed from RUNNING on;
- * when the call has ended meanwhile it does nothing. */
+/* Ends the call with OK and one message, gathered from parts (copied). Allowed from RUNNING on,
+ * when nothing was sent before; when the call has ended meanwhile it does nothing. */
 void grpc_call_reply(struct grpc_call *call, const struct bytes *parts, size_t count);
 
-/* Ends the call with an error: Trailers-Only, as nothing was sent before. Allowed in every state;
- * after an answer it does nothing. */
+/* Sends one message of several, gathered from parts (copied), with the head before the first.
+ * Returns 0 (also when the call has ended meanwhile), or -ENOMEM with nothing sent: end the call.
+ */
+int grpc_call_send(struct grpc_call *call, const struct bytes *parts, size_t count);
+
+/* Ends the call with OK after what was sent. When the call has ended meanwhile it does nothing. */
+void grpc_call_finish(struct grpc_call *call);
+
+/* Bytes sent that the client's window or a busy connection still keep here. */
+size_t grpc_call_unsent_size(const struct grpc_call *call);
+
+/* Adds a field to the head or the trailers of the answer (custom metadata), copied. The value of a
+ * `-bin` name is given plain and goes out as base64. At most GRPC_CALL_METADATA_MAX each. A head
+ * that is out already takes no more. Returns 0 (also when the call has ended meanwhile), -ENOMEM or
+ * -ENOSPC. */
+int grpc_call_add_header(struct grpc_call *call, const char *name, struct bytes value);
+int grpc_call_add_trailer(struct grpc_call *call, const char *name, struct bytes value);
+
+/* Whether messages sent from now on are compressed: only for a client that takes gzip, and only
+ * those that shrink. The host's choice holds until this is called. Once the head is out without an
+ * encoding, nothing is compressed. */
+void grpc_call_compress(struct grpc_call *call, bool compress);
+
+/* No more messages and no half-close until the other; safe to repeat. What waits is delivered from
+ * the loop, not inside. */
+void grpc_call_pause(struct grpc_call *call);
+void grpc_call_resume(struct grpc_call *call);
+
+/* For the host: delivers what waited for `may_deliver`, from the loop. Cheap when nothing did. */
+void grpc_call_deliver(struct grpc_call *call);
+
+/* For the handler of a call that will live long: gives back the memory of its request. What lay in
+ * the arena is gone (the texts of the head but its path, custom metadata of both directions, what
+ * stages and handlers put there), and so is the request message; `caller` moves and stays. */
+void grpc_call_trim(struct grpc_call *call);
+
+/* Ends the call with an error: Trailers-Only when nothing was sent before, else trailers behind
+ * what was sent. Allowed in every state; after an answer it does nothing. */
 void grpc_call_fail(struct grpc_call *call, const struct grpc_error *error);
 
 /* The same for errors without details beyond reason, in the domain "grpc" (framework errors). */
@@ -133,14 +215,13 @@ void grpc_call_hold(struct grpc_call *call);
 /* May free the call: touch nothing after it. */
 void grpc_call_release(struct grpc_call *call);
 
-/* Asks to be told once when the call ends before it was answered; NULL clears. */
-void grpc_call_on_cancel(struct grpc_call *call,
-                         void (*on_cancel)(struct grpc_call *call, void *context), void *context);
+/* What the handler wants to hear from now on; NULL = nothing more. Borrowed until the end. */
+void grpc_call_listen(struct grpc_call *call, const struct grpc_call_events *events, void *context);
 
 /* True until an answer was given or the call ended otherwise: is it still worth working for? */
 bool grpc_call_is_wanted(const struct grpc_call *call);
 
-/* Ends a call from outside, for a reason that its handler must hear of (`on_cancel`): a drain that
+/* Ends a call from outside, for a reason that its handler must hear of (`cancelled`): a drain that
  * takes too long. Does nothing when the call is not wanted any more. */
 void grpc_call_cancel(struct grpc_call *call, enum grpc_status status, const char *reason,
                       const char *message);

@@ -16,7 +16,10 @@
  * which asks for them at the end of the turn.
  *
  * Back-pressure: while much waits to be sent, or many frames wait in the session, nothing is read.
- * The limits of the session hold only under this rule.
+ * The limits of the session hold only under this rule. Answers wait in their streams until the
+ * client takes them; while there are too many bytes of these, requests are read but not handled, so
+ * that a client which does not read its answers gets no more of them. (Reading itself must go on:
+ * the window updates that let answers go come the same way.)
  *
  * One timer watches over everything that may take too long: the peer's first SETTINGS, its
  * acknowledgement of ours, a header block, bodies and answers that do not move, an idle connection,
@@ -133,6 +136,41 @@ static void request_complete(struct grpc_call_host *host, struct grpc_call *call
     grpc_dispatch_request(connection_of(host)->owner->dispatch, call, message);
 }
 
+static void call_opened(struct grpc_call_host *host, struct grpc_call *call)
+{
+    grpc_dispatch_opened(connection_of(host)->owner->dispatch, call);
+}
+
+/* The longest answer does not count: one alone, however long, keeps nobody waiting (X17). */
+static bool may_deliver(struct grpc_call_host *host)
+{
+    struct grpc_connection *connection = connection_of(host);
+    size_t unsent_max = connection->owner->options.max_unsent;
+
+    if (has_session(connection) && h2_session_unsent_size(connection->session) >= unsent_max &&
+        h2_session_unsent_beside_longest(connection->session) >= unsent_max) {
+        connection->has_waiting = true;
+        return false;
+    }
+    return true;
+}
+
+/* Goes on with the requests that may_deliver() has held back, as far as it lets them pass now. */
+static void deliver_waiting(struct grpc_connection *connection)
+{
+    struct list *link;
+    struct list *next;
+
+    connection->has_waiting = false;
+    for (link = connection->calls.next; link != &connection->calls; link = next) {
+        next = link->next;
+        if (!may_deliver(&connection->host)) {
+            break;
+        }
+        grpc_call_deliver(CONTAINER_OF(link, struct grpc_call, link));
+    }
+}
+
 static void call_finished(struct grpc_call_host *host, struct grpc_call *call)
 {
     struct grpc_connection_owner *owner = connection_of(host)->owner;
@@ -169,7 +207,9 @@ static void call_freed(struct grpc_call_host *host)
 
 static const struct grpc_call_host_ops host_ops = {
     .head_complete = head_complete,
+    .opened = call_opened,
     .request_complete = request_complete,
+    .may_deliver = may_deliver,
     .finished = call_finished,
     .touched = call_touched,
     .freed = call_freed,
@@ -324,9 +364,8 @@ static void on_opened(void *context)
 static bool is_congested(const struct grpc_connection *connection)
 {
     const struct grpc_server_options *options = &connection->owner->options;
-    size_t unsent_max = options->max_unsent < PAUSE_BYTES ? options->max_unsent : PAUSE_BYTES;
 
-    return conn_unsent_size(connection->conn) >= unsent_max ||
+    return conn_unsent_size(connection->conn) >= PAUSE_BYTES ||
            (options->h2.max_outq != 0 &&
             h2_session_outq(connection->session) > options->h2.max_outq);
 }
@@ -381,6 +420,9 @@ static void on_drain(void *context)
      * that it waits for. */
     if (conn_is_paused(connection->conn) && !is_congested(connection)) {
         conn_resume(connection->conn);
+    }
+    if (connection->has_waiting) {
+        deliver_waiting(connection);
     }
     if (h2_session_drain(connection->session, conn_output(connection->conn), FLUSH_BYTES_MAX) !=
         0) {
@@ -476,6 +518,8 @@ int grpc_connection_new(struct grpc_connection_owner *owner, int fd, struct tls_
         .max_message = owner->options.max_message,
         .default_deadline_ns = owner->options.default_deadline_ns,
         .max_deadline_ns = owner->options.max_deadline_ns,
+        .compress_replies = owner->options.compress_replies,
+        .compress_min = owner->options.compress_min,
     };
     (void)snprintf(connection->peer, sizeof(connection->peer), "%s", peer);
     error = conn_new(&owner->conn_settings, fd, tls, NULL, connection, &connection->conn);

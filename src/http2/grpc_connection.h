@@ -61,6 +61,7 @@ struct grpc_connection {
     unsigned call_count; /* of these */
     enum grpc_connection_phase phase;
     bool has_received;
+    bool has_waiting; /* request messages wait until the client takes answers */
     uint64_t opened_ns;
     uint64_t announced_ns;
     uint64_t idle_since_ns; /* meaningful while there is no call */

@@ -78,13 +78,27 @@ static void fail_unknown(const struct grpc_dispatch *dispatch, struct grpc_call 
     grpc_call_fail_text(call, GRPC_STATUS_UNIMPLEMENTED, "UNKNOWN_SERVICE", text);
 }
 
+static bool is_implemented(const struct grpc_method *method)
+{
+    if (method == NULL) {
+        return false;
+    }
+    return grpc_method_streams_requests(method) ? method->open != NULL : method->handler != NULL;
+}
+
 void grpc_dispatch_head(const struct grpc_dispatch *dispatch, struct grpc_call *call)
 {
     call->method = grpc_method_find(dispatch->methods, call->head.path);
     run_begins(dispatch, call);
-    if (grpc_call_is_wanted(call) && (call->method == NULL || call->method->unary == NULL)) {
+    if (grpc_call_is_wanted(call) && !is_implemented(call->method)) {
         fail_unknown(dispatch, call);
     }
+}
+
+void grpc_dispatch_opened(const struct grpc_dispatch *dispatch, struct grpc_call *call)
+{
+    (void)dispatch;
+    call->method->open(call->method->service, call);
 }
 
 void grpc_dispatch_request(const struct grpc_dispatch *dispatch, struct grpc_call *call,
@@ -92,8 +106,8 @@ void grpc_dispatch_request(const struct grpc_dispatch *dispatch, struct grpc_cal
 {
     (void)dispatch;
     assert(call->method != NULL);
-    assert(call->method->unary != NULL);
-    call->method->unary(call->method->service, call, message);
+    assert(call->method->handler != NULL);
+    call->method->handler(call->method->service, call, message);
 }
 
 void grpc_dispatch_finished(const struct grpc_dispatch *dispatch, struct grpc_call *call)

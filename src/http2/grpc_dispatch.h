@@ -32,8 +32,9 @@ struct grpc_dispatch {
     unsigned stage_count;
 };
 
-/* The three moments of a call, called by the host's ops. */
+/* The moments of a call, called by the host's ops. */
 void grpc_dispatch_head(const struct grpc_dispatch *dispatch, struct grpc_call *call);
+void grpc_dispatch_opened(const struct grpc_dispatch *dispatch, struct grpc_call *call);
 void grpc_dispatch_request(const struct grpc_dispatch *dispatch, struct grpc_call *call,
                            struct bytes message);
 void grpc_dispatch_finished(const struct grpc_dispatch *dispatch, struct grpc_call *call);

@@ -14,25 +14,11 @@
  */
 
 #define NAME_IS(name_, literal_) bytes_equal((name_), BYTES_LITERAL(literal_))
+#define CUSTOM_FIRST             4 /* room of the first table: a power of two */
 
 void grpc_head_init(struct grpc_head *head)
 {
-    /* Field by field: the table of custom fields, a kilobyte, need not be cleared. */
-    head->path = (struct bytes){0};
-    head->authorization = (struct bytes){0};
-    head->user_agent = (struct bytes){0};
-    head->encoding = (struct bytes){0};
-    head->timeout_ns = GRPC_TIMEOUT_NONE;
-    head->authorization_count = 0;
-    head->authority_count = 0;
-    head->host_count = 0;
-    head->is_post = false;
-    head->is_grpc = false;
-    head->is_proto = false;
-    head->has_te = false;
-    head->accepts_gzip = false;
-    head->fault = GRPC_HEAD_OK;
-    head->custom_count = 0;
+    *head = (struct grpc_head){.timeout_ns = GRPC_TIMEOUT_NONE};
 }
 
 /* Keeps the fault that comes first in the order of the verdict. */
@@ -180,25 +166,6 @@ static int base64_decode(struct bytes text, uint8_t *out, size_t *ret_size)
     return 0;
 }
 
-/* Every part of a list joined with commas decodes (P10). */
-static bool is_binary_value(struct bytes value)
-{
-    size_t size;
-
-    for (;;) {
-        const uint8_t *comma = value.size > 0 ? memchr(value.data, ',', value.size) : NULL;
-        size_t part = comma == NULL ? value.size : (size_t)(comma - value.data);
-
-        if (base64_decode(strip((struct bytes){value.data, part}), NULL, &size) != 0) {
-            return false;
-        }
-        if (comma == NULL) {
-            return true;
-        }
-        value = (struct bytes){comma + 1, value.size - part - 1};
-    }
-}
-
 static void add_pseudo(struct grpc_head *head, struct arena *arena, const struct h2_field *field)
 {
     if (NAME_IS(field->name, ":path")) {
@@ -220,6 +187,7 @@ static bool add_grpc(struct grpc_head *head, struct arena *arena, struct bytes n
         }
     } else if (NAME_IS(name, "grpc-encoding")) {
         head->encoding = copy(head, arena, value);
+        head->uses_gzip = NAME_IS(value, "gzip");
     } else if (NAME_IS(name, "grpc-accept-encoding")) {
         head->accepts_gzip = head->accepts_gzip || lists_gzip(value);
     } else {
@@ -228,24 +196,62 @@ static bool add_grpc(struct grpc_head *head, struct arena *arena, struct bytes n
     return true;
 }
 
+/* Makes room for one more. The table doubles: most heads have few of these, and none is usual. */
+static bool reserve_custom(struct grpc_head *head, struct arena *arena)
+{
+    unsigned count = head->custom_count;
+    unsigned capacity = count == 0 ? CUSTOM_FIRST : 2 * count;
+    struct grpc_metadata_field *table;
+
+    if (count == GRPC_METADATA_CUSTOM_MAX) {
+        return false;
+    }
+    if (count != 0 && (count < CUSTOM_FIRST || (count & (count - 1)) != 0)) {
+        return true; /* it grows when the count reaches a power of two */
+    }
+    table = arena_alloc(arena, capacity * sizeof(*table));
+    if (table == NULL) {
+        return false;
+    }
+    if (count > 0) {
+        memcpy(table, head->custom, count * sizeof(*table));
+    }
+    head->custom = table;
+    return true;
+}
+
 static void add_custom(struct grpc_head *head, struct arena *arena, struct bytes name,
                        struct bytes value)
 {
-    struct grpc_metadata_field *custom;
-
-    if (name.size > 4 && memcmp(name.data + name.size - 4, "-bin", 4) == 0 &&
-        !is_binary_value(value)) {
-        note_fault(head, GRPC_HEAD_BAD_BINARY);
-        return;
-    }
-    if (head->custom_count == GRPC_METADATA_CUSTOM_MAX) {
+    if (!reserve_custom(head, arena)) {
         note_fault(head, GRPC_HEAD_NO_MEMORY);
         return;
     }
-    custom = &head->custom[head->custom_count];
-    custom->name = copy(head, arena, name);
-    custom->value = copy(head, arena, value);
-    head->custom_count++;
+    head->custom[head->custom_count++] = (struct grpc_metadata_field){
+        .name = copy(head, arena, name), .value = copy(head, arena, value)};
+}
+
+/* Adds every part of a list joined with commas as a field of its own; each must decode (P10). */
+static void add_binary(struct grpc_head *head, struct arena *arena, struct bytes name,
+                       struct bytes value)
+{
+    size_t decoded_size;
+
+    for (;;) {
+        const uint8_t *comma = value.size > 0 ? memchr(value.data, ',', value.size) : NULL;
+        size_t size = comma == NULL ? value.size : (size_t)(comma - value.data);
+        struct bytes part = strip((struct bytes){value.data, size});
+
+        if (base64_decode(part, NULL, &decoded_size) != 0) {
+            note_fault(head, GRPC_HEAD_BAD_BINARY);
+            return;
+        }
+        add_custom(head, arena, name, part);
+        if (comma == NULL || head->fault == GRPC_HEAD_NO_MEMORY) {
+            return;
+        }
+        value = (struct bytes){comma + 1, value.size - size - 1};
+    }
 }
 
 /* The fields every client sends and nobody asks for again. Returns whether it was one of them. */
@@ -280,7 +286,12 @@ void grpc_head_add(struct grpc_head *head, struct arena *arena, const struct h2_
         add_pseudo(head, arena, field);
         return;
     }
-    if (!add_known(head, arena, field->name, value) && !add_grpc(head, arena, field->name, value)) {
+    if (add_known(head, arena, field->name, value) || add_grpc(head, arena, field->name, value)) {
+        return;
+    }
+    if (grpc_metadata_is_binary(field->name)) {
+        add_binary(head, arena, field->name, value);
+    } else {
         add_custom(head, arena, field->name, value);
     }
 }
@@ -312,23 +323,59 @@ enum grpc_head_fault grpc_head_check(const struct grpc_head *head)
     if (!head->is_proto) {
         return GRPC_HEAD_BAD_SUBTYPE;
     }
-    if (head->encoding.size > 0 && !NAME_IS(head->encoding, "identity")) {
+    if (head->encoding.size > 0 && !head->uses_gzip && !NAME_IS(head->encoding, "identity")) {
         return GRPC_HEAD_BAD_ENCODING;
     }
     return GRPC_HEAD_OK;
 }
 
-const struct grpc_metadata_field *grpc_head_find(const struct grpc_head *head, const char *name)
+/* The first of that name from position `i` on. */
+static const struct grpc_metadata_field *find_from(const struct grpc_head *head, size_t i,
+                                                   struct bytes name)
 {
-    struct bytes wanted = bytes_from_text(name);
-    unsigned i;
-
-    for (i = 0; i < head->custom_count; i++) {
-        if (bytes_equal(head->custom[i].name, wanted)) {
+    for (; i < head->custom_count; i++) {
+        if (bytes_equal(head->custom[i].name, name)) {
             return &head->custom[i];
         }
     }
     return NULL;
+}
+
+const struct grpc_metadata_field *grpc_head_find(const struct grpc_head *head, const char *name)
+{
+    return find_from(head, 0, bytes_from_text(name));
+}
+
+const struct grpc_metadata_field *grpc_head_find_next(const struct grpc_head *head,
+                                                      const struct grpc_metadata_field *field)
+{
+    return find_from(head, (size_t)(field - head->custom) + 1, field->name);
+}
+
+bool grpc_metadata_is_binary(struct bytes name)
+{
+    return name.size > 4 && memcmp(name.data + name.size - 4, "-bin", 4) == 0;
+}
+
+int grpc_metadata_value(const struct grpc_metadata_field *field, struct arena *arena,
+                        struct bytes *ret_value)
+{
+    uint8_t *decoded;
+    size_t size;
+
+    if (!grpc_metadata_is_binary(field->name)) {
+        *ret_value = field->value;
+        return 0;
+    }
+    decoded = arena_alloc(arena, field->value.size / 4 * 3 + 3);
+    if (decoded == NULL) {
+        return -ENOMEM;
+    }
+    if (base64_decode(field->value, decoded, &size) != 0) {
+        return -EBADMSG;
+    }
+    *ret_value = (struct bytes){decoded, size};
+    return 0;
 }
 
 static const struct {

@@ -36,7 +36,7 @@ enum grpc_head_fault {
 
 struct grpc_metadata_field {
     struct bytes name;
-    struct bytes value; /* of a -bin field: as received, still base64 */
+    struct bytes value; /* of a -bin field: still base64, and one value (P10) */
 };
 
 struct grpc_head {
@@ -49,12 +49,13 @@ struct grpc_head {
     unsigned authority_count;
     unsigned host_count;
     bool is_post;
-    bool is_grpc;               /* the content-type is application/grpc, with any subtype */
-    bool is_proto;              /* and its subtype is absent or proto */
-    bool has_te;                /* te: trailers was there (P5) */
-    bool accepts_gzip;          /* in grpc-accept-encoding */
-    enum grpc_head_fault fault; /* the first that a field alone shows */
-    struct grpc_metadata_field custom[GRPC_METADATA_CUSTOM_MAX];
+    bool is_grpc;                       /* the content-type is application/grpc, with any subtype */
+    bool is_proto;                      /* and its subtype is absent or proto */
+    bool has_te;                        /* te: trailers was there (P5) */
+    bool accepts_gzip;                  /* in grpc-accept-encoding */
+    bool uses_gzip;                     /* as its grpc-encoding */
+    enum grpc_head_fault fault;         /* the first that a field alone shows */
+    struct grpc_metadata_field *custom; /* in the arena */
     unsigned custom_count;
 };
 
@@ -68,6 +69,18 @@ enum grpc_head_fault grpc_head_check(const struct grpc_head *head);
 
 /* The first custom field of that (lower-case) name, or NULL. */
 const struct grpc_metadata_field *grpc_head_find(const struct grpc_head *head, const char *name);
+
+/* The next one of the same name, or NULL. */
+const struct grpc_metadata_field *grpc_head_find_next(const struct grpc_head *head,
+                                                      const struct grpc_metadata_field *field);
+
+/* "trace-bin" and the like: the value is bytes, and travels as base64. */
+bool grpc_metadata_is_binary(struct bytes name);
+
+/* The value as its sender gave it: of a -bin field decoded, into the arena. Returns 0, -ENOMEM or
+ * -EBADMSG (never for a field of a head that was checked). */
+int grpc_metadata_value(const struct grpc_metadata_field *field, struct arena *arena,
+                        struct bytes *ret_value);
 
 /* "250m" and the like: 1 to 8 digits and one of H M S m u n. Clamped, never overflowing.
  * Returns 0 or -EBADMSG. */

@@ -21,20 +21,31 @@ enum grpc_method_kind {
     GRPC_METHOD_BIDI_STREAM,
 };
 
-/* Runs with the one request message of a unary call, borrowed until it returns (copy into the
- * call's arena what is needed later). It must end the call, now or later: grpc_call_reply() or
- * grpc_call_fail(); whoever answers later holds the call (grpc_call_hold()). */
+/* Runs with the one request message of a UNARY or SERVER_STREAM method, borrowed until it returns
+ * (copy into the call's arena what is needed later). It must end the call, now or later; whoever
+ * answers later holds the call (grpc_call_hold()). */
 typedef void (*grpc_handler_fn)(void *service, struct grpc_call *call, struct bytes request);
 
-/* One row. A method without handler answers UNIMPLEMENTED. */
+/* Runs when a CLIENT_STREAM or BIDI_STREAM method begins, before its first message: it listens to
+ * the call (grpc_call_listen()) or fails it. */
+typedef void (*grpc_open_fn)(void *service, struct grpc_call *call);
+
+/* One row. A method with neither function answers UNIMPLEMENTED. */
 struct grpc_method {
     const char *path; /* "/users.v1.UserService/GetUser" */
     enum grpc_method_kind kind;
-    grpc_handler_fn unary;
+    grpc_handler_fn handler; /* of methods with one request message */
+    grpc_open_fn open;       /* of methods with a stream of them */
     void *service;
     bool secret;    /* requests hold passwords: wiped from memory once the handler has returned */
     unsigned index; /* position in the table: metrics and policy key on it */
 };
+
+/* CLIENT_STREAM and BIDI_STREAM. */
+static inline bool grpc_method_streams_requests(const struct grpc_method *method)
+{
+    return method->kind >= GRPC_METHOD_CLIENT_STREAM;
+}
 
 struct grpc_method_table {
     struct map by_path;  /* of struct grpc_method */

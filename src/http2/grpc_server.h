@@ -11,6 +11,7 @@
 #include "http2/grpc_dispatch.h"
 #include "http2/h2_session.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct grpc_server;
@@ -25,7 +26,10 @@ struct grpc_server_options {
     uint32_t max_message;            /* limits.max_message */
     uint32_t max_running;        /* limits.max_running: handlers at once, all connections; over it
                                     REFUSED_STREAM */
-    uint32_t max_unsent;         /* http2.max_unsent: beyond it, or 64 KiB, reading stops */
+    uint32_t max_unsent;         /* http2.max_unsent: bytes of answers that a client has not taken;
+                                    beyond it requests of its connection wait */
+    bool compress_replies;       /* http2.compress_replies */
+    uint32_t compress_min;       /* http2.compress_min */
     uint64_t tls_timeout_ns;     /* accept to TLS done */
     uint64_t preface_timeout_ns; /* TLS done to the peer's SETTINGS */
     uint64_t settings_ack_timeout_ns;

@@ -31,6 +31,8 @@ struct h2_session {
     struct h2_budget budget;
     struct list streams;
     struct h2_stream *current; /* the last one looked up */
+    struct h2_stream *greedy;  /* the one that has just filled a frame and has more; or NULL */
+    size_t unsent_size;        /* body bytes of all streams that wait to be pulled */
     uint64_t now_ns;           /* of the last feed */
     uint64_t block_size;       /* of the header block being received */
     uint32_t block_fields;

@@ -281,6 +281,11 @@ static ssize_t on_body_read(nghttp2_session *engine, int32_t stream_id, uint8_t 
     if (size > 0) {
         memcpy(room, buf_bytes(&stream->out).data, size);
         buf_consume(&stream->out, size);
+        stream->session->unsent_size -= size;
+    }
+    if (buf_size(&stream->out) > 0 && !stream->shares &&
+        stream->session->role == H2_ROLE_SERVER) {
+        stream->session->greedy = stream;
     }
     if (buf_size(&stream->out) == 0 && stream->ended) {
         *data_flags |= NGHTTP2_DATA_FLAG_EOF;
@@ -293,6 +298,7 @@ static ssize_t on_body_read(nghttp2_session *engine, int32_t stream_id, uint8_t 
         return (ssize_t)size;
     }
     if (size == 0) {
+        buf_deinit(&stream->out); /* it may be long until there is more, and there may be many */
         stream->deferred = true;
         return NGHTTP2_ERR_DEFERRED;
     }
@@ -465,6 +471,20 @@ void h2_session_free(struct h2_session *session)
     free(session);
 }
 
+/* By default nghttp2 sends answer after answer, so that a long one keeps all others waiting. One that
+ * fills more than a frame takes turns from then on, whatever its client asked for (X17). Not from
+ * inside nghttp2's callback. */
+static void share(struct h2_session *session)
+{
+    const nghttp2_extpri priority = {.urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY, .inc = 1};
+    struct h2_stream *stream = session->greedy;
+
+    session->greedy = NULL;
+    stream->shares = true;
+    check(session, nghttp2_session_change_extpri_stream_priority(session->engine, stream->id,
+                                                                 &priority, 1));
+}
+
 /* Pulls while nghttp2 has something. Returns 0, -ENOMEM or -EPROTO. */
 static int pull(struct h2_session *session, struct buf *output, size_t size_max)
 {
@@ -478,6 +498,9 @@ static int pull(struct h2_session *session, struct buf *output, size_t size_max)
         }
         if (size == 0) {
             break;
+        }
+        if (session->greedy != NULL) {
+            share(session);
         }
         if (buf_append(output, data, (size_t)size) != 0) {
             return -ENOMEM;
@@ -561,6 +584,24 @@ bool h2_session_is_acknowledged(const struct h2_session *session)
 size_t h2_session_outq(const struct h2_session *session)
 {
     return session->dead ? 0 : nghttp2_session_get_outbound_queue_size(session->engine);
+}
+
+size_t h2_session_unsent_size(const struct h2_session *session)
+{
+    return session->unsent_size;
+}
+
+size_t h2_session_unsent_beside_longest(const struct h2_session *session)
+{
+    struct list *link;
+    size_t longest = 0;
+
+    for (link = session->streams.next; link != &session->streams; link = link->next) {
+        size_t size = h2_stream_unsent_size(CONTAINER_OF(link, struct h2_stream, link));
+
+        longest = size > longest ? size : longest;
+    }
+    return session->unsent_size - longest;
 }
 
 uint64_t h2_session_header_block_since_ns(const struct h2_session *session)

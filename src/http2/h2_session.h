@@ -68,7 +68,7 @@ struct h2_field {
 };
 
 #define H2_FIELDS_MAX   64 /* most fields of one head to send */
-#define H2_TRAILERS_MAX 8
+#define H2_TRAILERS_MAX 12
 
 #define H2_FEED_MAX 16384 /* most bytes to feed at once */
 
@@ -140,6 +140,11 @@ bool h2_session_is_acknowledged(const struct h2_session *session);
 
 /* Frames waiting inside: stop feeding beyond max_outq. */
 size_t h2_session_outq(const struct h2_session *session);
+
+/* Body bytes of all streams that were queued and not pulled yet: of all, and of all but the one that
+ * has most (which takes a walk over the streams). */
+size_t h2_session_unsent_size(const struct h2_session *session);
+size_t h2_session_unsent_beside_longest(const struct h2_session *session);
 
 /* When the header block that is still incomplete began; 0 = none is. For the header timeout. */
 uint64_t h2_session_header_block_since_ns(const struct h2_session *session);

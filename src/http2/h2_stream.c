@@ -52,9 +52,17 @@ static void stream_free(struct h2_pool *pool, struct h2_stream *stream)
     h2_pool_free(pool, stream);
 }
 
+/* What was not pulled will never be. */
+static void drop_unsent(struct h2_stream *stream)
+{
+    stream->session->unsent_size -= buf_size(&stream->out);
+    buf_clear(&stream->out);
+}
+
 void h2_stream_park(struct h2_pool *pool, struct h2_stream *stream)
 {
     list_remove(&stream->link);
+    drop_unsent(stream);
     if (pool->parked_count == PARKED_MAX) {
         stream_free(pool, stream);
         return;
@@ -72,6 +80,7 @@ void h2_stream_park(struct h2_pool *pool, struct h2_stream *stream)
     stream->deferred = false;
     stream->reset = false;
     stream->unblamed = false;
+    stream->shares = false;
     stream->trailer_count = 0;
     /* Before the first one: the last parked is the warmest in the caches. */
     list_push_back(pool->parked_streams.next, &stream->link);
@@ -186,6 +195,7 @@ int h2_stream_write(struct h2_stream *stream, const struct bytes *parts, size_t 
     for (i = 0; i < count; i++) {
         (void)buf_append(&stream->out, parts[i].data, parts[i].size); /* there is room */
     }
+    stream->session->unsent_size += size;
     stream->has_written = true;
     wake(stream);
     return 0;
@@ -221,7 +231,7 @@ void h2_stream_reset(struct h2_stream *stream, uint32_t error)
 
     if (!is_gone(stream) && !follows_by_itself) {
         stream->reset = true;
-        buf_clear(&stream->out);
+        drop_unsent(stream);
         h2_engine_reset(stream->session, stream->id, error);
     }
 }

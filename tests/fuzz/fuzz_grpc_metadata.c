@@ -24,6 +24,24 @@ static struct bytes next_part(struct bytes *input)
     return part;
 }
 
+/* Every custom field of a head that passed has a value, and is found by its name. */
+static void read_custom(const struct grpc_head *head, struct arena *arena)
+{
+    for (unsigned i = 0; i < head->custom_count; i++) {
+        const struct grpc_metadata_field *field = &head->custom[i];
+        const struct grpc_metadata_field *found =
+            grpc_head_find(head, (const char *)field->name.data);
+        struct bytes value;
+
+        while (found != field) {
+            assert(found != NULL);
+            found = grpc_head_find_next(head, found);
+        }
+        assert(grpc_metadata_value(field, arena, &value) == 0);
+        assert(value.size <= field->value.size);
+    }
+}
+
 static void read_head(struct bytes input)
 {
     struct arena arena = {0};
@@ -40,6 +58,7 @@ static void read_head(struct bytes input)
     if (grpc_head_check(&head) == GRPC_HEAD_OK) {
         assert(head.path.size > 1);
         assert(head.path.data[0] == '/');
+        read_custom(&head, &arena);
     }
     assert(head.custom_count <= GRPC_METADATA_CUSTOM_MAX);
     arena_deinit(&arena);

@@ -86,7 +86,7 @@ static void *stream_opened(void *owner, struct h2_stream *stream)
 
 static void target_init(struct target *target)
 {
-    static const struct grpc_method row = {.path = "/s.S/M", .unary = echo};
+    static const struct grpc_method row = {.path = "/s.S/M", .handler = echo};
 
     if (methods.count == 0) {
         assert(grpc_method_table_init(&methods, &row, 1) == 0);

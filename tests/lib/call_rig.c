@@ -15,6 +15,7 @@ static void head_complete(struct grpc_call_host *host, struct grpc_call *call)
     struct call_rig *rig = rig_of(host);
 
     rig->heads++;
+    call->method = rig->method;
     if (rig->on_head != NULL) {
         rig->on_head(call);
     }
@@ -34,6 +35,16 @@ static void request_complete(struct grpc_call_host *host, struct grpc_call *call
     if (rig->on_request != NULL) {
         rig->on_request(call, message);
     }
+}
+
+static void opened(struct grpc_call_host *host, struct grpc_call *call)
+{
+    rig_of(host)->on_open(call);
+}
+
+static bool may_deliver(struct grpc_call_host *host)
+{
+    return !rig_of(host)->is_shut;
 }
 
 static void finished(struct grpc_call_host *host, struct grpc_call *call)
@@ -60,7 +71,9 @@ static void freed(struct grpc_call_host *host)
 
 static const struct grpc_call_host_ops ops = {
     .head_complete = head_complete,
+    .opened = opened,
     .request_complete = request_complete,
+    .may_deliver = may_deliver,
     .finished = finished,
     .touched = touched,
     .freed = freed,
@@ -81,7 +94,7 @@ void call_rig_init(struct call_rig *rig)
                                               .max_header_list_hard = 16000,
                                               .reset_burst = CALL_RIG_RESET_BURST};
 
-    *rig = (struct call_rig){.on_request = call_rig_hold};
+    *rig = (struct call_rig){.on_request = call_rig_hold, .on_open = call_rig_open};
     list_init(&rig->reactor.tasks);
     rig->reactor.now_ns = 1000 * CLOCK_NS_PER_S;
     rig->reactor.turning = true; /* timers count from now_ns */
@@ -140,6 +153,17 @@ void call_rig_feed(struct call_rig *rig, const struct buf *bytes)
     feed(rig, buf_bytes(bytes));
 }
 
+void call_rig_turn(struct call_rig *rig)
+{
+    struct list *link;
+
+    while ((link = list_pop_front(&rig->reactor.tasks)) != NULL) {
+        struct reactor_task *task = CONTAINER_OF(link, struct reactor_task, link);
+
+        task->run(task);
+    }
+}
+
 void call_rig_advance(struct call_rig *rig, uint64_t ns)
 {
     rig->reactor.now_ns += ns;
@@ -150,6 +174,18 @@ void call_rig_lose(struct call_rig *rig)
 {
     h2_session_free(rig->session);
     rig->session = NULL;
+}
+
+void call_rig_write(struct call_rig *rig, struct h2_peer_call *call, struct bytes bytes,
+                    size_t step)
+{
+    while (bytes.size > 0 && call->stream != NULL) {
+        const struct bytes part = {bytes.data, bytes.size < step ? bytes.size : step};
+
+        ck_assert_int_eq(h2_stream_write(call->stream, &part, 1), 0);
+        call_rig_talk(rig);
+        bytes = (struct bytes){bytes.data + part.size, bytes.size - part.size};
+    }
 }
 
 void call_rig_check(const struct h2_peer_call *call, enum grpc_status status, const char *message)
@@ -165,6 +201,66 @@ void call_rig_check(const struct h2_peer_call *call, enum grpc_status status, co
                                          sizeof(text));
         ck_assert_str_eq(text, message);
     }
+}
+
+const struct grpc_method call_rig_server_stream = {.path = "/s.S/M",
+                                                   .kind = GRPC_METHOD_SERVER_STREAM};
+const struct grpc_method call_rig_client_stream = {.path = "/s.S/M",
+                                                   .kind = GRPC_METHOD_CLIENT_STREAM};
+const struct grpc_method call_rig_bidi_stream = {.path = "/s.S/M", .kind = GRPC_METHOD_BIDI_STREAM};
+
+static void hear(struct call_rig *rig, const char *sign, struct bytes text, const char *end)
+{
+    size_t used = strlen(rig->heard);
+
+    ck_assert_uint_lt(used + text.size + 3, sizeof(rig->heard));
+    (void)snprintf(rig->heard + used, sizeof(rig->heard) - used, "%s%.*s%s", sign, (int)text.size,
+                   (const char *)text.data, end);
+}
+
+#define SHOWN_MAX 100 /* bytes of a message: of a longer one only the size */
+
+static void on_message(struct grpc_call *call, void *context, struct bytes message)
+{
+    struct call_rig *rig = context;
+
+    char size[24];
+
+    ck_assert(grpc_call_is_wanted(call));
+    (void)snprintf(size, sizeof(size), "#%zu", message.size);
+    hear(rig, "[", message.size > SHOWN_MAX ? bytes_from_text(size) : message, "]");
+    if (rig->on_message != NULL) {
+        rig->on_message(call, message);
+    }
+}
+
+static void on_half_closed(struct grpc_call *call, void *context)
+{
+    ck_assert(grpc_call_is_wanted(call));
+    hear(context, "$", (struct bytes){0}, "");
+}
+
+static void on_writable(struct grpc_call *call, void *context)
+{
+    ck_assert(grpc_call_is_wanted(call));
+    hear(context, "w", (struct bytes){0}, "");
+}
+
+static void on_cancelled(struct grpc_call *call, void *context)
+{
+    ck_assert(!grpc_call_is_wanted(call));
+    ck_assert(call->cancelled);
+    hear(context, "x", (struct bytes){0}, "");
+}
+
+static const struct grpc_call_events events = {.message = on_message,
+                                               .half_closed = on_half_closed,
+                                               .writable = on_writable,
+                                               .cancelled = on_cancelled};
+
+void call_rig_open(struct grpc_call *call)
+{
+    grpc_call_listen(call, &events, rig_of(call->host));
 }
 
 void call_rig_echo(struct grpc_call *call, struct bytes message)

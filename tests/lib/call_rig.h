@@ -13,6 +13,7 @@
 #include "core/clock.h"
 #include "core/reactor.h"
 #include "http2/grpc_call.h"
+#include "http2/grpc_method.h"
 
 #include <stdbool.h>
 
@@ -37,10 +38,16 @@ struct call_rig {
     unsigned touched;
     enum grpc_status status;                /* of the one finished last */
     char message[CALL_RIG_MAX_MESSAGE + 1]; /* of the newest request */
+    const struct grpc_method *method;       /* of every call; NULL = none: a unary one */
+    bool is_shut;                           /* nothing may be delivered */
+    char heard[4096]; /* by call_rig_open()'s handler: "[message]" or "[#size]", "$" = the end, "w"
+                         = writable, "x" = cancelled */
     /* What the host does on its events; NULL = nothing, and a request is held and left waiting. */
     void (*on_head)(struct grpc_call *call);
     void (*on_request)(struct grpc_call *call, struct bytes message);
     void (*on_finished)(struct grpc_call *call);
+    void (*on_open)(struct grpc_call *call); /* set to call_rig_open() at first */
+    void (*on_message)(struct grpc_call *call, struct bytes message); /* after it was noted */
 };
 
 /* Makes both ends and exchanges their first frames. */
@@ -55,6 +62,9 @@ void call_rig_talk(struct call_rig *rig);
 /* Gives bytes to the server alone, which must like them, and drains it into `out`. */
 void call_rig_feed(struct call_rig *rig, const struct buf *bytes);
 
+/* Runs what was left for the end of the turn. */
+void call_rig_turn(struct call_rig *rig);
+
 /* Lets time pass and runs what is due. */
 void call_rig_advance(struct call_rig *rig, uint64_t ns);
 
@@ -63,6 +73,18 @@ void call_rig_lose(struct call_rig *rig);
 
 /* The status and message a client sees; the call must be over for it. */
 void call_rig_check(const struct h2_peer_call *call, enum grpc_status status, const char *message);
+
+/* Sends body bytes as they are, in pieces of `step` bytes, each in a DATA frame of its own. */
+void call_rig_write(struct call_rig *rig, struct h2_peer_call *call, struct bytes bytes,
+                    size_t step);
+
+/* Listens, and notes in `heard`. Takes no hold. */
+void call_rig_open(struct grpc_call *call);
+
+/* Methods of the other three shapes, for `method`. */
+extern const struct grpc_method call_rig_server_stream;
+extern const struct grpc_method call_rig_client_stream;
+extern const struct grpc_method call_rig_bidi_stream;
 
 /* Handlers to choose from. */
 void call_rig_echo(struct grpc_call *call, struct bytes message); /* answers at once */

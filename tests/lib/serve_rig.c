@@ -38,13 +38,15 @@ static void on_cancel(struct grpc_call *call, void *context)
     rig->cancelled_count++;
 }
 
+static const struct grpc_call_events hold_events = {.cancelled = on_cancel};
+
 static void hold(void *service, struct grpc_call *call, struct bytes request)
 {
     struct serve_rig *rig = service;
 
     (void)request;
     grpc_call_hold(call);
-    grpc_call_on_cancel(call, on_cancel, rig);
+    grpc_call_listen(call, &hold_events, rig);
     rig->held = call;
     rig->held_count++;
 }
@@ -62,9 +64,9 @@ static void answer_large(void *service, struct grpc_call *call, struct bytes req
 void serve_rig_init(struct serve_rig *rig)
 {
     const struct grpc_method rows[] = {
-        {.path = "/t.T/Echo", .unary = echo, .service = rig},
-        {.path = "/t.T/Hold", .unary = hold, .service = rig},
-        {.path = "/t.T/Large", .unary = answer_large, .service = rig},
+        {.path = "/t.T/Echo", .handler = echo, .service = rig},
+        {.path = "/t.T/Hold", .handler = hold, .service = rig},
+        {.path = "/t.T/Large", .handler = answer_large, .service = rig},
     };
 
     *rig = (struct serve_rig){

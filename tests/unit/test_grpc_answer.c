@@ -7,6 +7,7 @@
  * limit. */
 
 static const struct grpc_answer *answer;
+static const struct grpc_answer_head *head; /* NULL: Trailers-Only */
 static struct arena arena;
 
 static void *on_opened(void *owner, struct h2_stream *stream)
@@ -25,7 +26,12 @@ static void on_fields_complete(void *context, bool trailers, bool ended)
 {
     (void)trailers;
     (void)ended;
-    ck_assert_int_eq(grpc_answer_error(context, &arena, answer), 0);
+    if (head == NULL) {
+        ck_assert_int_eq(grpc_answer_error(context, &arena, answer), 0);
+    } else {
+        ck_assert_int_eq(grpc_answer_head(context, head), 0);
+        ck_assert_int_eq(grpc_answer_end(context, &arena, answer), 0);
+    }
 }
 
 static void on_closed(void *context, uint32_t error)
@@ -93,17 +99,15 @@ START_TEST(answer_has_all_parts)
 
 END_TEST
 
-/* The smaller the client's limit, the less is sent, in this order: no details, then a shorter
- * message, then none; the status stays, and the limit is never exceeded (P22; the client would
- * abort the test). */
-START_TEST(answer_shrinks_to_the_limit)
+/* Runs calls with smaller and smaller limits; of the message so much is left at the end. */
+static void check_shrinking(uint32_t limit_min, size_t message_left)
 {
     uint32_t limit;
     size_t message_before = SIZE_MAX;
     bool details_before = true;
 
     answer = &whole;
-    for (limit = 600; limit >= 150; limit--) {
+    for (limit = 600; limit >= limit_min; limit--) {
         struct h2_peer_call call;
         bool has_details;
         size_t message_size;
@@ -120,8 +124,21 @@ START_TEST(answer_shrinks_to_the_limit)
         h2_peer_call_deinit(&call);
     }
     ck_assert(!details_before);
-    ck_assert_uint_eq(message_before, 0);
+    ck_assert_uint_eq(message_before, message_left);
     arena_deinit(&arena);
+}
+
+/* The smaller the client's limit, the less is sent, in this order: no details, then a shorter
+ * message, then none; the status stays, and the limit is never exceeded (P22; the client would
+ * abort the test). */
+START_TEST(answer_shrinks_to_the_limit)
+{
+    const struct grpc_answer_head usual = {0};
+
+    check_shrinking(150, 0);
+    head = &usual;
+    check_shrinking(102, 102 - 44 - 44); /* the head needs 102; status and message 44 and more */
+    head = NULL;
 }
 
 END_TEST
@@ -180,6 +197,43 @@ START_TEST(answer_carries_http_status_and_extra_field)
 
 END_TEST
 
+/* Custom metadata is left out where there is no room for it: after the details, before the message;
+ * the rest fits (P22). */
+START_TEST(answer_leaves_custom_metadata_out)
+{
+    static char value[300];
+    const struct h2_field custom[] = {
+        {.name = BYTES_LITERAL("x-long"), .value = {(const uint8_t *)value, sizeof(value)}},
+        {.name = BYTES_LITERAL("x-short"), .value = BYTES_LITERAL("y")},
+    };
+    const struct grpc_answer_head with_custom = {
+        .gzip = true, .discloses = true, .fields = custom, .field_count = 2};
+    const struct grpc_answer end = {
+        .http_status = 200, .error = &failure, .trailers = custom, .trailer_count = 2};
+    struct h2_peer_call call;
+    unsigned i;
+
+    memset(value, 'v', sizeof(value));
+    answer = &end;
+    for (i = 0; i < 2; i++) {
+        head = i == 0 ? NULL : &with_custom;
+        run(0, &call);
+        ck_assert_uint_eq(strlen(h2_peer_field(&call, "x-long")), sizeof(value));
+        ck_assert_str_ne(h2_peer_field(&call, "grpc-status-details-bin"), "");
+        h2_peer_call_deinit(&call);
+        run(420, &call);
+        ck_assert_str_eq(h2_peer_field(&call, "x-long"), "");
+        ck_assert_str_eq(h2_peer_field(&call, "x-short"), "y");
+        ck_assert_str_eq(h2_peer_field(&call, "grpc-message"), failure.message);
+        h2_peer_call_deinit(&call);
+    }
+    ck_assert_ptr_nonnull(head);
+    head = NULL;
+    arena_deinit(&arena);
+}
+
+END_TEST
+
 UNIT_MAIN("grpc_answer", answer_has_all_parts, answer_shrinks_to_the_limit,
           answer_cuts_long_messages, answer_needs_no_memory_for_the_status,
-          answer_carries_http_status_and_extra_field)
+          answer_carries_http_status_and_extra_field, answer_leaves_custom_metadata_out)

@@ -138,6 +138,7 @@ START_TEST(connection_stops_reading_from_who_does_not_read)
     int32_t i;
 
     serve_rig_init(&rig);
+    rig.options.max_unsent = 1 << 30; /* what waits in streams is for another test */
     open_connection(true);
     client.reads = false;
     h2_frame_append_preface(&in);
@@ -173,6 +174,54 @@ START_TEST(connection_stops_reading_from_who_does_not_read)
     client.has_ended = true;
     SERVE_UNTIL(&rig, &client, connection == NULL);
     clean_up();
+}
+
+END_TEST
+
+/* A client that does not take its answers gets no more of them made: further requests wait, and are
+ * answered when it reads. One long answer alone keeps nobody waiting. */
+START_TEST(connection_holds_requests_back_while_answers_wait)
+{
+    struct h2_peer_call calls[10];
+    struct h2_peer_call echo;
+    unsigned answered = 0;
+    unsigned i;
+
+    serve_rig_init(&rig);
+    rig.options.max_unsent = 1 << 20;
+    open_connection(false);
+    h2_peer_call_unary(&client.peer, &calls[0], "/t.T/Large", "", 0);
+    calls[0].holds_credit = true;
+    SERVE_UNTIL(&rig, &client, buf_size(&calls[0].body) > 0);
+    h2_peer_call_unary(&client.peer, &echo, "/t.T/Echo", "hello", 5);
+    SERVE_UNTIL(&rig, &client, echo.closed); /* past the megabyte that waits */
+    for (i = 1; i < 10; i++) {
+        h2_peer_call_unary(&client.peer, &calls[i], "/t.T/Large", "", 0);
+        calls[i].holds_credit = true;
+    }
+    SERVE_UNTIL(&rig, &client, owner.stats.calls_started == 11 && connection->has_waiting);
+    for (i = 0; i < 10; i++) {
+        loop_turn(&rig.loop);
+        serve_client_pump(&client);
+    }
+    ck_assert_uint_lt(h2_session_unsent_size(connection->session), 4 << 20);
+    for (i = 0; i < 10; i++) {
+        answered += calls[i].head_done;
+    }
+    ck_assert_uint_lt(answered, 5);
+    for (i = 0; i < 10; i++) {
+        calls[i].holds_credit = false;
+        h2_stream_consume(calls[i].stream, buf_size(&calls[i].body));
+    }
+    h2_peer_drain(&client.peer);
+    for (i = 0; i < 10; i++) {
+        SERVE_UNTIL(&rig, &client, calls[i].closed);
+        ck_assert_str_eq(h2_peer_field(&calls[i], "grpc-status"), "0");
+        h2_peer_call_deinit(&calls[i]);
+    }
+    ck_assert(!connection->has_waiting);
+    h2_peer_call_deinit(&echo);
+    leave();
 }
 
 END_TEST
@@ -486,7 +535,8 @@ START_TEST(connection_aborts)
 END_TEST
 
 UNIT_MAIN("grpc_connection", connection_serves_calls, connection_sends_large_answers,
-          connection_stops_reading_from_who_does_not_read, connection_limits_running_handlers,
+          connection_stops_reading_from_who_does_not_read,
+          connection_holds_requests_back_while_answers_wait, connection_limits_running_handlers,
           connection_outlived_by_a_handler, connection_flushes_late_answers,
           connection_tells_why_it_ends, connection_ends_for_foreign_protocols,
           connection_takes_a_probe_for_what_it_is, connection_has_no_patience_without_end,

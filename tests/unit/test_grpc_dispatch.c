@@ -55,9 +55,31 @@ static void handle(void *service, struct grpc_call *call, struct bytes request)
     grpc_call_reply(call, &request, 1);
 }
 
+static void open_stream(void *service, struct grpc_call *call)
+{
+    ck_assert_ptr_eq(service, &methods);
+    ck_assert_int_eq(call->state, GRPC_CALL_RUNNING);
+    note('*', 'o');
+    grpc_call_finish(call);
+}
+
 static const struct grpc_method rows[] = {
-    {.path = "/s.S/Echo", .unary = handle, .service = &methods},
+    {.path = "/s.S/Echo", .handler = handle, .service = &methods},
     {.path = "/s.S/Stream", .kind = GRPC_METHOD_SERVER_STREAM},
+    {.path = "/s.S/Up",
+     .kind = GRPC_METHOD_CLIENT_STREAM,
+     .open = open_stream,
+     .service = &methods},
+    {.path = "/s.S/Both",
+     .kind = GRPC_METHOD_BIDI_STREAM,
+     .open = open_stream,
+     .service = &methods},
+    {.path = "/s.S/Down",
+     .kind = GRPC_METHOD_SERVER_STREAM,
+     .handler = handle,
+     .service = &methods},
+    {.path = "/s.S/Wrong", .kind = GRPC_METHOD_BIDI_STREAM, .handler = handle},
+    {.path = "/s.S/Wrong2", .kind = GRPC_METHOD_SERVER_STREAM, .open = open_stream},
 };
 
 static void on_head(struct grpc_call *call)
@@ -68,6 +90,11 @@ static void on_head(struct grpc_call *call)
 static void on_request(struct grpc_call *call, struct bytes message)
 {
     grpc_dispatch_request(&dispatch, call, message);
+}
+
+static void on_open(struct grpc_call *call)
+{
+    grpc_dispatch_opened(&dispatch, call);
 }
 
 static void on_finished(struct grpc_call *call)
@@ -82,11 +109,12 @@ static void check_call(const char *path, enum grpc_status status, const char *me
     struct h2_peer_call call;
 
     trace[0] = '\0';
-    ck_assert_int_eq(grpc_method_table_init(&methods, rows, 2), 0);
+    ck_assert_int_eq(grpc_method_table_init(&methods, rows, sizeof(rows) / sizeof(rows[0])), 0);
     dispatch = (struct grpc_dispatch){.methods = &methods, .stages = stages, .stage_count = 3};
     call_rig_init(&rig);
     rig.on_head = on_head;
     rig.on_request = on_request;
+    rig.on_open = on_open;
     rig.on_finished = on_finished;
     h2_peer_call_unary(&rig.peer, &call, path, "x", 1);
     call_rig_talk(&rig);
@@ -145,6 +173,24 @@ START_TEST(dispatch_tells_a_method_without_handler)
 
 END_TEST
 
+/* Every shape gets to its kind of handler, through the same stages; a function of the other kind
+ * does not count. */
+START_TEST(dispatch_knows_four_shapes)
+{
+    failing = 0;
+    check_call("/s.S/Down", GRPC_STATUS_OK, "", "+a+b+c*h-c-a");
+    check_call("/s.S/Up", GRPC_STATUS_OK, "", "+a+b+c*o-c-a");
+    check_call("/s.S/Both", GRPC_STATUS_OK, "", "+a+b+c*o-c-a");
+    check_call("/s.S/Wrong", GRPC_STATUS_UNIMPLEMENTED, "method Wrong not implemented",
+               "+a+b+c-c-a");
+    check_call("/s.S/Wrong2", GRPC_STATUS_UNIMPLEMENTED, "method Wrong2 not implemented",
+               "+a+b+c-c-a");
+    failing = 'b';
+    check_call("/s.S/Both", GRPC_STATUS_PERMISSION_DENIED, "Permission denied", "+a+b!b-a");
+}
+
+END_TEST
+
 /* A foreign name of any length fits the answer. */
 START_TEST(dispatch_cuts_long_names)
 {
@@ -162,4 +208,5 @@ END_TEST
 
 UNIT_MAIN("grpc_dispatch", dispatch_runs_stages_around_the_handler,
           dispatch_stops_at_a_failing_stage, dispatch_judges_the_caller_before_the_name,
-          dispatch_tells_a_method_without_handler, dispatch_cuts_long_names)
+          dispatch_tells_a_method_without_handler, dispatch_knows_four_shapes,
+          dispatch_cuts_long_names)

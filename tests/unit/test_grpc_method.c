@@ -76,5 +76,22 @@ START_TEST(method_table_may_be_empty)
 
 END_TEST
 
-UNIT_MAIN("grpc_method", method_is_found_by_its_exact_path, method_is_not_found_by_anything_else,
-          method_service_is_known_by_name, method_table_may_be_empty)
+/* Two of the four shapes take a stream of requests. */
+START_TEST(method_shapes)
+{
+    static const struct grpc_method methods[] = {{.kind = GRPC_METHOD_UNARY},
+                                                 {.kind = GRPC_METHOD_SERVER_STREAM},
+                                                 {.kind = GRPC_METHOD_CLIENT_STREAM},
+                                                 {.kind = GRPC_METHOD_BIDI_STREAM}};
+    size_t i;
+
+    for (i = 0; i < 4; i++) {
+        ck_assert_int_eq(grpc_method_streams_requests(&methods[i]), i >= 2);
+    }
+}
+
+END_TEST
+
+UNIT_MAIN("grpc_method", method_shapes, method_is_found_by_its_exact_path,
+          method_is_not_found_by_anything_else, method_service_is_known_by_name,
+          method_table_may_be_empty)

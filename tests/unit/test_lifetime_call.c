@@ -22,12 +22,14 @@ static void on_cancel(struct grpc_call *call, void *context)
     }
 }
 
+static const struct grpc_call_events events = {.cancelled = on_cancel};
+
 /* A handler that holds the call, wants to hear of its end, and answers later. */
 static void work(struct grpc_call *call, struct bytes message)
 {
     (void)message;
     grpc_call_hold(call);
-    grpc_call_on_cancel(call, on_cancel, &rig);
+    grpc_call_listen(call, &events, &rig);
 }
 
 enum where {
@@ -276,7 +278,7 @@ START_TEST(call_with_its_cancel_cleared_tells_nobody)
 
     bring_to(IN_RUNNING);
     call = rig.call;
-    grpc_call_on_cancel(call, NULL, NULL);
+    grpc_call_listen(call, NULL, NULL);
     end_by(BY_CLIENT_RESET);
     ck_assert_uint_eq(cancels, 0);
     grpc_call_release(call);
@@ -307,8 +309,191 @@ START_TEST(call_lives_as_long_as_anybody_holds_it)
 
 END_TEST
 
+/* Where a stream of requests can be, beside the states. */
+enum stream_where {
+    STREAM_RESTS,    /* between messages */
+    STREAM_INSIDE,   /* half a message */
+    STREAM_WAITS,    /* paused, with bytes waiting */
+    STREAM_PENDING,  /* resumed: delivery comes at the end of the turn */
+    STREAM_SHUT,     /* the host holds its messages back */
+    STREAM_ENDED,    /* half-closed, the handler has everything */
+    STREAM_STUCK,    /* messages were sent that the client does not take */
+    STREAM_ANSWERED, /* finished behind these */
+};
+
+static void hold_stream(struct grpc_call *call)
+{
+    work(call, (struct bytes){0});
+}
+
+static void bring_stream_to(enum stream_where where)
+{
+    static const char *const more[] = {"grpc-timeout", "1S", NULL};
+    const struct bytes reply = {large, sizeof(large)};
+
+    cancels = 0;
+    call_rig_init(&rig);
+    rig.method = &call_rig_bidi_stream;
+    rig.on_open = hold_stream;
+    h2_peer_begin(&rig.peer, &client, "/s.S/M", more);
+    client.holds_credit = true;
+    call_rig_talk(&rig);
+    rig.is_shut = where == STREAM_SHUT;
+    if (where == STREAM_WAITS || where == STREAM_PENDING) {
+        grpc_call_pause(rig.call);
+    }
+    if (where == STREAM_INSIDE) {
+        call_rig_write(&rig, &client, BYTES_LITERAL("\0\0\0\0\4pi"), 1);
+    } else if (where != STREAM_RESTS) {
+        h2_peer_send(&client, 0, "ping", 4);
+        h2_peer_end(&client);
+        call_rig_talk(&rig);
+    }
+    if (where == STREAM_PENDING) {
+        grpc_call_resume(rig.call);
+        ck_assert(!list_is_empty(&rig.reactor.tasks));
+    }
+    if (where >= STREAM_STUCK) {
+        ck_assert_int_eq(grpc_call_send(rig.call, &reply, 1), 0);
+        call_rig_talk(&rig);
+    }
+    if (where == STREAM_ANSWERED) {
+        grpc_call_finish(rig.call);
+    }
+}
+
+/* A stream ends wherever it is, by every hand: once, with the status its end deserves, nothing left
+ * to be delivered, and its handler's late answers dropped; whether that lets go at once or later.
+ */
+START_TEST(stream_ends_wherever_it_is)
+{
+    const struct bytes late = BYTES_LITERAL("late");
+    unsigned where;
+    unsigned how;
+    unsigned kind;
+
+    for (where = STREAM_RESTS; where <= STREAM_STUCK; where++) {
+        for (how = BY_CLIENT_RESET; how <= BY_SHUTDOWN; how++) {
+            for (kind = 0; kind < 4; kind++) {
+                struct grpc_call *call;
+
+                bring_stream_to((enum stream_where)where);
+                call = rig.call;
+                releases = kind == 0;
+                end_by((enum how)how);
+                ck_assert_uint_eq(cancels, 1);
+                ck_assert_uint_eq(rig.finished, 1);
+                ck_assert_int_eq(rig.status, status_of((enum how)how));
+                ck_assert(list_is_empty(&rig.reactor.tasks));
+                ck_assert_ptr_null(call->waiting.data);
+                rig.is_shut = false;
+                if (kind == 1) {
+                    ck_assert_int_eq(grpc_call_send(call, &late, 1), 0);
+                    grpc_call_finish(call);
+                } else if (kind == 2) {
+                    grpc_call_resume(call);
+                    grpc_call_deliver(call);
+                } else if (kind == 3) {
+                    grpc_call_fail_text(call, GRPC_STATUS_ABORTED, "TEST", "late");
+                }
+                ck_assert(list_is_empty(&rig.reactor.tasks));
+                if (kind > 0) {
+                    grpc_call_release(call);
+                }
+                clean_up();
+            }
+        }
+    }
+}
+
+END_TEST
+
+/* A stream that was finished stays so, whatever becomes of its connection, and nobody is told. */
+START_TEST(stream_finished_before_its_end_stays_finished)
+{
+    unsigned how;
+
+    for (how = BY_CLIENT_RESET; how <= BY_SHUTDOWN; how++) {
+        bring_stream_to(STREAM_ANSWERED);
+        end_by((enum how)how);
+        ck_assert_uint_eq(cancels, 0);
+        ck_assert_uint_eq(rig.finished, 1);
+        ck_assert_int_eq(rig.status, GRPC_STATUS_OK);
+        grpc_call_release(rig.call);
+        clean_up();
+    }
+}
+
+END_TEST
+
+static void end_inside(struct grpc_call *call, void *context, struct bytes message)
+{
+    (void)context;
+    ck_assert(bytes_equal(message, BYTES_LITERAL("ping")));
+    grpc_call_finish(call);
+    grpc_call_release(call);
+    ck_assert(bytes_equal(message, BYTES_LITERAL("ping")));
+}
+
+/* A handler may end a call and let go of it from inside a message, fresh or delivered late. */
+START_TEST(stream_ended_inside_a_message)
+{
+    static const struct grpc_call_events inside = {.message = end_inside, .cancelled = on_cancel};
+    unsigned paused;
+
+    for (paused = 0; paused < 2; paused++) {
+        bring_stream_to(STREAM_RESTS);
+        grpc_call_listen(rig.call, &inside, &rig);
+        if (paused == 1) {
+            grpc_call_pause(rig.call);
+        }
+        h2_peer_send(&client, 0, "ping", 4);
+        h2_peer_send(&client, 0, "more", 4);
+        h2_peer_end(&client);
+        call_rig_talk(&rig);
+        if (paused == 1) {
+            grpc_call_resume(rig.call);
+            call_rig_turn(&rig);
+            call_rig_talk(&rig);
+        }
+        ck_assert_uint_eq(cancels, 0);
+        ck_assert_uint_eq(rig.freed, 1);
+        clean_up();
+    }
+}
+
+END_TEST
+
+/* What was left of an earlier call does not reach the next one that its object serves. */
+START_TEST(stream_leaves_nothing_to_the_next_call)
+{
+    struct grpc_call *first;
+
+    bring_stream_to(STREAM_WAITS);
+    first = rig.call;
+    releases = true;
+    grpc_call_trim(first);
+    end_by(BY_CLIENT_RESET);
+    h2_peer_call_deinit(&client);
+    rig.on_open = call_rig_open;
+    h2_peer_begin(&rig.peer, &client, "/s.S/M", NULL);
+    h2_peer_send(&client, 0, "fresh", 5);
+    h2_peer_end(&client);
+    call_rig_talk(&rig);
+    ck_assert_ptr_eq(rig.call, first);
+    ck_assert_str_eq(rig.heard, "[fresh]$");
+    ck_assert_uint_eq(cancels, 1);
+    grpc_call_finish(rig.call);
+    call_rig_talk(&rig);
+    clean_up();
+}
+
+END_TEST
+
 UNIT_MAIN("lifetime_call", call_ends_before_its_handler, call_ends_under_its_handler_which_lets_go,
           call_ends_under_its_handler_which_answers_late,
           call_answered_before_its_end_stays_answered, call_ends_once_however_often_it_is_ended,
           call_expired_then_lost, call_with_its_cancel_cleared_tells_nobody,
-          call_lives_as_long_as_anybody_holds_it)
+          call_lives_as_long_as_anybody_holds_it, stream_ends_wherever_it_is,
+          stream_finished_before_its_end_stays_finished, stream_ended_inside_a_message,
+          stream_leaves_nothing_to_the_next_call)

@@ -1,0 +1,73 @@
+/*
+ * The inside of a call, shared by the files it is made of: grpc_call.c has its states and its life,
+ * grpc_call_receive.c what comes from the client, grpc_call_answer.c what goes to it,
+ * grpc_call_time.c what ends it when it takes too long.
+ *
+ * Owns:    as grpc_call.h says.
+ * Thread:  loop only.
+ */
+#ifndef HTTP2_GRPC_CALL_INTERNAL_H
+#define HTTP2_GRPC_CALL_INTERNAL_H
+
+#include "http2/grpc_call.h"
+#include "http2/grpc_method.h"
+
+#include <stdbool.h>
+
+#define GRPC_CALL_KEPT_MESSAGE_MAX 16384 /* bytes an idle call keeps for the next message */
+#define GRPC_CALL_TEXT_SIZE        512
+#define GRPC_CALL_PROGRESS_BYTES   1024 /* of a body; less is standing still */
+
+/* Custom metadata of the answer. The texts are in the arena too. */
+struct grpc_call_metadata {
+    struct h2_field headers[GRPC_CALL_METADATA_MAX];
+    struct h2_field trailers[GRPC_CALL_METADATA_MAX];
+    unsigned header_count;
+    unsigned trailer_count;
+};
+
+static inline bool grpc_call_streams_requests(const struct grpc_call *call)
+{
+    return call->method != NULL && grpc_method_streams_requests(call->method);
+}
+
+void grpc_call_set_state(struct grpc_call *call, enum grpc_call_state next);
+
+/* The call has its final status: nothing more is told but `cancelled`. */
+void grpc_call_conclude(struct grpc_call *call, enum grpc_call_state next, enum grpc_status status);
+
+/* Ends the call with the error, if it is wanted, and tells its handler. With bytes on the stream
+ * that the client does not take, trailers would not get through: then by a reset, if `cuts`. */
+void grpc_call_abandon(struct grpc_call *call, const struct grpc_error *error, bool cuts);
+
+/* grpc_call_receive.c: the events of the stream; the context is the call. */
+void grpc_call_on_field(void *context, const struct h2_field *field);
+void grpc_call_on_fields_complete(void *context, bool trailers, bool ended);
+void grpc_call_on_fields_too_large(void *context);
+void grpc_call_on_data(void *context, struct bytes bytes);
+void grpc_call_on_ended(void *context);
+
+/* Takes back what would be delivered later; credit goes to the client. */
+void grpc_call_drop_waiting(struct grpc_call *call);
+
+/* Is the client expected to send, and nobody but it in the way? */
+bool grpc_call_expects_body(const struct grpc_call *call);
+
+/* The task of `delivery`. */
+void grpc_call_run_delivery(struct reactor_task *task);
+
+/* grpc_call_answer.c: a framework error, with one more field. */
+void grpc_call_fail_with_field(struct grpc_call *call, const struct grpc_error *error,
+                               const char *name, const char *value);
+
+/* grpc_call_time.c: arms the timer for the deadline the client asked for, or ours. May end the
+ * call. */
+void grpc_call_arm_deadline(struct grpc_call *call);
+
+/* The stages have run: the authorization may end before the deadline. May end the call. */
+void grpc_call_arm_authorization(struct grpc_call *call);
+
+/* The timer's. */
+void grpc_call_on_timer(struct timer *timer);
+
+#endif
