@@ -1,7 +1,8 @@
 #include "service/user_entry.h"
 
-#include "service/user_validate.h"
+#include "service/user_fold.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /* The message stands right behind the id: a GetUser that compared the one has the other in the
@@ -27,40 +28,59 @@ static uint8_t *put(uint8_t *at, struct bytes text)
     return at + text.size;
 }
 
-static uint8_t *put_folded(uint8_t *at, struct bytes text)
+/* Folding may make a name longer, so its size is known only afterwards. */
+struct folded_names {
+    struct bytes username;
+    struct bytes email;
+    uint8_t username_bytes[USER_FOLDED_BYTES_MAX];
+    uint8_t email_bytes[USER_FOLDED_BYTES_MAX];
+};
+
+static int fold_names(const struct user *user, struct folded_names *names)
 {
-    user_validate_fold(text, at);
-    return at + text.size;
+    names->username.data = names->username_bytes;
+    names->email.data = names->email_bytes;
+    if (user_fold(user->username, names->username_bytes, &names->username.size) != 0 ||
+        user_fold(user->email, names->email_bytes, &names->email.size) != 0) {
+        return -EBADMSG;
+    }
+    return 0;
 }
 
-struct user_entry *user_entry_new(const struct user_record *record)
+int user_entry_new(const struct user_record *record, struct user_entry **ret_entry)
 {
     const struct user *user = &record->user;
-    struct user_entry *entry =
-        malloc(sizeof(*entry) + user->id.size + record->message.size + user->username.size +
-               user->email.size + record->request_id.size + record->password_hash.size);
+    struct folded_names names;
+    struct user_entry *entry;
     uint8_t *at;
+    int result = fold_names(user, &names);
 
+    if (result != 0) {
+        return result;
+    }
+    entry = malloc(sizeof(*entry) + user->id.size + record->message.size + names.username.size +
+                   names.email.size + record->request_id.size + record->password_hash.size);
     if (entry == NULL) {
-        return NULL;
+        return -ENOMEM;
     }
     *entry = (struct user_entry){
         .sequence = record->sequence,
         .change = record->change,
         .id_size = (uint32_t)user->id.size,
         .message_size = (uint32_t)record->message.size,
-        .username_size = (uint32_t)user->username.size,
-        .email_size = (uint32_t)user->email.size,
+        .username_size = (uint32_t)names.username.size,
+        .email_size = (uint32_t)names.email.size,
         .request_id_size = (uint32_t)record->request_id.size,
         .password_hash_size = (uint32_t)record->password_hash.size,
     };
     at = put(entry->bytes, user->id);
     at = put(at, record->message);
-    at = put_folded(at, user->username);
-    at = put_folded(at, user->email);
+    at = put(at, names.username);
+    at = put(at, names.email);
     at = put(at, record->request_id);
     (void)put(at, record->password_hash); /* the last one */
-    return entry;
+    *ret_entry = entry;
+    return 0;
 }
 
 struct bytes user_entry_id(const struct user_entry *entry)

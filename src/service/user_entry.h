@@ -18,8 +18,9 @@
 
 struct user_entry;
 
-/* Copies the record. free() ends it. NULL when out of memory. */
-struct user_entry *user_entry_new(const struct user_record *record);
+/* Copies the record and folds its names. free() ends the entry. Returns 0; -EBADMSG when a name
+ * does not fold, so nothing that passed user_validate.h; -ENOMEM. */
+int user_entry_new(const struct user_record *record, struct user_entry **ret_entry);
 
 struct bytes user_entry_id(const struct user_entry *entry);
 struct bytes user_entry_message(const struct user_entry *entry);

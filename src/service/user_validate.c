@@ -1,5 +1,6 @@
 #include "service/user_validate.h"
 
+#include "service/user_fold.h"
 #include "service/user_patch.h"
 
 #include <stdio.h>
@@ -37,101 +38,38 @@ struct bytes user_validate_trim(struct bytes text)
     return text;
 }
 
-void user_validate_fold(struct bytes text, uint8_t *out)
-{
-    for (size_t i = 0; i < text.size; i++) {
-        uint8_t c = text.data[i];
-
-        out[i] = c >= 'A' && c <= 'Z' ? (uint8_t)(c + ('a' - 'A')) : c;
-    }
-}
-
-/* Takes the next character off text that is valid UTF-8. */
-static uint32_t next_character(struct bytes *text)
-{
-    uint8_t lead = text->data[0];
-    size_t size = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-    uint32_t character = size == 1 ? lead : lead & (0x7fU >> size);
-
-    if (size > text->size) { /* not valid after all: end here */
-        *text = (struct bytes){0};
-        return 0;
-    }
-    for (size_t i = 1; i < size; i++) {
-        character = character << 6 | (text->data[i] & 0x3f);
-    }
-    *text = (struct bytes){text->data + size, text->size - size};
-    return character;
-}
-
+/* Bytes that begin a character. */
 static size_t count_characters(struct bytes text)
 {
     size_t count = 0;
 
-    while (text.size > 0) {
-        (void)next_character(&text); /* only their number counts */
-        count++;
+    for (size_t i = 0; i < text.size; i++) {
+        count += (text.data[i] & 0xc0) != 0x80;
     }
     return count;
 }
 
-static bool is_control(uint32_t character)
+static const char *problem_of(enum user_fold_fault fault)
 {
-    return character < 0x20 || (character >= 0x7f && character <= 0x9f);
-}
-
-/* Characters that show nothing, change the direction of what stands beside them, pass for a space,
- * or are none at all. In order. */
-static const struct {
-    uint32_t first;
-    uint32_t last;
-} hidden_characters[] = {
-    {0x0000, 0x001f},   /* controls */
-    {0x007f, 0x00a0},   /* controls, no-break space */
-    {0x00ad, 0x00ad},   /* soft hyphen */
-    {0x034f, 0x034f},   /* grapheme joiner */
-    {0x061c, 0x061c},   /* Arabic letter mark */
-    {0x115f, 0x1160},   /* Hangul fillers */
-    {0x1680, 0x1680},   /* Ogham space */
-    {0x17b4, 0x17b5},   /* Khmer inherent vowels */
-    {0x180b, 0x180f},   /* Mongolian selectors and separator */
-    {0x2000, 0x200f},   /* spaces, zero width, direction marks */
-    {0x2028, 0x202f},   /* separators, direction overrides, narrow space */
-    {0x205f, 0x206f},   /* spaces, invisible operators, isolates */
-    {0x2800, 0x2800},   /* Braille blank */
-    {0x3000, 0x3000},   /* ideographic space */
-    {0x3164, 0x3164},   /* Hangul filler */
-    {0xfdd0, 0xfdef},   /* noncharacters */
-    {0xfe00, 0xfe0f},   /* variation selectors */
-    {0xfeff, 0xfeff},   /* byte order mark */
-    {0xffa0, 0xffa0},   /* half width Hangul filler */
-    {0xfff0, 0xffff},   /* specials and noncharacters */
-    {0x1bca0, 0x1bca3}, /* shorthand format controls */
-    {0x1d173, 0x1d17a}, /* musical format controls */
-    {0xe0000, 0xe0fff}, /* tags, more selectors */
-};
-
-static bool is_hidden(uint32_t character)
-{
-    if ((character & 0xfffe) == 0xfffe) { /* the two noncharacters at the end of each plane */
-        return true;
+    switch (fault) {
+    case USER_FOLD_MALFORMED:
+        return "must be UTF-8";
+    case USER_FOLD_HIDDEN:
+        return "must not have control or invisible characters";
+    case USER_FOLD_UNASSIGNED:
+        return "must not have unassigned or private-use characters";
+    case USER_FOLD_SPACE:
+        return "must not have other spaces than U+0020";
+    case USER_FOLD_MARK:
+        return "must not have a combining mark first, nor more than 30 in a row";
+    case USER_FOLD_DIRECTION:
+        return "must not mix writing directions against RFC 5893";
+    case USER_FOLD_LONG:
+        return "must be shorter: its normalized form has more than 512 bytes";
+    case USER_FOLD_FINE:
+        break;
     }
-    for (size_t i = 0; i < sizeof(hidden_characters) / sizeof(hidden_characters[0]); i++) {
-        if (character <= hidden_characters[i].last) {
-            return character >= hidden_characters[i].first;
-        }
-    }
-    return false;
-}
-
-static bool has_character(struct bytes text, bool (*is_bad)(uint32_t character))
-{
-    while (text.size > 0) {
-        if (is_bad(next_character(&text))) {
-            return true;
-        }
-    }
-    return false;
+    return NULL;
 }
 
 /* The checks of one field each: NULL when it is fine, else the problem. */
@@ -144,24 +82,18 @@ static const char *check_username(struct bytes username)
     if (count_characters(username) > USER_USERNAME_CHARACTERS_MAX) {
         return "must have at most 64 characters";
     }
-    if (has_character(username, is_hidden)) {
-        return "must not have control or invisible characters";
-    }
-    return NULL;
+    return problem_of(user_fold_check_name(username));
 }
 
-static bool is_local_part(struct bytes local)
+/* Neither may the folded form have any: a full width @ folds into another @. */
+static bool has_quote_or_space(struct bytes local)
 {
-    if (local.size == 0 || local.size > USER_EMAIL_LOCAL_BYTES_MAX ||
-        has_character(local, is_hidden)) {
-        return false;
-    }
     for (size_t i = 0; i < local.size; i++) {
         if (strchr("\"'` @", local.data[i]) != NULL) {
-            return false;
+            return true;
         }
     }
-    return true;
+    return false;
 }
 
 static bool is_domain_character(uint8_t c)
@@ -191,6 +123,27 @@ static bool is_domain(struct bytes domain)
     return label_size > 0 && last != '-';
 }
 
+/* What stands before the @; `email` is the whole. */
+static const char *check_local_part(struct bytes local, struct bytes email)
+{
+    uint8_t bytes[USER_FOLDED_BYTES_MAX];
+    struct bytes folded = {bytes, 0};
+    enum user_fold_fault fault = user_fold_check_name(local);
+
+    if (fault != USER_FOLD_FINE) {
+        return problem_of(fault);
+    }
+    if (user_fold(email, bytes, &folded.size) != 0) {
+        return problem_of(USER_FOLD_LONG);
+    }
+    folded.size -= email.size - local.size; /* what stands behind it folds into as many bytes */
+    if (local.size == 0 || local.size > USER_EMAIL_LOCAL_BYTES_MAX || has_quote_or_space(local) ||
+        has_quote_or_space(folded)) {
+        return "must have 1 to 63 bytes before the @, without quotes or spaces";
+    }
+    return NULL;
+}
+
 static const char *check_email(struct bytes email)
 {
     const uint8_t *at;
@@ -207,14 +160,10 @@ static const char *check_email(struct bytes email)
         return "must have the form name@domain";
     }
     local_size = (size_t)(at - email.data);
-    if (!is_local_part((struct bytes){email.data, local_size})) {
-        return "must have 1 to 63 bytes before the @, without quotes, spaces or invisible "
-               "characters";
-    }
     if (!is_domain((struct bytes){at + 1, email.size - local_size - 1})) {
         return "must have a domain of letters, digits, - and . after the one @";
     }
-    return NULL;
+    return check_local_part((struct bytes){email.data, local_size}, email);
 }
 
 static const char *check_password(struct bytes password, const struct user_password_rule *rule,
@@ -256,7 +205,7 @@ static const char *check_roles(const struct user *user)
     }
     for (size_t i = 0; i < user->role_count; i++) {
         if (user->roles[i].size == 0 || user->roles[i].size > USER_ROLE_BYTES_MAX ||
-            has_character(user->roles[i], is_control)) {
+            user_fold_check_text(user->roles[i]) != USER_FOLD_FINE) {
             return "must each have 1 to 64 bytes without control characters";
         }
     }
@@ -274,10 +223,16 @@ static const char *check_status(int32_t status)
 
 static const char *check_text(struct bytes text)
 {
+    enum user_fold_fault fault;
+
     if (text.size > USER_TEXT_BYTES_MAX) {
         return "must have at most 320 bytes";
     }
-    return has_character(text, is_control) ? "must not have control characters" : NULL;
+    fault = user_fold_check_text(text);
+    if (fault == USER_FOLD_MARK) {
+        return "must not have more than 30 combining marks in a row";
+    }
+    return fault == USER_FOLD_FINE ? NULL : "must not have control characters";
 }
 
 void user_validate_draft(const struct user_draft *draft, const struct user_password_rule *rule,
@@ -289,30 +244,93 @@ void user_validate_draft(const struct user_draft *draft, const struct user_passw
     add_fault(faults, "request_id", check_request_id(draft->request_id));
 }
 
-void user_validate_patch(const struct user_patch *patch, struct user_faults *faults)
+static bool is_id_character(uint8_t c)
 {
-    const struct user *user = &patch->user;
-    unsigned fields = patch->fields;
+    return is_domain_character(c) || c == '.' || c == '_' || c == '~';
+}
 
+/* Empty: the server chooses one. */
+static const char *check_id(struct bytes id)
+{
+    if (id.size > USER_ID_BYTES_MAX) {
+        return "must have at most 64 characters";
+    }
+    for (size_t i = 0; i < id.size; i++) {
+        if (!is_id_character(id.data[i])) {
+            return "must have only letters, digits and . _ ~ -";
+        }
+    }
+    return NULL;
+}
+
+/* Where the fields of a user stand in a request. */
+struct field_paths {
+    const char *username;
+    const char *email;
+    const char *roles;
+    const char *status;
+    const char *first_name;
+    const char *last_name;
+    const char *avatar_url;
+};
+
+/* `fields` are USER_PATCH_*. */
+static void check_fields(const struct user *user, unsigned fields, const struct field_paths *paths,
+                         struct user_faults *faults)
+{
     if ((fields & USER_PATCH_USERNAME) != 0) {
-        add_fault(faults, "user.username", check_username(user->username));
+        add_fault(faults, paths->username, check_username(user->username));
     }
     if ((fields & USER_PATCH_EMAIL) != 0) {
-        add_fault(faults, "user.email", check_email(user->email));
+        add_fault(faults, paths->email, check_email(user->email));
     }
     if ((fields & USER_PATCH_ROLES) != 0) {
-        add_fault(faults, "user.roles", check_roles(user));
+        add_fault(faults, paths->roles, check_roles(user));
     }
     if ((fields & USER_PATCH_STATUS) != 0) {
-        add_fault(faults, "user.status", check_status(user->status));
+        add_fault(faults, paths->status, check_status(user->status));
     }
     if ((fields & USER_PATCH_FIRST_NAME) != 0) {
-        add_fault(faults, "user.profile.first_name", check_text(user->first_name));
+        add_fault(faults, paths->first_name, check_text(user->first_name));
     }
     if ((fields & USER_PATCH_LAST_NAME) != 0) {
-        add_fault(faults, "user.profile.last_name", check_text(user->last_name));
+        add_fault(faults, paths->last_name, check_text(user->last_name));
     }
     if ((fields & USER_PATCH_AVATAR_URL) != 0) {
-        add_fault(faults, "user.profile.avatar_url", check_text(user->avatar_url));
+        add_fault(faults, paths->avatar_url, check_text(user->avatar_url));
     }
+}
+
+void user_validate_patch(const struct user_patch *patch, struct user_faults *faults)
+{
+    static const struct field_paths paths = {
+        .username = "user.username",
+        .email = "user.email",
+        .roles = "user.roles",
+        .status = "user.status",
+        .first_name = "user.profile.first_name",
+        .last_name = "user.profile.last_name",
+        .avatar_url = "user.profile.avatar_url",
+    };
+
+    check_fields(&patch->user, patch->fields, &paths, faults);
+}
+
+void user_validate_sync(const struct user *user, struct user_faults *faults)
+{
+    static const struct field_paths paths = {
+        .username = "username",
+        .email = "email",
+        .roles = "roles",
+        .status = "status",
+        .first_name = "profile.first_name",
+        .last_name = "profile.last_name",
+        .avatar_url = "profile.avatar_url",
+    };
+    unsigned fields =
+        USER_PATCH_USERNAME | USER_PATCH_EMAIL | USER_PATCH_ROLES | USER_PATCH_PROFILE;
+
+    add_fault(faults, "id", check_id(user->id));
+    fields |= user->status == USER_STATUS_UNSPECIFIED ? 0 : USER_PATCH_STATUS;
+    check_fields(user, fields, &paths, faults);
 }

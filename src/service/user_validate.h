@@ -1,18 +1,20 @@
 /*
- * What the fields of a user may hold, and the folding that makes names unique. Pure.
+ * What the fields of a user may hold. Pure.
  *
- * Texts are valid UTF-8 when they come here. This version folds ASCII alone: `Anna` and `anna` are
- * one name, `Ä` and `ä` are two. Normalisation and the bidi rule of PRECIS (RFC 8265) are still to
- * come; until then the characters that people cannot see, or take for others, are refused outright.
+ * Texts are valid UTF-8 when they come here, names trimmed.
  *
- *   username    1 to 64 characters, no invisible ones, no space but U+0020
- *   email       at most 254 bytes: 1 to 63 before the one @, behind it labels of letters, digits, -
+ *   username    1 to 64 characters, in any script: what user_fold_check_name() lets pass
+ *   email       at most 254 bytes: 1 to 63 before the one @, which are such a name without quotes
+ *               and spaces; behind it labels of letters, digits, -
  *   password    password.min_length characters to password.max_length bytes, anything in it
  *   request_id  at most 36 printable ASCII characters
- *   roles       at most 64, each 1 to 64 bytes, no control characters
+ *   roles       at most 64, each 1 to 64 bytes: what user_fold_check_text() lets pass
  *   status      ACTIVE, INACTIVE or SUSPENDED
- *   id          1 to 64 bytes (as asked for; the server's own are UUIDs)
- *   first_name, last_name, avatar_url: at most 320 bytes each, no control characters
+ *   id          1 to 64 bytes (as asked for; the server's own are UUIDs); one that a client chooses
+ *               has letters, digits, and . _ ~ - alone
+ *   first_name, last_name, avatar_url: at most 320 bytes each, user_fold_check_text()
+ *
+ * Names that differ in script alone but look the same (UTS 39) are different names.
  *
  * Owns, borrows: nothing.
  * Thread:  any.
@@ -25,6 +27,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct user;
 struct user_patch;
 
 #define USER_ID_BYTES_MAX            64
@@ -66,14 +69,15 @@ struct user_draft {
 /* Without white space (ASCII) at both ends: the form in which names are kept and shown. */
 struct bytes user_validate_trim(struct bytes text);
 
-/* Writes the form in which names are compared, of the same size; `text` is trimmed. */
-void user_validate_fold(struct bytes text, uint8_t *out);
-
-/* Adds what is wrong with a new user; names are trimmed already. */
+/* Adds what is wrong with a new user. */
 void user_validate_draft(const struct user_draft *draft, const struct user_password_rule *rule,
                          struct user_faults *faults);
 
-/* Adds what is wrong with the fields that the patch sets; names are trimmed already. */
+/* Adds what is wrong with the fields that the patch sets. */
 void user_validate_patch(const struct user_patch *patch, struct user_faults *faults);
+
+/* Adds what is wrong with a whole user as SyncUsers sends it: the id may be empty and the status
+ * unspecified; what only the server sets is not looked at. */
+void user_validate_sync(const struct user *user, struct user_faults *faults);
 
 #endif

@@ -2,6 +2,8 @@
 
 #include "service/user_entry.h"
 
+#include <errno.h>
+
 static bool is_text(struct bytes bytes, const char *text)
 {
     return bytes_equal(bytes, bytes_from_text(text));
@@ -18,12 +20,20 @@ static const struct user_record RECORD = {
              .email = {(const uint8_t *)"Anna@X.org", 10}},
 };
 
+static struct user_entry *must_make(const struct user_record *record)
+{
+    struct user_entry *entry = NULL;
+
+    ck_assert_int_eq(user_entry_new(record, &entry), 0);
+    ck_assert_ptr_nonnull(entry);
+    return entry;
+}
+
 /* Every part comes back as it was; names folded, the id not. */
 START_TEST(user_entry_holds_its_parts)
 {
-    struct user_entry *entry = user_entry_new(&RECORD);
+    struct user_entry *entry = must_make(&RECORD);
 
-    ck_assert_ptr_nonnull(entry);
     ck_assert(is_text(user_entry_id(entry), "Id-1"));
     ck_assert(is_text(user_entry_message(entry), "packed"));
     ck_assert(is_text(user_entry_username(entry), "anna"));
@@ -47,8 +57,7 @@ START_TEST(user_entry_may_lack_hash_and_request)
 
     record.password_hash = (struct bytes){0};
     record.request_id = (struct bytes){0};
-    entry = user_entry_new(&record);
-    ck_assert_ptr_nonnull(entry);
+    entry = must_make(&record);
     ck_assert_uint_eq(user_entry_request_id(entry).size, 0);
     ck_assert_uint_eq(user_entry_password_hash(entry).size, 0);
     ck_assert(is_text(user_entry_email(entry), "anna@x.org"));
@@ -57,12 +66,47 @@ START_TEST(user_entry_may_lack_hash_and_request)
 
 END_TEST
 
+/* Folded names may be longer or shorter than they were; the parts beside them stay whole. */
+START_TEST(user_entry_holds_names_of_other_sizes)
+{
+    struct user_record record = RECORD;
+    struct user_entry *entry;
+
+    record.user.username = BYTES_LITERAL("\xef\xb7\xba"); /* one character: 18 */
+    record.user.email = BYTES_LITERAL("\xef\xbc\xa1\xef\xbc\xa2@Example.org"); /* full width */
+    entry = must_make(&record);
+    ck_assert_uint_eq(user_entry_username(entry).size, 33);
+    ck_assert(is_text(user_entry_email(entry), "ab@example.org"));
+    ck_assert(is_text(user_entry_id(entry), "Id-1"));
+    ck_assert(is_text(user_entry_message(entry), "packed"));
+    ck_assert(is_text(user_entry_request_id(entry), "request"));
+    ck_assert(is_text(user_entry_password_hash(entry), "hash"));
+    free(entry);
+}
+
+END_TEST
+
+/* A record whose names do not fold is none that we wrote. */
+START_TEST(user_entry_refuses_names_that_do_not_fold)
+{
+    struct user_record record = RECORD;
+    struct user_entry *entry = NULL;
+
+    record.user.username = BYTES_LITERAL("a\xff");
+    ck_assert_int_eq(user_entry_new(&record, &entry), -EBADMSG);
+    record = RECORD;
+    record.user.email = BYTES_LITERAL("a\xcd\xb8@x.org"); /* unassigned */
+    ck_assert_int_eq(user_entry_new(&record, &entry), -EBADMSG);
+    ck_assert_ptr_null(entry);
+}
+
+END_TEST
+
 /* The etag of the last change fits, and nothing else does. */
 START_TEST(user_entry_knows_its_etag)
 {
-    struct user_entry *entry = user_entry_new(&RECORD);
+    struct user_entry *entry = must_make(&RECORD);
 
-    ck_assert_ptr_nonnull(entry);
     ck_assert(user_entry_has_etag(entry, BYTES_LITERAL("\"ab\"")));
     ck_assert(!user_entry_has_etag(entry, BYTES_LITERAL("\"aa\"")));
     ck_assert(!user_entry_has_etag(entry, BYTES_LITERAL("ab")));
@@ -74,4 +118,5 @@ START_TEST(user_entry_knows_its_etag)
 END_TEST
 
 UNIT_MAIN("user_entry", user_entry_holds_its_parts, user_entry_may_lack_hash_and_request,
+          user_entry_holds_names_of_other_sizes, user_entry_refuses_names_that_do_not_fold,
           user_entry_knows_its_etag)

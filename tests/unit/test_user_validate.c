@@ -44,15 +44,12 @@ static bool is_good_email(const char *email)
     return faults.count == 0;
 }
 
-/* Trimming takes ASCII white space at both ends, and folding ASCII letters, and nothing else. */
-START_TEST(user_validate_trims_and_folds)
+/* Trimming takes ASCII white space at both ends, and nothing else. */
+START_TEST(user_validate_trims)
 {
-    uint8_t folded[16];
     struct bytes text = user_validate_trim(BYTES_LITERAL(" \t\r\n An Na\xc3\x84 \n"));
 
     ck_assert(bytes_equal(text, BYTES_LITERAL("An Na\xc3\x84")));
-    user_validate_fold(text, folded);
-    ck_assert_mem_eq(folded, "an na\xc3\x84", 7);
     ck_assert_uint_eq(user_validate_trim(BYTES_LITERAL(" \t ")).size, 0);
     ck_assert_uint_eq(user_validate_trim(BYTES_LITERAL("")).size, 0);
 }
@@ -92,6 +89,36 @@ START_TEST(user_validate_refuses_hidden_characters)
 
 END_TEST
 
+/* Each fault of a name has words of its own. */
+START_TEST(user_validate_names_the_fault_of_a_name)
+{
+    static const struct {
+        const char *name;
+        const char *problem;
+    } samples[] = {
+        {"a\xff", "must be UTF-8"},
+        {"a\xe2\x80\xae", "must not have control or invisible characters"},
+        {"a\xcd\xb8", "must not have unassigned or private-use characters"},
+        {"a\xe3\x80\x80z", "must not have other spaces than U+0020"},
+        {"\xcc\x81", "must not have a combining mark first, nor more than 30 in a row"},
+        {"\xd7\x90z", "must not mix writing directions against RFC 5893"},
+    };
+
+    char longest[3 * USER_USERNAME_CHARACTERS_MAX];
+
+    for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++) {
+        ck_assert_str_eq(username_problem(bytes_from_text(samples[i].name)), samples[i].problem);
+    }
+    for (size_t i = 0; i < sizeof(longest); i += 3) {
+        memcpy(longest + i, "\xef\xb7\xba", 3);
+    }
+    ck_assert_str_eq(username_problem((struct bytes){(const uint8_t *)longest, 3 * 15}), "");
+    ck_assert_str_eq(username_problem((struct bytes){(const uint8_t *)longest, sizeof(longest)}),
+                     "must be shorter: its normalized form has more than 512 bytes");
+}
+
+END_TEST
+
 /* The limit of usernames counts characters, not bytes. */
 START_TEST(user_validate_limits_usernames)
 {
@@ -112,6 +139,8 @@ START_TEST(user_validate_accepts_emails)
     ck_assert(is_good_email("a@b"));
     ck_assert(is_good_email("anna+tag.x_y%z@mail-1.example.org"));
     ck_assert(is_good_email("\xc3\xa4@example.org"));
+    ck_assert(is_good_email("a\xcc\x88@example.org"));
+    ck_assert(is_good_email("\xd7\x90\xd7\x91.\xd7\x92@example.org"));
     ck_assert(is_good_email("A!#$&*/=?^{|}~-@EXAMPLE.ORG"));
 }
 
@@ -144,6 +173,13 @@ START_TEST(user_validate_refuses_emails)
         "a@b c",
         "a\t@b",
         "a@\xc3\xa4.org",
+        "a\xef\xbc\xa0z@b", /* a full width @ */
+        "a\xef\xbc\x82@b",  /* a full width quote */
+        "a\xc2\xa8z@b",     /* a diaeresis on a space */
+        "\xd7\x90z@b",      /* two directions */
+        "\xcc\x81z@b",      /* a mark on nothing */
+        "a\xe3\x80\x80z@b", /* an ideographic space */
+        "a\xee\x80\x80@b",  /* a private character */
     };
 
     for (size_t i = 0; i < sizeof(emails) / sizeof(emails[0]); i++) {
@@ -172,6 +208,27 @@ START_TEST(user_validate_limits_emails)
     ck_assert_uint_eq(strlen(email), 254);
     ck_assert(is_good_email(email));
     (void)snprintf(email, sizeof(email), "%.63s@%.63s.%.63s.%.63s", local, label, label, label);
+    ck_assert(!is_good_email(email));
+}
+
+END_TEST
+
+/* An address whose folded form would be too long is refused, however short it is itself. */
+START_TEST(user_validate_limits_folded_emails)
+{
+    char local[USER_EMAIL_LOCAL_BYTES_MAX + 1];
+    char label[USER_EMAIL_LABEL_BYTES_MAX + 1];
+    char email[USER_EMAIL_BYTES_MAX + 1];
+
+    for (size_t i = 0; i + 3 < sizeof(local); i += 3) {
+        memcpy(local + i, "\xe3\x8c\x96", 4); /* "kilometre", which folds into six characters */
+    }
+    memset(label, 'b', sizeof(label));
+    (void)snprintf(email, sizeof(email), "%s@b", local);
+    ck_assert(is_good_email(email));
+    (void)snprintf(email, sizeof(email), "%s@%.63s.%.63s", local, label, label);
+    ck_assert(is_good_email(email));
+    (void)snprintf(email, sizeof(email), "%s@%.63s.%.63s.%.6s", local, label, label, label);
     ck_assert(!is_good_email(email));
 }
 
@@ -319,6 +376,8 @@ START_TEST(user_validate_limits_roles)
     ck_assert_uint_eq(patch_faults(&patch), 1);
     patch.user.roles[1] = BYTES_LITERAL("a\nb");
     ck_assert_uint_eq(patch_faults(&patch), 1);
+    patch.user.roles[1] = BYTES_LITERAL("a\xe2\x80\xae");
+    ck_assert_uint_eq(patch_faults(&patch), 1);
 }
 
 END_TEST
@@ -342,10 +401,102 @@ START_TEST(user_validate_limits_profile_texts)
 
 END_TEST
 
-UNIT_MAIN("user_validate", user_validate_trims_and_folds, user_validate_accepts_usernames,
+static unsigned sync_faults(const struct user *user)
+{
+    struct user_faults faults = {0};
+
+    user_validate_sync(user, &faults);
+    return faults.count;
+}
+
+static struct user good_user(void)
+{
+    return (struct user){.username = BYTES_LITERAL("anna"), .email = BYTES_LITERAL("anna@x.org")};
+}
+
+/* SyncUsers needs the names; the rest may be empty. */
+START_TEST(user_validate_accepts_synced_users)
+{
+    struct user user = good_user();
+
+    ck_assert_uint_eq(sync_faults(&user), 0);
+    user.id = BYTES_LITERAL("AZaz09._~-");
+    user.status = USER_STATUS_SUSPENDED;
+    user.roles[0] = BYTES_LITERAL("viewer");
+    user.role_count = 1;
+    user.first_name = BYTES_LITERAL("Anna");
+    ck_assert_uint_eq(sync_faults(&user), 0);
+}
+
+END_TEST
+
+/* Ids that a client chooses have at most 64 characters, of those that need no escape in a URL. */
+START_TEST(user_validate_limits_synced_ids)
+{
+    static const char *const bad[] = {"a b", "a/b", "a\xc3\xa4", "a%20",
+                                      "a\n", "{1}", "a:b",       "a@b"};
+    uint8_t id[USER_ID_BYTES_MAX + 1];
+    struct user user = good_user();
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        user.id = bytes_from_text(bad[i]);
+        ck_assert_msg(sync_faults(&user) == 1, "%s", bad[i]);
+    }
+    user.id = BYTES_LITERAL("a\0z");
+    ck_assert_uint_eq(sync_faults(&user), 1);
+    memset(id, 'x', sizeof(id));
+    user.id = (struct bytes){id, USER_ID_BYTES_MAX};
+    ck_assert_uint_eq(sync_faults(&user), 0);
+    user.id.size++;
+    ck_assert_uint_eq(sync_faults(&user), 1);
+}
+
+END_TEST
+
+/* All that is wrong with a synced user is told at once, by the paths of its fields. */
+START_TEST(user_validate_tells_all_faults_of_synced_users)
+{
+    static const char *const fields[] = {
+        "id",
+        "username",
+        "email",
+        "roles",
+        "status",
+        "profile.first_name",
+        "profile.last_name",
+        "profile.avatar_url",
+    };
+    struct user user = {
+        .id = BYTES_LITERAL("/"),
+        .email = BYTES_LITERAL("x"),
+        .roles = {{0}},
+        .role_count = 1,
+        .status = USER_STATUS_DELETED,
+        .first_name = BYTES_LITERAL("\n"),
+        .last_name = BYTES_LITERAL("\xe2\x80\xae"),
+        .avatar_url = BYTES_LITERAL("\x7f"),
+    };
+    struct user_faults faults = {0};
+
+    user_validate_sync(&user, &faults);
+    ck_assert_uint_eq(faults.count, 8);
+    ck_assert(faults.missing);
+    for (size_t i = 0; i < 8; i++) {
+        ck_assert_str_eq(faults.items[i].field, fields[i]);
+    }
+    user = good_user();
+    user.status = 17;
+    ck_assert_uint_eq(sync_faults(&user), 1);
+}
+
+END_TEST
+
+UNIT_MAIN("user_validate", user_validate_trims, user_validate_accepts_usernames,
           user_validate_refuses_hidden_characters, user_validate_limits_usernames,
           user_validate_accepts_emails, user_validate_refuses_emails, user_validate_limits_emails,
           user_validate_limits_passwords, user_validate_tells_all_faults,
           user_validate_limits_request_ids, user_validate_judges_what_a_patch_sets,
           user_validate_knows_the_states, user_validate_limits_roles,
-          user_validate_limits_profile_texts)
+          user_validate_limits_profile_texts, user_validate_names_the_fault_of_a_name,
+          user_validate_limits_folded_emails, user_validate_accepts_synced_users,
+          user_validate_limits_synced_ids, user_validate_tells_all_faults_of_synced_users)
