@@ -1,6 +1,6 @@
 /*
  * Users by id, by folded username, by folded e-mail and by the request_id that made them: four maps
- * over the same entries (user_entry.h).
+ * over the same entries (user_entry.h). And in the order of their creation (user_order.h).
  *
  * A change goes through the store like this:
  *
@@ -8,7 +8,7 @@
  *      on their way, and reserves them. Usernames and e-mails of different users are one namespace:
  *      otherwise a username could pass for the address of somebody else.
  *   2. user_store_plan() takes the finished record. It builds the new entry and makes room in the
- *      maps, so that nothing can fail once the record is durable.
+ *      maps and in the order, so that nothing can fail once the record is durable.
  *   3. The log gives the record back: user_store_apply() puts the entry in its place. Replay at
  *      start is the same call, without the entry made in advance.
  *   4. user_store_release() gives back the reservations, whatever became of the change.
@@ -27,7 +27,7 @@
 #include "service/user_store.h"
 
 #include "core/map.h"
-#include "service/user_validate.h"
+#include "service/user_order.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -38,12 +38,14 @@ struct user_store {
     struct map by_username;
     struct map by_email;
     struct map by_request;
+    struct user_order order;      /* of the same entries, by sequence */
     struct map changes;           /* of struct user_reservation: ids of changes on their way */
     struct map reserved_names;    /* usernames and e-mails: one namespace */
     struct map reserved_requests; /* request_ids */
     uint64_t max_users;
     uint64_t new_count;      /* users on their way in */
     uint64_t change_last;    /* greatest number given or applied */
+    uint64_t change_applied; /* greatest number applied */
     int64_t created_at_last; /* greatest time given or applied */
 };
 
@@ -72,27 +74,6 @@ static struct bytes reservation_key(const void *value)
     const struct user_reservation *reservation = value;
 
     return reservation->key;
-}
-
-/* Copies behind `*at` and moves on. */
-static struct bytes put(uint8_t **at, struct bytes text)
-{
-    struct bytes copy = {*at, text.size};
-
-    if (text.size > 0) {
-        memcpy(*at, text.data, text.size);
-    }
-    *at += text.size;
-    return copy;
-}
-
-static struct bytes put_folded(uint8_t **at, struct bytes text)
-{
-    struct bytes copy = {*at, text.size};
-
-    user_validate_fold(text, *at);
-    *at += text.size;
-    return copy;
 }
 
 int user_store_new(uint64_t max_users, struct hash_seed seed, struct user_store **ret_store)
@@ -126,6 +107,8 @@ void user_store_clear(struct user_store *store)
     map_deinit(&store->by_username);
     map_deinit(&store->by_email);
     map_deinit(&store->by_request);
+    user_order_deinit(&store->order);
+    store->change_applied = 0;
 }
 
 void user_store_free(struct user_store *store)
@@ -148,9 +131,30 @@ uint64_t user_store_count(const struct user_store *store)
     return store->by_id.count;
 }
 
+uint64_t user_store_applied(const struct user_store *store)
+{
+    return store->change_applied;
+}
+
+const struct user_order *user_store_order(const struct user_store *store)
+{
+    return &store->order;
+}
+
 const struct user_entry *user_store_find(const struct user_store *store, struct bytes id)
 {
     return map_find(&store->by_id, id);
+}
+
+const struct user_entry *user_store_find_username(const struct user_store *store,
+                                                  struct bytes username)
+{
+    return map_find(&store->by_username, username);
+}
+
+const struct user_entry *user_store_find_email(const struct user_store *store, struct bytes email)
+{
+    return map_find(&store->by_email, email);
 }
 
 const struct user_entry *user_store_find_request(const struct user_store *store,
@@ -193,33 +197,6 @@ static bool is_taken(const struct user_store *store, struct bytes folded, struct
 {
     return find_other(store, folded, id) != NULL ||
            map_find(&store->reserved_names, folded) != NULL;
-}
-
-/* Copies the keys into one block of the change. Returns 0 or -ENOMEM. */
-static int copy_keys(struct user_change *change, const struct user_names *names,
-                     const struct user_entry *before)
-{
-    struct bytes none = {0};
-    struct bytes old_username = before == NULL ? none : user_entry_username(before);
-    struct bytes old_email = before == NULL ? none : user_entry_email(before);
-    uint8_t *at = malloc(names->id.size + names->username.size + names->email.size +
-                         names->request_id.size + old_username.size + old_email.size);
-
-    if (at == NULL) {
-        return -ENOMEM;
-    }
-    change->memory = at;
-    change->id.key = put(&at, names->id);
-    change->username.key = put_folded(&at, names->username);
-    change->email.key = put_folded(&at, names->email);
-    change->request_id.key = put(&at, names->request_id);
-    if (!bytes_equal(old_username, change->username.key)) {
-        change->old_username = put(&at, old_username);
-    }
-    if (!bytes_equal(old_email, change->email.key)) {
-        change->old_email = put(&at, old_email);
-    }
-    return 0;
 }
 
 static void forget(struct map *map, const struct user_reservation *reservation)
@@ -268,7 +245,7 @@ int user_store_reserve(struct user_store *store, struct user_change *change,
     if (before == NULL && store->by_id.count + store->new_count >= store->max_users) {
         return USER_STORE_E_TOO_MANY;
     }
-    result = copy_keys(change, names, before);
+    result = user_change_copy_keys(change, names, before);
     if (result != 0) {
         return result;
     }
@@ -313,51 +290,12 @@ struct user_stamp user_store_stamp(struct user_store *store, int64_t now_ms)
     return (struct user_stamp){store->change_last, store->created_at_last};
 }
 
-static void add_key(struct commit_mutation *mutation, struct bytes key, enum commit_key_rule rule,
-                    uint64_t version)
-{
-    if (key.size > 0) {
-        assert(mutation->key_count < COMMIT_KEYS_MAX);
-        mutation->keys[mutation->key_count++] = (struct commit_key){key, rule, version};
-    }
-}
-
-/* Adds the names that are not among the others, each once. */
-static void add_names(struct commit_mutation *mutation, const struct bytes names[2],
-                      const struct bytes others[2], enum commit_key_rule rule)
-{
-    for (size_t i = 0; i < 2; i++) {
-        bool is_repeated = i == 1 && bytes_equal(names[1], names[0]);
-
-        if (!is_repeated && !bytes_equal(names[i], others[0]) &&
-            !bytes_equal(names[i], others[1])) {
-            add_key(mutation, names[i], rule, 0);
-        }
-    }
-}
-
-/* What a log that decides conflicts elsewhere has to hold the change against. */
-static void fill_keys(const struct user_change *change, struct commit_mutation *mutation)
-{
-    const struct bytes after[2] = {change->username.key, change->email.key};
-    struct bytes before[2] = {{0}};
-
-    if (!change->is_new) {
-        before[0] = change->old_username.size > 0 ? change->old_username : after[0];
-        before[1] = change->old_email.size > 0 ? change->old_email : after[1];
-    }
-    mutation->key_count = 0;
-    add_key(mutation, change->id.key, change->is_new ? COMMIT_KEY_ABSENT : COMMIT_KEY_AT_VERSION,
-            change->old_revision);
-    add_names(mutation, after, before, COMMIT_KEY_ABSENT);
-    add_names(mutation, before, after, COMMIT_KEY_DROPPED);
-}
-
-/* Room for so many more users in every map. */
+/* Room for so many more users in every map and in the order. */
 static int reserve_room(struct user_store *store, size_t count)
 {
     if (map_reserve(&store->by_id, count) != 0 || map_reserve(&store->by_username, count) != 0 ||
-        map_reserve(&store->by_email, count) != 0 || map_reserve(&store->by_request, count) != 0) {
+        map_reserve(&store->by_email, count) != 0 || map_reserve(&store->by_request, count) != 0 ||
+        user_order_reserve(&store->order, count) != 0) {
         return -ENOMEM;
     }
     return 0;
@@ -379,14 +317,14 @@ int user_store_plan(struct user_store *store, struct user_change *change,
         if (reserve_room(store, store->changes.count) != 0) {
             return -ENOMEM;
         }
-        change->after = user_entry_new(&record);
-        if (change->after == NULL) {
-            return -ENOMEM;
+        result = user_entry_new(&record, &change->after);
+        if (result != 0) {
+            return result;
         }
         assert(bytes_equal(user_entry_username(change->after), change->username.key));
         assert(bytes_equal(user_entry_email(change->after), change->email.key));
     }
-    fill_keys(change, mutation);
+    user_change_fill_keys(change, mutation);
     return 0;
 }
 
@@ -397,7 +335,24 @@ static void insert(struct map *map, struct user_entry *entry)
     assert(result == 0); /* there is room */
 }
 
-static void link_entry(struct user_store *store, struct user_entry *entry)
+/* Puts it in the place of `before`, which may be NULL and is in no map any more. */
+static void put_in_order(struct user_store *store, const struct user_entry *before,
+                         struct user_entry *entry)
+{
+    int result;
+
+    if (before != NULL && user_entry_sequence(before) == user_entry_sequence(entry)) {
+        user_order_replace(&store->order, before, entry);
+        return;
+    }
+    if (before != NULL) {
+        user_order_remove(&store->order, before);
+    }
+    result = user_order_insert(&store->order, entry);
+    assert(result == 0); /* there is room */
+}
+
+static void put_in_maps(struct user_store *store, struct user_entry *entry)
 {
     insert(&store->by_id, entry);
     insert(&store->by_username, entry);
@@ -407,7 +362,7 @@ static void link_entry(struct user_store *store, struct user_entry *entry)
     }
 }
 
-static void remove_entry(struct user_store *store, struct user_entry *entry)
+static void take_from_maps(struct user_store *store, const struct user_entry *entry)
 {
     (void)map_remove(&store->by_id, user_entry_id(entry)); /* all of them are there */
     (void)map_remove(&store->by_username, user_entry_username(entry));
@@ -415,22 +370,24 @@ static void remove_entry(struct user_store *store, struct user_entry *entry)
     if (user_entry_request_id(entry).size > 0) {
         (void)map_remove(&store->by_request, user_entry_request_id(entry));
     }
-    free(entry);
 }
 
-/* The entry made in advance for this record, or a fresh one. NULL when out of memory. */
-static struct user_entry *take_entry(struct user_store *store, const struct user_record *record)
+/* The entry made in advance for this record, or a fresh one. Returns 0, -EBADMSG or -ENOMEM. */
+static int take_entry(struct user_store *store, const struct user_record *record,
+                      struct user_entry **ret_entry)
 {
     struct user_change *change = user_store_change_of_id(store, record->user.id);
-    struct user_entry *entry;
 
     if (change != NULL && change->after != NULL &&
         user_entry_change(change->after) == record->change) {
-        entry = change->after;
+        *ret_entry = change->after;
         change->after = NULL;
-        return entry;
+        return 0;
     }
-    return reserve_room(store, store->changes.count + 1) == 0 ? user_entry_new(record) : NULL;
+    if (reserve_room(store, store->changes.count + 1) != 0) {
+        return -ENOMEM;
+    }
+    return user_entry_new(record, ret_entry);
 }
 
 /* Does the new image fit between the stored users? False only when the log is not ours or is
@@ -439,8 +396,10 @@ static bool fits(const struct user_store *store, const struct user_entry *entry)
 {
     struct bytes id = user_entry_id(entry);
     const struct user_entry *maker = map_find(&store->by_request, user_entry_request_id(entry));
+    const struct user_entry *here = user_order_find(&store->order, user_entry_sequence(entry));
 
-    return find_other(store, user_entry_username(entry), id) == NULL &&
+    return (here == NULL || bytes_equal(user_entry_id(here), id)) &&
+           find_other(store, user_entry_username(entry), id) == NULL &&
            find_other(store, user_entry_email(entry), id) == NULL &&
            (maker == NULL || bytes_equal(user_entry_id(maker), id));
 }
@@ -448,11 +407,12 @@ static bool fits(const struct user_store *store, const struct user_entry *entry)
 static int apply_put(struct user_store *store, const struct commit_event *event,
                      const struct user_record *record)
 {
-    struct user_entry *entry = take_entry(store, record);
+    struct user_entry *entry;
     struct user_entry *before;
+    int result = take_entry(store, record, &entry);
 
-    if (entry == NULL) {
-        return -ENOMEM;
+    if (result != 0) {
+        return result;
     }
     if (!fits(store, entry)) {
         free(entry);
@@ -460,10 +420,12 @@ static int apply_put(struct user_store *store, const struct commit_event *event,
     }
     before = map_find(&store->by_id, user_entry_id(entry));
     if (before != NULL) {
-        remove_entry(store, before);
+        take_from_maps(store, before);
     }
     user_entry_set_revision(entry, event->revision);
-    link_entry(store, entry);
+    put_in_maps(store, entry);
+    put_in_order(store, before, entry);
+    free(before);
     if (record->user.created_at > store->created_at_last) {
         store->created_at_last = record->user.created_at;
     }
@@ -477,7 +439,9 @@ static int apply_delete(struct user_store *store, const struct user_record *reco
     if (entry == NULL) {
         return -EBADMSG;
     }
-    remove_entry(store, entry);
+    take_from_maps(store, entry);
+    user_order_remove(&store->order, entry);
+    free(entry);
     return 0;
 }
 
@@ -491,8 +455,14 @@ int user_store_apply(struct user_store *store, const struct commit_event *event)
     }
     result = event->record_type == USER_RECORD_PUT ? apply_put(store, event, &record)
                                                    : apply_delete(store, &record);
-    if (result == 0 && record.change > store->change_last) {
+    if (result != 0) {
+        return result;
+    }
+    if (record.change > store->change_applied) {
+        store->change_applied = record.change;
+    }
+    if (record.change > store->change_last) {
         store->change_last = record.change;
     }
-    return result;
+    return 0;
 }

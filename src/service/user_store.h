@@ -1,6 +1,6 @@
 /*
- * The users in memory, their indexes, and the names that changes on their way have reserved. Pure:
- * no I/O, no clock; times, ids and records are handed in.
+ * The users in memory, their order, their indexes, and the names that changes on their way have
+ * reserved. Pure: no I/O, no clock; times, ids and records are handed in.
  *
  * Owns:    the stored users; what a change reserved, until it is released.
  * Borrows: every struct user_change, from user_store_reserve() until user_store_release().
@@ -12,41 +12,13 @@
 #include "core/bytes.h"
 #include "core/hash.h"
 #include "service/commit_log.h"
+#include "service/user_change.h"
 #include "service/user_entry.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
+struct user_order;
 struct user_store;
-
-/* A key that a change has reserved. */
-struct user_reservation {
-    struct bytes key; /* names are folded; size 0 = nothing reserved */
-    struct user_change *change;
-};
-
-/* One change on its way: what it has reserved, and the user as it will be. Embedded in its owner,
- * zero-initialised, the store's own apart from that. */
-struct user_change {
-    struct user_reservation id;
-    struct user_reservation username;
-    struct user_reservation email;
-    struct user_reservation request_id;
-    struct bytes old_username; /* names given up; size 0 = none */
-    struct bytes old_email;
-    uint64_t old_revision;    /* of the user that is changed; 0 = it is new */
-    struct user_entry *after; /* the new image until it is in the store */
-    uint8_t *memory;          /* holds the keys */
-    bool is_new;
-};
-
-/* The names a user has, or will have, in the form shown. */
-struct user_names {
-    struct bytes id;
-    struct bytes username; /* both empty: the user is to be deleted */
-    struct bytes email;
-    struct bytes request_id; /* of a new user; may be empty */
-};
 
 /* Number and time of a change that is about to be logged. */
 struct user_stamp {
@@ -65,10 +37,20 @@ void user_store_clear(struct user_store *store);
 
 uint64_t user_store_count(const struct user_store *store);
 
-/* Reads: committed state alone. NULL when there is none. */
+/* The number of the last change applied, which names the state of the store: as long as it stays,
+ * nothing has changed. 0 = no change yet. */
+uint64_t user_store_applied(const struct user_store *store);
+
+/* Reads: committed state alone. NULL when there is none. Names are folded. */
 const struct user_entry *user_store_find(const struct user_store *store, struct bytes id);
+const struct user_entry *user_store_find_username(const struct user_store *store,
+                                                  struct bytes username);
+const struct user_entry *user_store_find_email(const struct user_store *store, struct bytes email);
 const struct user_entry *user_store_find_request(const struct user_store *store,
                                                  struct bytes request_id);
+
+/* The stored users in the order of their creation. A cursor is good until the next apply. */
+const struct user_order *user_store_order(const struct user_store *store);
 
 /* The change on its way for this user, or for a new user with this request_id. NULL = none. */
 struct user_change *user_store_change_of_id(const struct user_store *store, struct bytes id);
@@ -82,7 +64,8 @@ struct user_change *user_store_change_of_request(const struct user_store *store,
 /* Checks the names against stored users and changes on their way, and reserves them. No change of
  * this id, and no stored user or change with this request_id, may exist: look first.
  *
- * Returns 0, USER_STORE_E_* or -ENOMEM with nothing reserved. */
+ * Returns 0, or with nothing reserved: USER_STORE_E_*; -EBADMSG for names that do not fold, which
+ * none does that passed user_validate.h; -ENOMEM. */
 int user_store_reserve(struct user_store *store, struct user_change *change,
                        const struct user_names *names);
 

@@ -10,6 +10,7 @@
  *
  * Thread: one.
  */
+#include "service/user_order.h"
 #include "service/user_store.h"
 
 #include <stdio.h>
@@ -55,6 +56,7 @@ struct sim {
     struct model_change changes[CHANGES_MAX];
     uint64_t planned_count;
     uint64_t change_last;
+    uint64_t change_applied;
 
     struct {
         uint8_t type;
@@ -83,7 +85,7 @@ static unsigned draw(struct sim *sim, unsigned below)
 
 static struct bytes id_text(int id)
 {
-    static char texts[IDS][8];
+    static char texts[IDS][16];
 
     (void)snprintf(texts[id], sizeof(texts[id]), "id%d", id);
     return bytes_from_text(texts[id]);
@@ -300,6 +302,9 @@ static void apply_record(struct sim *sim, unsigned index)
                                  buf_bytes(&sim->log[index].body)};
 
     check(sim, user_store_apply(sim->store, &event) == 0, "a record is applied");
+    check(sim, user_store_applied(sim->store) > sim->change_applied,
+          "and the state has a new name");
+    sim->change_applied = user_store_applied(sim->store);
 }
 
 /* The log tells of the oldest record: durable, or without effect. */
@@ -341,6 +346,7 @@ static void open_store(struct sim *sim)
     struct hash_seed seed = {{sim->seed, sim->step}};
 
     check(sim, user_store_new(USERS_MAX, seed, &sim->store) == 0, "memory");
+    sim->change_applied = 0;
     for (unsigned i = 0; i < sim->log_count; i++) {
         apply_record(sim, i);
     }
@@ -377,6 +383,45 @@ static bool is_folded_name(struct bytes text, int name)
     return bytes_equal(text, bytes_from_text(folded));
 }
 
+/* The id of the user with the smallest sequence above this one, or NONE. */
+static int id_after(const struct sim *sim, uint64_t sequence)
+{
+    int next = NONE;
+
+    for (int i = 0; i < IDS; i++) {
+        const struct model_user *user = &sim->users[i];
+
+        if (user->exists && user->sequence > sequence &&
+            (next == NONE || user->sequence < sim->users[next].sequence)) {
+            next = i;
+        }
+    }
+    return next;
+}
+
+/* From any place on, the order has the users by their sequence. */
+static void compare_order(struct sim *sim)
+{
+    const struct user_order *order = user_store_order(sim->store);
+    uint64_t sequence = draw(sim, 2) == 0 ? 0 : draw(sim, (unsigned)sim->change_last + 2);
+    struct user_order_cursor cursor = user_order_after(order, sequence);
+    const struct user_entry *entry;
+    int id;
+
+    while ((id = id_after(sim, sequence)) != NONE) {
+        entry = user_order_next(order, &cursor);
+        check(sim, entry == user_store_find(sim->store, id_text(id)), "the order of creation");
+        sequence = sim->users[id].sequence;
+    }
+    check(sim, user_order_next(order, &cursor) == NULL, "the end of the order");
+}
+
+static bool is_found(const struct sim *sim, const struct user_entry *entry)
+{
+    return user_store_find_username(sim->store, user_entry_username(entry)) == entry &&
+           user_store_find_email(sim->store, user_entry_email(entry)) == entry;
+}
+
 static void compare(const struct sim *sim)
 {
     check(sim, user_store_count(sim->store) == count_users(sim, false), "the number of users");
@@ -388,6 +433,7 @@ static void compare(const struct sim *sim)
         if (entry != NULL) {
             check(sim, is_folded_name(user_entry_username(entry), user->username), "username");
             check(sim, is_folded_name(user_entry_email(entry), user->email), "email");
+            check(sim, is_found(sim, entry), "found by its names");
             check(sim, user_entry_sequence(entry) == user->sequence, "sequence");
             check(sim, user_entry_change(entry) == user->change, "change");
             check(sim, bytes_equal(user_entry_request_id(entry), request_text(user->request)),
@@ -431,9 +477,11 @@ static void run(uint64_t seed)
             restart(&sim);
         }
         compare(&sim);
+        compare_order(&sim);
     }
     restart(&sim);
     compare(&sim);
+    compare_order(&sim);
     close_store(&sim);
     for (unsigned i = 0; i < sim.log_count; i++) {
         buf_deinit(&sim.log[i].body);

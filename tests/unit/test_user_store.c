@@ -1,5 +1,6 @@
 #include "lib/unit.h"
 
+#include "service/user_order.h"
 #include "service/user_store.h"
 
 #include <errno.h>
@@ -462,6 +463,131 @@ START_TEST(user_store_refuses_records_that_do_not_fit)
 
 END_TEST
 
+/* Names are looked up folded, usernames and e-mails apart. */
+START_TEST(user_store_finds_by_names)
+{
+    struct fixture fixture;
+    const struct user_entry *entry;
+
+    start(&fixture, 10);
+    put(&fixture, "1", "Anna", "A@x");
+    entry = user_store_find(fixture.store, text("1"));
+    ck_assert_ptr_eq(user_store_find_username(fixture.store, text("anna")), entry);
+    ck_assert_ptr_eq(user_store_find_email(fixture.store, text("a@x")), entry);
+    ck_assert_ptr_null(user_store_find_username(fixture.store, text("Anna")));
+    ck_assert_ptr_null(user_store_find_username(fixture.store, text("a@x")));
+    ck_assert_ptr_null(user_store_find_email(fixture.store, text("anna")));
+    finish(&fixture);
+}
+
+END_TEST
+
+/* The ids in the order of creation, a letter each. */
+static const char *ids_in_order(const struct fixture *fixture)
+{
+    static char ids[16];
+    const struct user_order *order = user_store_order(fixture->store);
+    struct user_order_cursor cursor = user_order_after(order, 0);
+    const struct user_entry *entry;
+    size_t count = 0;
+
+    while ((entry = user_order_next(order, &cursor)) != NULL) {
+        ck_assert_uint_lt(count, sizeof(ids) - 1);
+        ids[count++] = (char)user_entry_id(entry).data[0];
+    }
+    ids[count] = '\0';
+    return ids;
+}
+
+/* Applies a record as replay does: without a change. */
+static int replay(struct fixture *fixture, const struct user_names *names, uint64_t number,
+                  uint8_t type)
+{
+    struct buf body = record_of(names, number, 0);
+    int result = apply(fixture, type, buf_bytes(&body));
+
+    buf_deinit(&body);
+    return result;
+}
+
+/* The order is that of the sequences, in whichever order the records come; an entry whose sequence
+ * another user has does not fit. Each change gives the state another name. */
+START_TEST(user_store_keeps_the_order)
+{
+    struct fixture fixture;
+    struct user_names c = names_of("c", "carl", "c@x");
+    struct user_names a = names_of("a", "anna", "a@x");
+    struct user_names b = names_of("b", "bert", "b@x");
+    struct user_names d = names_of("d", "dora", "d@x");
+
+    start(&fixture, 10);
+    ck_assert_uint_eq(user_store_applied(fixture.store), 0);
+    ck_assert_int_eq(replay(&fixture, &c, 30, USER_RECORD_PUT), 0);
+    ck_assert_int_eq(replay(&fixture, &a, 10, USER_RECORD_PUT), 0);
+    ck_assert_int_eq(replay(&fixture, &b, 20, USER_RECORD_PUT), 0);
+    ck_assert_str_eq(ids_in_order(&fixture), "abc");
+    ck_assert_uint_eq(user_store_applied(fixture.store), 30);
+    ck_assert_int_eq(replay(&fixture, &d, 20, USER_RECORD_PUT), -EBADMSG);
+    ck_assert_str_eq(ids_in_order(&fixture), "abc");
+    b.username = text("berta");
+    ck_assert_int_eq(replay(&fixture, &b, 20, USER_RECORD_PUT), 0); /* in its place */
+    ck_assert_str_eq(ids_in_order(&fixture), "abc");
+    ck_assert_int_eq(replay(&fixture, &a, 40, USER_RECORD_PUT), 0); /* made anew */
+    ck_assert_str_eq(ids_in_order(&fixture), "bca");
+    ck_assert_int_eq(replay(&fixture, &c, 50, USER_RECORD_DELETE), 0);
+    ck_assert_str_eq(ids_in_order(&fixture), "ba");
+    ck_assert_uint_eq(user_store_applied(fixture.store), 50);
+    put(&fixture, "e", "emil", "e@x");
+    ck_assert_str_eq(ids_in_order(&fixture), "bae");
+    ck_assert_uint_eq(user_store_applied(fixture.store), 51);
+    user_store_clear(fixture.store);
+    ck_assert_str_eq(ids_in_order(&fixture), "");
+    ck_assert_uint_eq(user_store_applied(fixture.store), 0);
+    finish(&fixture);
+}
+
+END_TEST
+
+/* Names that do not fold are refused, in a record as in a change, and change nothing. */
+START_TEST(user_store_refuses_names_that_do_not_fold)
+{
+    struct fixture fixture;
+    struct change change;
+    struct user_names names = names_of("1", "an\xffna", "a@x");
+
+    start(&fixture, 10);
+    ck_assert_int_eq(reserve(&fixture, &change, "1", "an\xffna", "a@x"), -EBADMSG);
+    ck_assert_int_eq(reserve(&fixture, &change, "1", "anna", "a\xff@x"), -EBADMSG);
+    ck_assert_int_eq(replay(&fixture, &names, 5, USER_RECORD_PUT), -EBADMSG);
+    ck_assert_uint_eq(user_store_count(fixture.store), 0);
+    put(&fixture, "1", "anna", "a@x");
+    finish(&fixture);
+}
+
+END_TEST
+
+/* Folding is more than letters a to z, and may change the number of bytes: the keys follow it. */
+START_TEST(user_store_folds_all_letters)
+{
+    struct fixture fixture;
+    struct change change;
+
+    start(&fixture, 10);
+    put(&fixture, "1",
+        "STRA\xe1\xba\x9e"
+        "E",
+        "\xc3\x84@x"); /* capital sharp s, capital a umlaut */
+    ck_assert_ptr_nonnull(user_store_find_username(fixture.store, text("strasse")));
+    ck_assert_ptr_nonnull(user_store_find_email(fixture.store, text("\xc3\xa4@x")));
+    ck_assert_int_eq(reserve(&fixture, &change, "2", "Strasse", "b@x"),
+                     USER_STORE_E_USERNAME_TAKEN);
+    put(&fixture, "1", "anna", "a@x");
+    put(&fixture, "2", "strasse", "b@x");
+    finish(&fixture);
+}
+
+END_TEST
+
 /* Many changes on their way at once all find room when they are applied. */
 START_TEST(user_store_applies_many_in_any_order)
 {
@@ -509,4 +635,6 @@ UNIT_MAIN("user_store", user_store_shows_what_was_applied, user_store_refuses_ta
           user_store_frees_old_names_when_durable, user_store_forgets_a_failed_change,
           user_store_deletes, user_store_limits_users, user_store_finds_requests,
           user_store_stamps_in_order, user_store_names_the_keys, user_store_names_no_key_that_stays,
-          user_store_refuses_records_that_do_not_fit, user_store_applies_many_in_any_order)
+          user_store_refuses_records_that_do_not_fit, user_store_finds_by_names,
+          user_store_keeps_the_order, user_store_refuses_names_that_do_not_fold,
+          user_store_folds_all_letters, user_store_applies_many_in_any_order)
