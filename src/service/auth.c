@@ -1,6 +1,7 @@
 #include "service/auth.h"
 
 #include "core/log.h"
+#include "core/reactor.h"
 #include "service/token.h"
 
 #include <string.h>
@@ -52,6 +53,14 @@ static struct bytes bearer_token(struct bytes value)
     return (struct bytes){value.data + start, value.size - start};
 }
 
+/* Until when the token is worth something, by the clock that timers know. */
+static uint64_t end_of_token(const struct grpc_call *call, const struct token_claims *claims)
+{
+    uint64_t now_ns = call->host->reactor->now_ns;
+
+    return claims->left_ns < UINT64_MAX - now_ns ? now_ns + claims->left_ns : UINT64_MAX;
+}
+
 static bool auth_begin(void *context, struct grpc_call *call)
 {
     struct auth *auth = context;
@@ -60,6 +69,7 @@ static bool auth_begin(void *context, struct grpc_call *call)
     enum token_fault fault;
 
     if (auth->verifier == NULL) {
+        call->authorized_until_ns = UINT64_MAX;
         return true;
     }
     if (call->head.authorization_count == 0 || call->head.authorization.size == 0) {
@@ -81,6 +91,7 @@ static bool auth_begin(void *context, struct grpc_call *call)
     }
     auth->passed++;
     call->caller = claims.subject;
+    call->authorized_until_ns = end_of_token(call, &claims);
     return true;
 }
 

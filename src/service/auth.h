@@ -26,7 +26,8 @@ struct auth {
     uint64_t refused[TOKEN_FAULT_COUNT]; /* tokens, by reason */
 };
 
-/* The stage. A call that passes has its `caller` set to the token's subject. */
+/* The stage. A call that passes has its `caller` set to the token's subject, and
+ * `authorized_until_ns` to the token's end. */
 struct grpc_stage auth_stage(struct auth *auth);
 
 /* Calls that were not let pass. */

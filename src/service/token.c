@@ -224,15 +224,25 @@ static enum token_fault copy_claims(const struct token_claims *claims, struct ar
     return TOKEN_OK;
 }
 
+/* What the token has left; UINT64_MAX when that is centuries. */
+static uint64_t left_ns(const struct token_claims *claims, uint64_t now_ns)
+{
+    if (claims->expires_s >= UINT64_MAX / CLOCK_NS_PER_S) {
+        return UINT64_MAX;
+    }
+    return claims->expires_s * CLOCK_NS_PER_S - now_ns;
+}
+
 enum token_fault token_verify(struct token_verifier *verifier, struct bytes token,
                               struct arena *arena, struct token_claims *ret_claims)
 {
     const struct token_options *options = &verifier->options;
+    const uint64_t now_ns = clock_realtime_ns(verifier->clock);
     const struct token_rules rules = {
         .issuer = options->issuer,
         .audience = options->audience,
         .leeway_s = options->leeway_s,
-        .now_s = clock_realtime_ns(verifier->clock) / CLOCK_NS_PER_S,
+        .now_s = now_ns / CLOCK_NS_PER_S,
     };
     const struct token_claims *known = NULL;
     uint64_t until_s = rules.now_s + options->cache_ttl_s;
@@ -243,12 +253,16 @@ enum token_fault token_verify(struct token_verifier *verifier, struct bytes toke
     }
     if (known != NULL) {
         verifier->stats.cache_hits++;
-        return copy_claims(known, arena, ret_claims);
+        fault = copy_claims(known, arena, ret_claims);
+    } else {
+        fault = verify_anew(verifier, token, &rules, arena, ret_claims);
+        if (fault == TOKEN_OK) {
+            until_s = ret_claims->expires_s < until_s ? ret_claims->expires_s : until_s;
+            token_cache_add(&verifier->cache, token, ret_claims, until_s);
+        }
     }
-    fault = verify_anew(verifier, token, &rules, arena, ret_claims);
     if (fault == TOKEN_OK) {
-        until_s = ret_claims->expires_s < until_s ? ret_claims->expires_s : until_s;
-        token_cache_add(&verifier->cache, token, ret_claims, until_s);
+        ret_claims->left_ns = left_ns(ret_claims, now_ns);
     }
     return fault;
 }

@@ -77,6 +77,7 @@ struct token_claims {
     const char *const *roles;
     unsigned role_count;
     uint64_t expires_s; /* exp and the leeway: from then on it is worth nothing */
+    uint64_t left_ns;   /* until then, from the verdict on: filled in by token_verify() */
 };
 
 /* Decodes base64url without padding, canonical only: one text for each run of bytes. `out` takes

@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/random.h"
+#include "core/reactor.h"
 #include "http2/grpc_call.h"
 #include "service/auth.h"
 #include "service/token.h"
@@ -12,7 +13,20 @@
 
 #define SECRET "0123456789abcdef0123456789abcdef"
 
-static struct grpc_call call;
+#define EXPIRY_S 4102444800
+
+static uint64_t realtime_ns;
+
+static uint64_t fake_time(struct clock_source *source)
+{
+    (void)source;
+    return realtime_ns;
+}
+
+static struct clock_source clock_fake = {fake_time, fake_time};
+static struct reactor reactor;
+static struct grpc_call_host host = {.reactor = &reactor};
+static struct grpc_call call = {.host = &host};
 static struct auth auth;
 static struct token_verifier *verifier;
 static char *token;
@@ -27,16 +41,25 @@ void grpc_call_fail(struct grpc_call *failed, const struct grpc_error *error)
     failure_count++;
 }
 
-static void open_all(void)
+static void open_with(struct clock_source *clock, uint32_t cache_entries)
 {
-    static const struct token_options options = {
-        .issuer = "", .audience = "", .cache_ttl_s = 300, .size_max = 8192, .cache_entries = 4};
-    const struct token_request request = {.subject = "alice", .expires_s = 4102444800};
+    const struct token_options options = {.issuer = "",
+                                          .audience = "",
+                                          .leeway_s = 30,
+                                          .cache_ttl_s = 300,
+                                          .size_max = 8192,
+                                          .cache_entries = cache_entries};
+    const struct token_request request = {.subject = "alice", .expires_s = EXPIRY_S};
 
-    ck_assert_int_eq(token_verifier_new(clock_system(), random_system(), &options, &verifier), 0);
+    ck_assert_int_eq(token_verifier_new(clock, random_system(), &options, &verifier), 0);
     ck_assert_int_eq(token_verifier_add_secret(verifier, BYTES_LITERAL(SECRET)), 0);
     ck_assert_int_eq(token_sign_hs256(BYTES_LITERAL(SECRET), &request, &token), 0);
     auth.verifier = verifier;
+}
+
+static void open_all(void)
+{
+    open_with(clock_system(), 4);
 }
 
 static void done(void)
@@ -53,6 +76,7 @@ static bool passes(const char *authorization, unsigned count)
 
     failure_count = 0;
     call.caller = NULL;
+    call.authorized_until_ns = 0;
     call.head.authorization_count = count;
     call.head.authorization = bytes_from_text(authorization);
     return stage.begin(stage.context, &call);
@@ -162,6 +186,7 @@ START_TEST(auth_can_be_off)
 {
     ck_assert(passes("", 0));
     ck_assert(passes("Bearer x", 1));
+    ck_assert_uint_eq(call.authorized_until_ns, UINT64_MAX);
     ck_assert_ptr_null(call.caller);
     ck_assert_uint_eq(failure_count, 0);
 }
@@ -193,6 +218,48 @@ START_TEST(auth_logs_the_cause_and_not_the_token)
 
 END_TEST
 
+/* A call is told until when its token lasts, leeway included, on the clock of timers: the same from
+ * the cache as at first sight, to the nanosecond. */
+START_TEST(auth_says_until_when)
+{
+    const uint64_t end_ns = (EXPIRY_S + 30) * CLOCK_NS_PER_S;
+
+    for (uint32_t cache_entries = 0; cache_entries < 2; cache_entries++) {
+        open_with(&clock_fake, cache_entries);
+        realtime_ns = end_ns - 100 * CLOCK_NS_PER_S - 7;
+        reactor.now_ns = 5000;
+        ck_assert(passes_with_scheme("Bearer "));
+        ck_assert_uint_eq(call.authorized_until_ns, 5000 + 100 * CLOCK_NS_PER_S + 7);
+        realtime_ns = end_ns - 1;
+        reactor.now_ns = 9000;
+        ck_assert(passes_with_scheme("Bearer "));
+        ck_assert_uint_eq(call.authorized_until_ns, 9001);
+        ck_assert_uint_eq(token_verifier_stats(verifier)->cache_hits, cache_entries);
+        realtime_ns = end_ns;
+        ck_assert(!passes_with_scheme("Bearer "));
+        done();
+    }
+}
+
+END_TEST
+
+/* A token that lasts longer than timers count lasts for ever. */
+START_TEST(auth_knows_tokens_without_end)
+{
+    const struct token_request request = {.subject = "alice", .expires_s = 253402300799};
+
+    open_with(&clock_fake, 4);
+    free(token);
+    ck_assert_int_eq(token_sign_hs256(BYTES_LITERAL(SECRET), &request, &token), 0);
+    reactor.now_ns = 5000;
+    ck_assert(passes_with_scheme("Bearer "));
+    ck_assert_uint_eq(call.authorized_until_ns, UINT64_MAX);
+    done();
+}
+
+END_TEST
+
 UNIT_MAIN("auth", auth_passes_good_tokens, auth_names_missing_tokens,
           auth_says_nothing_about_bad_tokens, auth_takes_one_value_only, auth_can_be_off,
-          auth_logs_the_cause_and_not_the_token)
+          auth_logs_the_cause_and_not_the_token, auth_says_until_when,
+          auth_knows_tokens_without_end)
