@@ -58,6 +58,7 @@ static void drain(struct app *app, uint64_t grace_ns)
         return;
     }
     app->state = APP_STATE_DRAINING;
+    user_service_end_watches(app->users); /* they would never end by themselves */
     grpc_server_drain(app->server, grace_ns, server_drained, app);
 }
 

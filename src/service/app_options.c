@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#define STREAM_UNSENT_MAX 65536 /* bytes of replies on a stream, before it takes no request */
 #define WORKERS_MAX 4 /* of those we choose ourselves: each takes memory_kib while it hashes */
 
 /* The table keeps every number far below these types' ends. */
@@ -47,6 +48,42 @@ struct wal_options app_options_wal(const struct config *config)
     };
 }
 
+/* But for the key of the page tokens, which is read at start. */
+static struct user_lister_options lister_options_of(const struct config *config)
+{
+    return (struct user_lister_options){
+        .max_page_size = narrow(config->limits_max_page_size),
+        .max_page_bytes = narrow(config->limits_max_page_bytes),
+        .max_filter = narrow(config->limits_max_filter),
+        .max_scans = narrow(config->limits_max_scans),
+        .max_scan_users = config->limits_max_scan_users,
+        .max_fields = narrow(config->limits_max_fields),
+    };
+}
+
+static struct user_watch_options watch_options_of(const struct config *config)
+{
+    return (struct user_watch_options){
+        .max_per_connection = narrow(config->watch_max_per_connection),
+        .max_per_user = narrow(config->watch_max_per_user),
+        .max_total = narrow(config->watch_max_total),
+        .max_unsent = narrow(config->watch_max_unsent),
+        .max_fields = narrow(config->limits_max_fields),
+    };
+}
+
+static struct user_stream_options stream_options_of(const struct config *config)
+{
+    return (struct user_stream_options){
+        .max_messages = narrow(config->limits_max_stream_messages),
+        .max_inflight = narrow(config->limits_max_stream_inflight),
+        .max_unsent = STREAM_UNSENT_MAX,
+        .max_fields = narrow(config->limits_max_fields),
+        .password_rule = {narrow(config->password_min_length),
+                          narrow(config->password_max_length)},
+    };
+}
+
 struct user_service_options app_options_users(const struct config *config)
 {
     return (struct user_service_options){
@@ -56,6 +93,9 @@ struct user_service_options app_options_users(const struct config *config)
         .password_min_length = narrow(config->password_min_length),
         .password_max_length = narrow(config->password_max_length),
         .max_fields = narrow(config->limits_max_fields),
+        .lister = lister_options_of(config),
+        .watch = watch_options_of(config),
+        .streams = stream_options_of(config),
     };
 }
 
@@ -89,6 +129,8 @@ struct grpc_server_options app_options_server(const struct config *config)
         .max_message = narrow(config->limits_max_message),
         .max_running = narrow(config->limits_max_running),
         .max_unsent = narrow(config->http2_max_unsent),
+        .compress_replies = config->http2_compress_replies,
+        .compress_min = narrow(config->http2_compress_min),
         .tls_timeout_ns = from_ms(config->limits_tls_timeout_ms),
         .preface_timeout_ns = from_ms(config->limits_preface_timeout_ms),
         .settings_ack_timeout_ns = from_ms(config->limits_settings_ack_timeout_ms),

@@ -14,6 +14,7 @@
 #include "service/observe.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +22,8 @@
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
+
+#define PAGE_TOKEN_KEY_NAME "page-token.key" /* in the data directory */
 
 #define FILES_BESIDE_CONNECTIONS 64 /* log segments, listeners, the ring and the like */
 
@@ -209,17 +212,49 @@ static int start_workers(struct app *app)
     return result == 0 ? EX_OK : fail(app, EX_SOFTWARE, "threads: %s", strerror(-result));
 }
 
+/* Reads the key of the page tokens, which the first start makes. */
+static int load_page_token_key(struct app *app, struct page_token_key *key)
+{
+    const char *named = app->config->store_page_token_key_file;
+    char path[PATH_MAX];
+    int size;
+    int result;
+
+    size = named[0] != '\0' ? snprintf(path, sizeof(path), "%s", named)
+                            : snprintf(path, sizeof(path), "%s/" PAGE_TOKEN_KEY_NAME,
+                                       app->config->store_data_dir);
+    if (size < 0 || (size_t)size >= sizeof(path)) {
+        return fail(app, EX_CONFIG, "store.page_token_key_file: the path is too long");
+    }
+    result = page_token_key_load(path, random_system(), key);
+    if (result == PAGE_TOKEN_E_KEY) {
+        return fail(app, EX_CONFIG,
+                    "store.page_token_key_file: %s must hold %d bytes; make one with: "
+                    "openssl rand -out %s %d",
+                    path, PAGE_TOKEN_KEY_SIZE, path, PAGE_TOKEN_KEY_SIZE);
+    }
+    if (result != 0) {
+        return fail(app, named[0] != '\0' ? EX_CONFIG : EX_IOERR,
+                    "store.page_token_key_file: %s: %s", path, strerror(-result));
+    }
+    warn_if_exposed(app, "store.page_token_key_file", path);
+    return EX_OK;
+}
+
 static int make_users(struct app *app)
 {
     struct user_service_options users = app_options_users(app->config);
     struct wal_options wal = app_options_wal(app->config);
     struct random_source *random = random_system();
+    int result = load_page_token_key(app, &users.lister.page_token_key);
 
-    if (commit_log_wal_new(app->disk, &app->reactor, random, &wal, &app->commit_log) != 0 ||
-        user_service_new(&app->reactor, random, app->pool, &users, &app->users) != 0) {
-        return fail(app, EX_SOFTWARE, "out of memory");
+    if (result == EX_OK &&
+        (commit_log_wal_new(app->disk, &app->reactor, random, &wal, &app->commit_log) != 0 ||
+         user_service_new(&app->reactor, random, app->pool, &users, &app->users) != 0)) {
+        result = fail(app, EX_SOFTWARE, "out of memory");
     }
-    return EX_OK;
+    page_token_key_wipe(&users.lister.page_token_key);
+    return result;
 }
 
 static int recovery_exit_code(int result)

@@ -59,6 +59,7 @@ struct config {
 
     char *store_data_dir;
     uint64_t store_max_users;
+    char *store_page_token_key_file;
 
     uint64_t wal_segment_size;
     uint64_t wal_max_pending;
@@ -87,6 +88,13 @@ struct config {
     uint64_t limits_max_running;
     uint64_t limits_max_message;
     uint64_t limits_max_fields;
+    uint64_t limits_max_page_size;
+    uint64_t limits_max_page_bytes;
+    uint64_t limits_max_filter;
+    uint64_t limits_max_scans;
+    uint64_t limits_max_scan_users;
+    uint64_t limits_max_stream_messages;
+    uint64_t limits_max_stream_inflight;
     uint64_t limits_tls_timeout_ms;
     uint64_t limits_preface_timeout_ms;
     uint64_t limits_settings_ack_timeout_ms;
@@ -113,6 +121,13 @@ struct config {
     uint64_t http2_max_empty_frames;
     uint64_t http2_max_outq;
     uint64_t http2_max_unsent;
+    bool http2_compress_replies;
+    uint64_t http2_compress_min;
+
+    uint64_t watch_max_per_connection;
+    uint64_t watch_max_per_user;
+    uint64_t watch_max_total;
+    uint64_t watch_max_unsent;
 
     unsigned log_level;  /* enum log_level */
     unsigned log_format; /* enum log_format */

@@ -1,6 +1,9 @@
 #include "service/user_errors.h"
 
+#include "service/user_request.h"
+
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 
 #define DOMAIN   "users.v1"
@@ -59,6 +62,10 @@ static const struct {
                              "No space left for changes", RETRY_SPACE_MS, NULL, NULL},
     [USER_ERROR_TOO_LARGE] = {GRPC_STATUS_INVALID_ARGUMENT, "USER_TOO_LARGE",
                               "The user is too large to store", 0, NULL, NULL},
+    [USER_ERROR_TOO_MANY_MESSAGES] = {GRPC_STATUS_RESOURCE_EXHAUSTED, "TOO_MANY_MESSAGES",
+                                      "Too many messages on one stream "
+                                      "(limits.max_stream_messages)",
+                                      0, NULL, NULL},
 };
 
 static void start(struct user_error *error, enum grpc_status status, const char *reason,
@@ -137,6 +144,27 @@ void user_error_fields(struct user_error *error, const struct user_faults *fault
     }
 }
 
+void user_error_of_request(struct user_error *error, int result, const struct user_faults *faults)
+{
+    switch (result) {
+    case USER_REQUEST_E_FAULTS:
+        user_error_fields(error, faults);
+        break;
+    case USER_REQUEST_E_TOO_MANY:
+        user_error_set(error, USER_ERROR_TOO_MANY_FIELDS);
+        break;
+    case USER_REQUEST_E_NUL:
+        user_error_set(error, USER_ERROR_NUL);
+        break;
+    case USER_REQUEST_E_TOO_LARGE:
+        user_error_set(error, USER_ERROR_TOO_LARGE);
+        break;
+    default:
+        user_error_set(error, result == -ENOMEM ? USER_ERROR_NO_MEMORY : USER_ERROR_MALFORMED);
+        break;
+    }
+}
+
 void user_error_mask(struct user_error *error, struct bytes path)
 {
     start(error, GRPC_STATUS_INVALID_ARGUMENT, "INVALID_UPDATE_MASK", "Invalid update mask");
@@ -149,24 +177,37 @@ void user_error_mask(struct user_error *error, struct bytes path)
     }
 }
 
+static struct bytes username_of(const struct user_write *write)
+{
+    if (write->kind == USER_WRITE_CREATE) {
+        return write->draft.username;
+    }
+    return write->kind == USER_WRITE_SYNC ? write->user->username : write->patch->user.username;
+}
+
+static struct bytes email_of(const struct user_write *write)
+{
+    if (write->kind == USER_WRITE_CREATE) {
+        return write->draft.email;
+    }
+    return write->kind == USER_WRITE_SYNC ? write->user->email : write->patch->user.email;
+}
+
 void user_error_of_write(struct user_error *error, const struct user_write *write,
                          enum user_write_outcome outcome)
 {
-    const struct user_patch *patch = write->patch;
-    bool is_create = write->kind == USER_WRITE_CREATE;
-
     switch (outcome) {
     case USER_WRITE_NOT_FOUND:
-        user_error_not_found(error, is_create ? bytes_from_text(write->new_id) : write->id);
+        user_error_not_found(error, user_write_id(write));
         return;
     case USER_WRITE_STALE:
         set_stale(error, write->id);
         return;
     case USER_WRITE_USERNAME_TAKEN:
-        set_taken(error, "username", is_create ? write->draft.username : patch->user.username);
+        set_taken(error, "username", username_of(write));
         return;
     case USER_WRITE_EMAIL_TAKEN:
-        set_taken(error, "email", is_create ? write->draft.email : patch->user.email);
+        set_taken(error, "email", email_of(write));
         return;
     case USER_WRITE_TOO_MANY_USERS:
         user_error_set(error, USER_ERROR_TOO_MANY_USERS);
@@ -206,4 +247,10 @@ void user_error_of_write(struct user_error *error, const struct user_write *writ
         break;
     }
     assert(false);
+}
+
+void user_error_add_index(struct user_error *error, uint64_t index)
+{
+    (void)snprintf(error->index, sizeof(error->index), "%llu", (unsigned long long)index);
+    grpc_error_add_metadata(&error->grpc, "index", error->index);
 }

@@ -33,6 +33,7 @@ enum user_error_kind {
     USER_ERROR_LOG_FULL, /* wal.max_pending */
     USER_ERROR_NO_SPACE,
     USER_ERROR_TOO_LARGE,
+    USER_ERROR_TOO_MANY_MESSAGES, /* limits.max_stream_messages */
 };
 
 #define USER_ERROR_VALUE_SIZE 384 /* any name, with its kind and a NUL */
@@ -43,6 +44,7 @@ struct user_error {
     char message[128];
     char value[USER_ERROR_VALUE_SIZE];
     char resource[USER_ERROR_VALUE_SIZE];
+    char index[24];
 };
 
 void user_error_set(struct user_error *error, enum user_error_kind kind);
@@ -53,11 +55,18 @@ void user_error_not_found(struct user_error *error, struct bytes id);
 /* All bad fields at once: `Missing required fields` when one of them is missing. */
 void user_error_fields(struct user_error *error, const struct user_faults *faults);
 
+/* What user_request.h said of a request that is no good; `faults` counts with
+ * USER_REQUEST_E_FAULTS. */
+void user_error_of_request(struct user_error *error, int result, const struct user_faults *faults);
+
 /* A path of an update_mask that names nothing. */
 void user_error_mask(struct user_error *error, struct bytes path);
 
 /* Why a change came to nothing: every outcome but DONE and ON_ITS_WAY. */
 void user_error_of_write(struct user_error *error, const struct user_write *write,
                          enum user_write_outcome outcome);
+
+/* Adds to any of these which message of the stream it is about, counted from 0. */
+void user_error_add_index(struct user_error *error, uint64_t index);
 
 #endif

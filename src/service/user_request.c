@@ -191,16 +191,61 @@ int user_request_read_get(struct bytes message, uint32_t max_fields, struct byte
 }
 
 int user_request_read_create(struct bytes message, uint32_t max_fields,
-                             struct user_draft *ret_draft)
+                             const struct user_password_rule *rule, struct user_draft *ret_draft,
+                             struct user_faults *ret_faults)
 {
     struct user_draft draft = {0};
     struct bytes *texts[] = {&draft.username, &draft.email, &draft.password, &draft.request_id};
     int result = read_texts(message, &create_shape, max_fields, texts);
 
-    if (result == 0) {
-        *ret_draft = draft;
+    if (result != 0) {
+        return result;
     }
-    return result;
+    draft.username = user_validate_trim(draft.username);
+    draft.email = user_validate_trim(draft.email);
+    *ret_faults = (struct user_faults){0};
+    user_validate_draft(&draft, rule, ret_faults);
+    if (ret_faults->count > 0) {
+        return USER_REQUEST_E_FAULTS;
+    }
+    *ret_draft = draft;
+    return 0;
+}
+
+/* Fields of another type than theirs are no such message, as protobuf-c judges it. */
+static bool has_user_types(struct bytes message)
+{
+    const uint64_t numbers = FIELD(4) | FIELD(6) | FIELD(8);
+    struct proto_wire_field field;
+
+    while (proto_wire_read(&message, &field) == 0) {
+        bool is_number =
+            field.number <= user_shape.number_max && (numbers >> field.number & 1) != 0;
+
+        if (field.number <= user_shape.number_max &&
+            field.type != (is_number ? PROTO_WIRE_VARINT : PROTO_WIRE_BYTES)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int user_request_read_sync(struct bytes message, uint32_t max_fields, struct user *ret_user,
+                           struct user_faults *ret_faults)
+{
+    int result = check(message, &user_shape, max_fields);
+
+    if (result != 0) {
+        return result;
+    }
+    if (!has_user_types(message) || user_record_read_user(message, ret_user) != 0) {
+        return -EBADMSG;
+    }
+    ret_user->username = user_validate_trim(ret_user->username);
+    ret_user->email = user_validate_trim(ret_user->email);
+    *ret_faults = (struct user_faults){0};
+    user_validate_sync(ret_user, ret_faults);
+    return ret_faults->count > 0 ? USER_REQUEST_E_FAULTS : 0;
 }
 
 static void copy_user(const Users__V1__User *from, struct user *user)

@@ -21,6 +21,7 @@
 #define USER_REQUEST_E_TOO_MANY  1 /* fields in all, or unknown ones */
 #define USER_REQUEST_E_NUL       2 /* a NUL inside a text, which C would cut there */
 #define USER_REQUEST_E_TOO_LARGE 3 /* larger, unpacked, than any valid request */
+#define USER_REQUEST_E_FAULTS    4 /* from the judging ones: fields are wrong, see `faults` */
 
 #define USER_REQUEST_UNKNOWN_MAX 16 /* unknown fields in one message */
 
@@ -39,9 +40,15 @@ struct user_delete_request {
 /* Reads the id of a GetUserRequest in place, without unpacking. */
 int user_request_read_get(struct bytes message, uint32_t max_fields, struct bytes *ret_id);
 
-/* Reads a CreateUserRequest in place too, so that the password is not copied about. */
+/* Reads a CreateUserRequest in place too, so that the password is not copied about; trims its names
+ * and judges its fields. `ret_faults` is filled in with USER_REQUEST_E_FAULTS. */
 int user_request_read_create(struct bytes message, uint32_t max_fields,
-                             struct user_draft *ret_draft);
+                             const struct user_password_rule *rule, struct user_draft *ret_draft,
+                             struct user_faults *ret_faults);
+
+/* The same for a User of SyncUsers. */
+int user_request_read_sync(struct bytes message, uint32_t max_fields, struct user *ret_user,
+                           struct user_faults *ret_faults);
 
 int user_request_read_update(struct bytes message, uint32_t max_fields, struct arena *arena,
                              struct user_update_request *ret_request);

@@ -1,7 +1,7 @@
 /*
- * users.v1.UserService: the handlers. Validate, ask the store, log, reply.
+ * users.v1.UserService: the store and the methods over it, connected with the log.
  *
- * Owns:    the store, the changes on their way, the hashing jobs.
+ * Owns:    the store, the changes on their way, scans, watchers, streams of changes.
  * Borrows: reactor, random source, work pool, commit log (not yet started), for its life.
  * Thread:  loop only.
  */
@@ -9,6 +9,9 @@
 #define SERVICE_USER_SERVICE_H
 
 #include "service/commit_log.h"
+#include "service/user_list.h"
+#include "service/user_stream.h"
+#include "service/user_watch.h"
 
 #include <stdint.h>
 
@@ -26,6 +29,9 @@ struct user_service_options {
     uint32_t password_min_length; /* password.min_length */
     uint32_t password_max_length; /* password.max_length */
     uint32_t max_fields;          /* limits.max_fields: protobuf fields in one message */
+    struct user_lister_options lister;
+    struct user_watch_options watch;
+    struct user_stream_options streams;
 };
 
 #define USER_SERVICE_METHOD_COUNT 8
@@ -42,13 +48,21 @@ int user_service_start(struct user_service *service, struct commit_log *log,
                                              const char *reason),
                        void *context, char *problem);
 
-/* Fills in the USER_SERVICE_METHOD_COUNT rows of the method table, all served or without handler
- * (UNIMPLEMENTED so far). */
+/* Fills in the USER_SERVICE_METHOD_COUNT rows of the method table. */
 void user_service_methods(struct user_service *service, struct grpc_method *ret_methods);
 
 uint64_t user_service_user_count(const struct user_service *service);
 
-/* No change may be on its way: drain the server, cancel jobs and close the log first. NULL is fine.
+/* Ends every watch, and those that come later: the server is shutting down. */
+void user_service_end_watches(struct user_service *service);
+
+/* For metrics. */
+const struct user_lister *user_service_lister(const struct user_service *service);
+const struct user_watch *user_service_watch(const struct user_service *service);
+const struct user_streams *user_service_streams(const struct user_service *service);
+
+/* No call and no change may be on its way: drain the server, cancel jobs and close the log first.
+ * NULL is fine.
  */
 void user_service_free(struct user_service *service);
 

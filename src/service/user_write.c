@@ -1,5 +1,6 @@
 /*
- * A write goes: NEW -> (WAITING ->) HASHING -> SUBMITTED -> ENDED; update and delete do not hash.
+ * A write goes: NEW -> (WAITING ->) HASHING -> READY -> SUBMITTED -> ENDED; creates alone are
+ * hashed.
  *
  *   1. Is there a change of the same user, or a create with the same request_id, on its way? Then
  *      wait behind it and begin anew when it has ended. So there is one change per user at a time,
@@ -8,9 +9,11 @@
  *   2. A create reserves its names first and hashes the password then: of two creates of one name
  *      one alone costs a hash. The other is told TAKEN at once, although the first may still come
  *      to nothing.
- *   3. The store gives a number and plans, the log takes the record, both in one go: the numbers
+ *   3. It is READY and goes on at once, or, an ordered one, when its owner says so: the items of a
+ *      stream are hashed side by side and logged in their order.
+ *   4. The store gives a number and plans, the log takes the record, both in one go: the numbers
  *      follow the order of the log.
- *   4. The log has applied the record to the store when it tells its outcome. The reservations are
+ *   5. The log has applied the record to the store when it tells its outcome. The reservations are
  *      given back, the owner is told, the waiting writes begin.
  *
  * A create whose request_id is stored already is DONE with that user as it is now. The request_id
@@ -20,13 +23,15 @@
  *
  *   - The caller goes away: nothing happens when the record was not submitted yet, else it stays.
  *     A create gives its names back at once, though its hash may take a while to end.
- *   - The log refuses the record: certainly without effect, the names are free again.
+ *   - The log refuses the record: certainly without effect, the names are free again. An ordered
+ *     write that finds the log full keeps them, and all who wait behind it, and is READY again.
  *   - The log fails with the record half on its way: the outcome is unknown. The names stay
  *     reserved, which does no harm, as a failed log takes no change any more; a restart finds out.
  */
 #include "service/user_write.h"
 
 #include "core/clock.h"
+#include "service/user_image.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -129,8 +134,7 @@ static enum user_write_outcome outcome_of_log(enum commit_outcome outcome)
 
 static enum user_write_outcome begin(struct user_write *write);
 
-/* `done` may free the write: the last thing done with it. */
-static void finish(struct user_write *write, enum user_write_outcome outcome)
+static void set_ended(struct user_write *write, enum user_write_outcome outcome)
 {
     if (outcome == USER_WRITE_UNKNOWN) {
         write->state = USER_WRITE_STATE_STUCK;
@@ -138,30 +142,72 @@ static void finish(struct user_write *write, enum user_write_outcome outcome)
         write->state = USER_WRITE_STATE_ENDED;
         user_store_release(write->writer->store, &write->change);
     }
-    write->done(write, outcome);
 }
 
-/* Ends a write and lets those that waited for it begin, in their order. Some of them may wait
- * again, behind the first of them. */
-static void end(struct user_write *write, enum user_write_outcome outcome)
+static void take_waiters(struct user_write *write, struct list *waiters)
 {
-    bool is_stuck = outcome == USER_WRITE_UNKNOWN;
-    struct list waiters;
+    list_init(waiters);
+    list_splice_back(waiters, &write->waiters);
+    write->waiter_count = 0;
+}
+
+/* Lets those that waited for a write that has ended begin, in their order. Some of them may wait
+ * again, behind the first of them. */
+static void wake(struct list *waiters, bool is_stuck)
+{
     struct list *link;
 
-    list_init(&waiters);
-    list_splice_back(&waiters, &write->waiters);
-    write->waiter_count = 0;
-    finish(write, outcome);
-    while ((link = list_pop_front(&waiters)) != NULL) {
+    while ((link = list_pop_front(waiters)) != NULL) {
         struct user_write *next = CONTAINER_OF(link, struct user_write, link);
+        enum user_write_outcome outcome;
 
         next->state = USER_WRITE_STATE_NEW;
         outcome = is_stuck ? USER_WRITE_NOT_SENT : begin(next);
         if (outcome != USER_WRITE_ON_ITS_WAY) {
-            finish(next, outcome);
+            set_ended(next, outcome);
+            next->done(next, outcome);
+        } else if (next->is_ordered) {
+            next->moved(next);
         }
     }
+}
+
+/* `done` may free the write: nothing is done with it afterwards. */
+static void end(struct user_write *write, enum user_write_outcome outcome)
+{
+    struct list waiters;
+
+    take_waiters(write, &waiters);
+    set_ended(write, outcome);
+    write->done(write, outcome);
+    wake(&waiters, outcome == USER_WRITE_UNKNOWN);
+}
+
+/* Reserves what the write needs to become the user. Returns as user_store_reserve() does. */
+static int reserve(struct user_write *write, const struct user *user)
+{
+    struct user_names names = {.id = user->id, .username = user->username, .email = user->email};
+
+    if (write->kind == USER_WRITE_CREATE) {
+        names.request_id = write->draft.request_id;
+    }
+    return user_store_reserve(write->writer->store, &write->change, &names);
+}
+
+/* The log was full: back to READY, with the same reservations, but without the plan. Nobody comes
+ * between the two steps. False when there is no memory. */
+static bool make_ready_again(struct user_write *write)
+{
+    struct user_store *store = write->writer->store;
+    struct user_image image;
+
+    user_image_make(write, user_store_find(store, user_write_id(write)), &image);
+    user_store_release(store, &write->change);
+    if (reserve(write, &image.user) != 0) {
+        return false;
+    }
+    write->state = USER_WRITE_STATE_READY;
+    return true;
 }
 
 static void on_commit(struct commit_mutation *mutation, enum commit_outcome commit_outcome,
@@ -171,6 +217,13 @@ static void on_commit(struct commit_mutation *mutation, enum commit_outcome comm
     enum user_write_outcome outcome = outcome_of_log(commit_outcome);
 
     (void)revision; /* the entry has it */
+    if (outcome == USER_WRITE_LOG_FULL && write->is_ordered && !write->unwanted) {
+        if (make_ready_again(write)) {
+            write->moved(write);
+            return;
+        }
+        outcome = USER_WRITE_NO_MEMORY;
+    }
     if (outcome == USER_WRITE_DONE && write->kind != USER_WRITE_DELETE) {
         write->entry = user_store_find(write->writer->store, write->change.id.key);
         if (write->entry == NULL) {
@@ -201,37 +254,32 @@ static int64_t now_ms(const struct user_writer *writer)
     return (int64_t)(clock_realtime_ns(writer->clock) / CLOCK_NS_PER_MS);
 }
 
-static struct bytes new_etag(struct user_write *write, uint64_t change)
-{
-    size_t size = user_record_format_etag(change, write->new_etag);
-
-    return (struct bytes){(const uint8_t *)write->new_etag, size};
-}
-
-/* Packs the user into the record of this write. Returns 0 or -ENOMEM. */
-static int fill_record(struct user_write *write, const struct user *user,
-                       struct user_record *record)
-{
-    struct buf message = {0};
-    int result = user_record_append_user(user, &message);
-
-    if (result == 0) {
-        record->message = buf_bytes(&message);
-        buf_clear(&write->record);
-        result = user_record_append(record, &write->record);
-    }
-    buf_deinit(&message);
-    return result;
-}
-
-/* Plans the record and hands it to the log. */
-static enum user_write_outcome submit(struct user_write *write, enum user_record_type type)
+/* Numbers the change, plans its record and hands it to the log. */
+static enum user_write_outcome submit(struct user_write *write)
 {
     struct user_writer *writer = write->writer;
+    bool is_delete = write->kind == USER_WRITE_DELETE;
+    const struct user_entry *present = user_store_find(writer->store, user_write_id(write));
+    int64_t now = is_delete ? 0 : now_ms(writer); /* a tombstone has no times */
+    struct user_stamp stamp = user_store_stamp(writer->store, now);
+    struct user_image image;
 
+    user_image_make(write, present, &image);
+    if (present == NULL) {
+        image.user.created_at = stamp.created_at;
+        image.user.updated_at = stamp.created_at;
+        image.record.sequence = stamp.change;
+    } else if (now > image.user.updated_at) {
+        image.user.updated_at = now;
+    }
+    image.user.etag = (struct bytes){(const uint8_t *)write->new_etag,
+                                     user_record_format_etag(stamp.change, write->new_etag)};
+    if (user_image_pack(&image, &write->record) != 0) {
+        return USER_WRITE_NO_MEMORY;
+    }
     write->mutation = (struct commit_mutation){
         .record = buf_bytes(&write->record),
-        .record_type = (uint8_t)type,
+        .record_type = is_delete ? USER_RECORD_DELETE : USER_RECORD_PUT,
         .done = on_commit,
     };
     list_init(&write->mutation.link);
@@ -243,42 +291,11 @@ static enum user_write_outcome submit(struct user_write *write, enum user_record
     return USER_WRITE_ON_ITS_WAY;
 }
 
-/* Numbers the change, and logs the new image. `user` is new, or the present one with its changes.
- */
-static enum user_write_outcome log_user(struct user_write *write, struct user *user,
-                                        struct user_record *record)
+/* All is reserved, and hashed. */
+static enum user_write_outcome become_ready(struct user_write *write)
 {
-    int64_t now = now_ms(write->writer);
-    struct user_stamp stamp = user_store_stamp(write->writer->store, now);
-
-    if (write->kind == USER_WRITE_CREATE) {
-        user->created_at = stamp.created_at;
-        user->updated_at = stamp.created_at;
-        record->sequence = stamp.change;
-    } else if (now > user->updated_at) {
-        user->updated_at = now;
-    }
-    user->etag = new_etag(write, stamp.change);
-    if (fill_record(write, user, record) != 0) {
-        return USER_WRITE_NO_MEMORY;
-    }
-    return submit(write, USER_RECORD_PUT);
-}
-
-static enum user_write_outcome log_create(struct user_write *write)
-{
-    struct user user = {
-        .id = bytes_from_text(write->new_id),
-        .username = write->draft.username,
-        .email = write->draft.email,
-        .status = USER_STATUS_ACTIVE,
-    };
-    struct user_record record = {
-        .password_hash = bytes_from_text(write->password.hash),
-        .request_id = write->draft.request_id,
-    };
-
-    return log_user(write, &user, &record);
+    write->state = USER_WRITE_STATE_READY;
+    return write->is_ordered ? USER_WRITE_ON_ITS_WAY : submit(write);
 }
 
 static void on_hashed(struct password_job *job, int result)
@@ -293,11 +310,19 @@ static void on_hashed(struct password_job *job, int result)
     } else if (write->writer->log_failed) {
         outcome = USER_WRITE_NOT_SENT;
     } else {
-        outcome = log_create(write);
+        outcome = become_ready(write);
     }
     if (outcome != USER_WRITE_ON_ITS_WAY) {
         end(write, outcome);
+    } else if (write->is_ordered) {
+        write->moved(write);
     }
+}
+
+void user_write_set_ordered(struct user_write *write, void (*moved)(struct user_write *write))
+{
+    write->is_ordered = true;
+    write->moved = moved;
 }
 
 int user_write_set_draft(struct user_write *write, const struct user_draft *draft)
@@ -310,18 +335,19 @@ int user_write_set_draft(struct user_write *write, const struct user_draft *draf
 static enum user_write_outcome begin_create(struct user_write *write)
 {
     struct user_writer *writer = write->writer;
-    struct user_names names = {.username = write->draft.username,
-                               .email = write->draft.email,
-                               .request_id = write->draft.request_id};
-    struct user_change *change;
+    struct bytes request_id = write->draft.request_id;
+    struct user_image image;
     int result;
 
-    if (names.request_id.size > 0) {
-        write->entry = user_store_find_request(writer->store, names.request_id);
+    assert(write->password.password != NULL); /* it was not hashed before */
+    if (request_id.size > 0) {
+        struct user_change *change;
+
+        write->entry = user_store_find_request(writer->store, request_id);
         if (write->entry != NULL) {
             return USER_WRITE_DONE;
         }
-        change = user_store_change_of_request(writer->store, names.request_id);
+        change = user_store_change_of_request(writer->store, request_id);
         if (change != NULL) {
             return wait_behind(write, change);
         }
@@ -330,8 +356,8 @@ static enum user_write_outcome begin_create(struct user_write *write)
         return USER_WRITE_NOT_SENT; /* before the hash is paid for */
     }
     user_id_next(&writer->ids, (uint64_t)now_ms(writer), write->new_id);
-    names.id = bytes_from_text(write->new_id);
-    result = user_store_reserve(writer->store, &write->change, &names);
+    user_image_make(write, NULL, &image);
+    result = reserve(write, &image.user);
     if (result != 0) {
         return outcome_of_store(result);
     }
@@ -343,91 +369,57 @@ static enum user_write_outcome begin_create(struct user_write *write)
     return USER_WRITE_ON_ITS_WAY;
 }
 
-/* Looks up the user of an update or delete: DONE with `entry` set when the change may be planned.
- */
+/* Looks up the user to be changed: DONE when the change may be planned, with `entry` set unless a
+ * sync makes a new user. */
 static enum user_write_outcome find_present(struct user_write *write)
 {
-    struct user_change *change;
+    struct user_writer *writer = write->writer;
+    bool is_sync = write->kind == USER_WRITE_SYNC;
 
-    if (write->writer->log_failed) {
+    write->entry = NULL;
+    if (writer->log_failed) {
         return USER_WRITE_NOT_SENT;
     }
-    change = user_store_change_of_id(write->writer->store, write->id);
-    if (change != NULL) {
-        return wait_behind(write, change);
+    if (is_sync && write->id.size == 0) {
+        user_id_next(&writer->ids, (uint64_t)now_ms(writer), write->new_id);
+    } else {
+        struct user_change *change = user_store_change_of_id(writer->store, write->id);
+
+        if (change != NULL) {
+            return wait_behind(write, change);
+        }
+        write->entry = user_store_find(writer->store, write->id);
     }
-    write->entry = user_store_find(write->writer->store, write->id);
-    if (write->entry == NULL) {
+    if (write->entry == NULL && !is_sync) {
         return USER_WRITE_NOT_FOUND;
     }
-    if (write->etag.size > 0 && !user_entry_has_etag(write->entry, write->etag)) {
+    /* An etag says that there is such a user. */
+    if (write->etag.size > 0 &&
+        (write->entry == NULL || !user_entry_has_etag(write->entry, write->etag))) {
         return USER_WRITE_STALE;
     }
     return USER_WRITE_DONE;
 }
 
-/* Would storing it change anything? `user` still has the old etag and time. Negative = -ENOMEM. */
-static int is_changed(const struct user_entry *entry, const struct user *user)
+/* An update, a delete or a sync. */
+static enum user_write_outcome begin_change(struct user_write *write)
 {
-    struct buf message = {0};
-    int result = user_record_append_user(user, &message);
-
-    if (result == 0) {
-        result = !bytes_equal(buf_bytes(&message), user_entry_message(entry));
-    }
-    buf_deinit(&message);
-    return result;
-}
-
-static enum user_write_outcome begin_update(struct user_write *write)
-{
-    struct user_store *store = write->writer->store;
     enum user_write_outcome outcome = find_present(write);
-    struct user_record record = {0};
-    struct user_names names;
-    struct user user;
-    int result;
+    struct user_image image;
+    int result = 1;
 
     if (outcome != USER_WRITE_DONE) {
         return outcome;
     }
-    result = user_record_read_user(user_entry_message(write->entry), &user);
-    assert(result == 0); /* it was read when it was stored */
-    user_patch_apply(write->patch, &user);
-    result = is_changed(write->entry, &user);
+    user_image_make(write, write->entry, &image);
+    if (write->entry != NULL && write->kind != USER_WRITE_DELETE) {
+        result = user_image_differs(&image, write->entry);
+    }
     if (result <= 0) {
         return result == 0 ? USER_WRITE_DONE : USER_WRITE_NO_MEMORY;
     }
-    names = (struct user_names){.id = user.id, .username = user.username, .email = user.email};
-    result = user_store_reserve(store, &write->change, &names);
-    if (result != 0) {
-        return outcome_of_store(result);
-    }
-    record.password_hash = user_entry_password_hash(write->entry);
-    record.request_id = user_entry_request_id(write->entry);
-    record.sequence = user_entry_sequence(write->entry);
-    return log_user(write, &user, &record);
-}
-
-static enum user_write_outcome begin_delete(struct user_write *write)
-{
-    struct user_writer *writer = write->writer;
-    enum user_write_outcome outcome = find_present(write);
-    struct user_names names = {.id = write->id};
-    struct user user = {.id = write->id};
-    struct user_record record = {0};
-
-    if (outcome != USER_WRITE_DONE) {
-        return outcome;
-    }
-    if (user_store_reserve(writer->store, &write->change, &names) != 0) {
-        return USER_WRITE_NO_MEMORY; /* nothing else can be wrong with it */
-    }
-    user.etag = new_etag(write, user_store_stamp(writer->store, 0).change);
-    if (fill_record(write, &user, &record) != 0) {
-        return USER_WRITE_NO_MEMORY;
-    }
-    return submit(write, USER_RECORD_DELETE);
+    result = reserve(write, &image.user);
+    return result == 0 ? become_ready(write) : outcome_of_store(result);
 }
 
 static enum user_write_outcome begin(struct user_write *write)
@@ -435,17 +427,7 @@ static enum user_write_outcome begin(struct user_write *write)
     enum user_write_outcome outcome = USER_WRITE_CANCELLED;
 
     if (!write->unwanted) {
-        switch (write->kind) {
-        case USER_WRITE_CREATE:
-            outcome = begin_create(write);
-            break;
-        case USER_WRITE_UPDATE:
-            outcome = begin_update(write);
-            break;
-        case USER_WRITE_DELETE:
-            outcome = begin_delete(write);
-            break;
-        }
+        outcome = write->kind == USER_WRITE_CREATE ? begin_create(write) : begin_change(write);
     }
     if (outcome != USER_WRITE_ON_ITS_WAY) {
         user_store_release(write->writer->store, &write->change);
@@ -457,10 +439,29 @@ enum user_write_outcome user_write_start(struct user_write *write)
 {
     enum user_write_outcome outcome;
 
-    assert(write->state == USER_WRITE_STATE_NEW);
+    assert(write->state == USER_WRITE_STATE_NEW || write->state == USER_WRITE_STATE_ENDED);
+    write->state = USER_WRITE_STATE_NEW;
     outcome = begin(write);
     if (outcome != USER_WRITE_ON_ITS_WAY) {
         write->state = USER_WRITE_STATE_ENDED;
+    }
+    return outcome;
+}
+
+enum user_write_outcome user_write_submit(struct user_write *write)
+{
+    enum user_write_outcome outcome = USER_WRITE_NOT_SENT;
+
+    assert(write->is_ordered && write->state == USER_WRITE_STATE_READY);
+    if (!write->writer->log_failed) {
+        outcome = submit(write);
+    }
+    if (outcome != USER_WRITE_ON_ITS_WAY) {
+        struct list waiters;
+
+        take_waiters(write, &waiters);
+        set_ended(write, outcome);
+        wake(&waiters, false);
     }
     return outcome;
 }
@@ -473,5 +474,7 @@ void user_write_cancel(struct user_write *write)
          * names. */
         user_store_release(write->writer->store, &write->change);
         password_job_cancel(&write->password, write->writer->pool);
+    } else if (write->state == USER_WRITE_STATE_READY) {
+        end(write, USER_WRITE_CANCELLED);
     }
 }

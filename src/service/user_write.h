@@ -2,7 +2,7 @@
  * One change of a user on its way: plan, log, apply, tell.
  *
  * Owns:    its reservations in the store, its record, the copy of the password.
- * Borrows: the texts and the patch of the request, until the write has ended.
+ * Borrows: the texts, the patch and the user of the request, until the write is freed.
  * Thread:  loop only.
  */
 #ifndef SERVICE_USER_WRITE_H
@@ -39,6 +39,7 @@ enum user_write_kind {
     USER_WRITE_CREATE,
     USER_WRITE_UPDATE,
     USER_WRITE_DELETE,
+    USER_WRITE_SYNC, /* create or replace, by id */
 };
 
 enum user_write_outcome {
@@ -66,6 +67,7 @@ enum user_write_state {
     USER_WRITE_STATE_NEW,
     USER_WRITE_STATE_WAITING,   /* behind another change of the same user */
     USER_WRITE_STATE_HASHING,   /* its names are reserved */
+    USER_WRITE_STATE_READY,     /* to be submitted when its owner says so */
     USER_WRITE_STATE_SUBMITTED, /* the log has it: it can no more be taken back */
     USER_WRITE_STATE_ENDED,
     USER_WRITE_STATE_STUCK, /* ended with unknown outcome */
@@ -78,13 +80,18 @@ struct user_write {
     enum user_write_kind kind;
     enum user_write_state state;
     void (*done)(struct user_write *write, enum user_write_outcome outcome);
+    /* Of an ordered write: it may have left WAITING, has become READY, or is so again because the
+     * log was full. From the loop; also from inside submit, cancel or `done` of another write. */
+    void (*moved)(struct user_write *write);
     void *owner;
+    bool is_ordered; /* it stops at READY, until user_write_submit() */
     bool unwanted;
     /* The request. */
     struct user_draft draft;        /* of a create; without the password */
-    struct bytes id;                /* of an update or delete */
+    struct bytes id;                /* of the others; of a sync it may be empty: a new user */
     struct bytes etag;              /* precondition; may be empty */
     const struct user_patch *patch; /* of an update */
+    const struct user *user;        /* of a sync; without its id and etag */
     /* The work. */
     struct password_job password;
     char new_id[USER_ID_SIZE];
@@ -112,14 +119,30 @@ struct user_write *user_write_new(struct user_writer *writer, enum user_write_ki
 /* Fills in a create; the password is copied, the other texts are borrowed. Returns 0 or -ENOMEM. */
 int user_write_set_draft(struct user_write *write, const struct user_draft *draft);
 
+/* Makes the write an ordered one, before it is started: what is submitted, and when, is its owner's
+ * matter. A full log is nothing to it: it becomes READY again, with all that it has reserved. */
+void user_write_set_ordered(struct user_write *write, void (*moved)(struct user_write *write));
+
 /* Sets out. Returns ON_ITS_WAY, or the outcome when it is known already: then `done` does not run.
- */
+ * A write that was refused before it was HASHING or READY, here or by `done`, may set out again. */
 enum user_write_outcome user_write_start(struct user_write *write);
+
+/* Hands an ordered write that is READY to the log. Returns as user_write_start() does. Writes that
+ * waited for one that fails here go on inside. */
+enum user_write_outcome user_write_submit(struct user_write *write);
 
 /* Nobody wants the answer any more: the write ends as CANCELLED, by `done`, unless it was
  * submitted. The change stays then, and `done` tells of it as ever. The names of a create that is
- * being hashed are free at once. */
+ * being hashed are free at once. One that is READY ends at once: `done` runs inside. */
 void user_write_cancel(struct user_write *write);
+
+/* The id of the user that is written: the one asked for, or the one given. */
+static inline struct bytes user_write_id(const struct user_write *write)
+{
+    bool is_asked_for = write->kind != USER_WRITE_CREATE && write->id.size > 0;
+
+    return is_asked_for ? write->id : bytes_from_text(write->new_id);
+}
 
 /* The write must not be on its way. NULL is fine. */
 void user_write_free(struct user_write *write);

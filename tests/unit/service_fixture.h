@@ -54,6 +54,7 @@ static inline void note_state(void *context, enum commit_log_state state, const 
 /* A service over the log as it is. Returns what user_service_start() does. */
 static inline int service_restart(struct service_fixture *fixture)
 {
+    (void)fake_reactor_turn(&fixture->reactor);
     user_service_free(fixture->service);
     fixture->service = NULL;
     ck_assert_int_eq(user_service_new(&fixture->reactor, &fixture->random.source, NULL,
@@ -72,20 +73,38 @@ static inline void service_start(struct service_fixture *fixture)
                     .password_iterations = 1,
                     .password_min_length = 8,
                     .password_max_length = 64,
-                    .max_fields = 100},
+                    .max_fields = 100,
+                    .lister = {.max_page_size = 1000,
+                               .max_page_bytes = 1 << 20,
+                               .max_filter = 1024,
+                               .max_scans = 4,
+                               .max_scan_users = 1000,
+                               .max_fields = 100},
+                    .watch = {.max_per_connection = 4,
+                              .max_per_user = 4,
+                              .max_total = 4,
+                              .max_unsent = 4096,
+                              .max_fields = 100},
+                    .streams = {.max_messages = 100,
+                                .max_inflight = 10,
+                                .max_unsent = 4096,
+                                .max_fields = 100,
+                                .password_rule = {8, 64}}},
     };
     fake_pool_init(10);
     fake_log_init(&fixture->log);
     fake_clock_init(&fixture->clock, NOW_MS);
     fake_random_init(&fixture->random, 6);
-    fixture->reactor.clock = &fixture->clock.source;
+    fake_reactor_init(&fixture->reactor, &fixture->clock.source);
     ck_assert_int_eq(service_restart(fixture), 0);
 }
 
 static inline void service_finish(struct service_fixture *fixture)
 {
+    (void)fake_reactor_turn(&fixture->reactor);
     user_service_free(fixture->service);
     fake_log_deinit(&fixture->log);
+    fake_reactor_deinit(&fixture->reactor);
 }
 
 /* Hands a request to a handler, in memory of its own that is gone when the handler returns. */
@@ -99,17 +118,20 @@ static inline void service_call(struct service_fixture *fixture, unsigned method
     if (request.size > 0) {
         memcpy(copy, request.data, request.size);
     }
-    row->unary(row->service, &call->call, (struct bytes){copy, request.size});
+    row->handler(row->service, &call->call, (struct bytes){copy, request.size});
     free(copy);
 }
 
 /* Lets everything on its way come to its end. */
 static inline void service_settle(struct service_fixture *fixture)
 {
-    fake_pool_run();
-    fake_log_settle_all(&fixture->log);
-    fake_pool_run();
-    fake_log_settle_all(&fixture->log);
+    bool any = true;
+
+    while (any) {
+        any = fake_pool_run_one(false);
+        any |= fake_log_settle(&fixture->log, COMMIT_DONE);
+        any |= fake_reactor_turn(&fixture->reactor);
+    }
 }
 
 static inline void add_text(struct buf *out, uint32_t number, const char *text)

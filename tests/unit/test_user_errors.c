@@ -3,8 +3,10 @@
 #include "core/buf.h"
 #include "http2/proto_wire.h"
 #include "service/user_errors.h"
+#include "service/user_request.h"
 
 #include <ctype.h>
+#include <errno.h>
 
 /* The rules that hold for every error: its domain, the form of its reason, and that it can be
  * encoded. */
@@ -209,7 +211,61 @@ START_TEST(user_errors_explain_a_stale_etag)
 
 END_TEST
 
+/* What a sync asked for and cannot have is named as sent. */
+START_TEST(user_errors_name_what_a_sync_asked_for)
+{
+    const struct user user = {.username = BYTES_LITERAL("Berta"), .email = BYTES_LITERAL("b@x")};
+    struct user_write write = example(USER_WRITE_SYNC, NULL);
+    struct user_error error;
+
+    write.user = &user;
+    user_error_of_write(&error, &write, USER_WRITE_USERNAME_TAKEN);
+    check_error(&error);
+    ck_assert_str_eq(error.grpc.resource_name, "username/Berta");
+    user_error_of_write(&error, &write, USER_WRITE_EMAIL_TAKEN);
+    ck_assert_str_eq(error.grpc.resource_name, "email/b@x");
+    user_error_add_index(&error, 99999);
+    check_error(&error);
+    ck_assert_uint_eq(error.grpc.metadata_count, 3);
+    ck_assert_str_eq(error.grpc.metadata[2].key, "index");
+    ck_assert_str_eq(error.grpc.metadata[2].value, "99999");
+}
+
+END_TEST
+
+/* What readers of requests say, and the limit of a stream. */
+START_TEST(user_errors_cover_requests)
+{
+    static const struct {
+        int result;
+        enum grpc_status status;
+        const char *reason;
+    } rows[] = {
+        {-EBADMSG, GRPC_STATUS_INTERNAL, "MALFORMED_MESSAGE"},
+        {-ENOMEM, GRPC_STATUS_RESOURCE_EXHAUSTED, "OUT_OF_MEMORY"},
+        {USER_REQUEST_E_TOO_MANY, GRPC_STATUS_INVALID_ARGUMENT, "TOO_MANY_FIELDS"},
+        {USER_REQUEST_E_NUL, GRPC_STATUS_INVALID_ARGUMENT, "NUL_IN_TEXT"},
+        {USER_REQUEST_E_TOO_LARGE, GRPC_STATUS_INVALID_ARGUMENT, "USER_TOO_LARGE"},
+        {USER_REQUEST_E_FAULTS, GRPC_STATUS_INVALID_ARGUMENT, "INVALID_FIELDS"},
+    };
+    const struct user_faults faults = {.items = {{"email", "is odd"}}, .count = 1};
+    struct user_error error;
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        user_error_of_request(&error, rows[i].result, &faults);
+        check_error(&error);
+        ck_assert_int_eq(error.grpc.status, rows[i].status);
+        ck_assert_str_eq(error.grpc.reason, rows[i].reason);
+    }
+    user_error_set(&error, USER_ERROR_TOO_MANY_MESSAGES);
+    check_error(&error);
+    ck_assert_int_eq(error.grpc.status, GRPC_STATUS_RESOURCE_EXHAUSTED);
+}
+
+END_TEST
+
 UNIT_MAIN("user_errors", user_errors_have_their_statuses, user_errors_name_the_user,
           user_errors_hold_the_longest_id, user_errors_name_bad_fields, user_errors_name_the_path,
           user_errors_cover_every_outcome, user_errors_name_what_is_taken,
-          user_errors_explain_a_stale_etag)
+          user_errors_explain_a_stale_etag, user_errors_name_what_a_sync_asked_for,
+          user_errors_cover_requests)

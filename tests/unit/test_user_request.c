@@ -7,6 +7,8 @@
 
 #define MAX_FIELDS 256
 
+static const struct user_password_rule rule = {8, 64};
+
 static bool is_text(struct bytes bytes, const char *text)
 {
     return bytes_equal(bytes, bytes_from_text(text));
@@ -94,16 +96,24 @@ START_TEST(user_request_reads_create)
 {
     struct buf message = {0};
     struct user_draft draft;
+    struct user_faults faults;
 
     add_text(&message, 1, " Anna ");
     add_text(&message, 2, "a@b");
-    add_text(&message, 3, "secret");
+    add_text(&message, 3, " secret ");
     add_text(&message, 4, "r-1");
-    ck_assert_int_eq(user_request_read_create(buf_bytes(&message), MAX_FIELDS, &draft), 0);
-    ck_assert(is_text(draft.username, " Anna "));
+    ck_assert_int_eq(
+        user_request_read_create(buf_bytes(&message), MAX_FIELDS, &rule, &draft, &faults), 0);
+    ck_assert(is_text(draft.username, "Anna"));
     ck_assert(is_text(draft.email, "a@b"));
-    ck_assert(is_text(draft.password, "secret"));
+    ck_assert(is_text(draft.password, " secret "));
     ck_assert(is_text(draft.request_id, "r-1"));
+    add_text(&message, 3, "secret");
+    ck_assert_int_eq(
+        user_request_read_create(buf_bytes(&message), MAX_FIELDS, &rule, &draft, &faults),
+        USER_REQUEST_E_FAULTS);
+    ck_assert_uint_eq(faults.count, 1);
+    ck_assert_str_eq(faults.items[0].field, "password");
     buf_deinit(&message);
 }
 
@@ -119,11 +129,13 @@ START_TEST(user_request_refuses_nul_in_texts)
     struct buf user = {0};
     struct buf profile = {0};
     struct user_draft draft;
+    struct user_faults faults;
     struct user_update_request request;
 
     ck_assert_int_eq(proto_wire_append_bytes(&message, 3, text), 0);
-    ck_assert_int_eq(user_request_read_create(buf_bytes(&message), MAX_FIELDS, &draft),
-                     USER_REQUEST_E_NUL);
+    ck_assert_int_eq(
+        user_request_read_create(buf_bytes(&message), MAX_FIELDS, &rule, &draft, &faults),
+        USER_REQUEST_E_NUL);
     buf_clear(&message);
     ck_assert_int_eq(proto_wire_append_bytes(&profile, 2, text), 0);
     add_message(&user, 7, &profile);
@@ -289,8 +301,53 @@ START_TEST(user_request_tells_when_a_text_is_too_large)
 
 END_TEST
 
+/* A User of SyncUsers is read in place, trimmed and judged; a field of another type than its own
+ * makes it no such message. */
+START_TEST(user_request_reads_sync)
+{
+    const struct bytes bad[] = {BYTES_LITERAL("garbage"), BYTES_LITERAL("\x08\x01"),
+                                BYTES_LITERAL("\x32\x01x"), BYTES_LITERAL("\x0a\x01\xff")};
+    struct buf message = {0};
+    struct buf profile = {0};
+    struct user user;
+    struct user_faults faults;
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        ck_assert_int_eq(user_request_read_sync(bad[i], MAX_FIELDS, &user, &faults), -EBADMSG);
+    }
+    add_text(&message, 1, "id-1");
+    add_text(&message, 2, "\tanna ");
+    add_text(&message, 3, " a@b");
+    add_text(&message, 5, "admin");
+    ck_assert_int_eq(proto_wire_append_varint(&message, 6, USER_STATUS_INACTIVE), 0);
+    add_text(&profile, 1, "Anna");
+    add_message(&message, 7, &profile);
+    add_text(&message, 9, "\"1\"");
+    add_text(&message, 77, "unknown");
+    ck_assert_int_eq(user_request_read_sync(buf_bytes(&message), MAX_FIELDS, &user, &faults), 0);
+    ck_assert(is_text(user.id, "id-1"));
+    ck_assert(is_text(user.username, "anna"));
+    ck_assert(is_text(user.email, "a@b"));
+    ck_assert(is_text(user.roles[0], "admin"));
+    ck_assert(is_text(user.first_name, "Anna"));
+    ck_assert(is_text(user.etag, "\"1\""));
+    ck_assert_int_eq(user.status, USER_STATUS_INACTIVE);
+    ck_assert_int_eq(user_request_read_sync(buf_bytes(&message), 5, &user, &faults),
+                     USER_REQUEST_E_TOO_MANY);
+    ck_assert_int_eq(proto_wire_append_varint(&message, 6, USER_STATUS_DELETED), 0);
+    ck_assert_int_eq(user_request_read_sync(buf_bytes(&message), MAX_FIELDS, &user, &faults),
+                     USER_REQUEST_E_FAULTS);
+    ck_assert_str_eq(faults.items[0].field, "status");
+    ck_assert_int_eq(proto_wire_append_bytes(&message, 2, BYTES_LITERAL("x\0y")), 0);
+    ck_assert_int_eq(user_request_read_sync(buf_bytes(&message), MAX_FIELDS, &user, &faults),
+                     USER_REQUEST_E_NUL);
+    buf_deinit(&message);
+}
+
+END_TEST
+
 UNIT_MAIN("user_request", user_request_reads_get, user_request_refuses_a_malformed_get,
           user_request_counts_fields, user_request_reads_create, user_request_refuses_nul_in_texts,
           user_request_reads_update, user_request_reads_an_empty_update, user_request_counts_roles,
           user_request_refuses_malformed_updates, user_request_tells_when_memory_is_out,
-          user_request_tells_when_a_text_is_too_large)
+          user_request_tells_when_a_text_is_too_large, user_request_reads_sync)

@@ -7,9 +7,9 @@
 #include <stdio.h>
 
 /*
- * Every allocation of a create, an update and a delete fails in turn, each time with a store made
- * anew. The write ends as NO_MEMORY, nothing is logged, changed or reserved, and the same write
- * succeeds afterwards. What was submitted needs no memory any more.
+ * Every allocation of a create, an update, a delete and a sync fails in turn, each time with a
+ * store made anew. The write ends as NO_MEMORY, nothing is logged, changed or reserved, and the
+ * same write succeeds afterwards. What was submitted needs no memory any more.
  */
 
 #define NOW_MS 1700000000000ULL
@@ -95,6 +95,7 @@ static enum user_write_outcome set_out(struct fixture *fixture, enum user_write_
     }
     write->id = bytes_from_text(fixture->id);
     write->patch = patch;
+    write->user = &patch->user;
     if (draft != NULL && user_write_set_draft(write, draft) != 0) {
         user_write_free(write);
         return USER_WRITE_NO_MEMORY;
@@ -114,8 +115,10 @@ static bool run(struct fixture *fixture, enum user_write_kind kind, const char *
                                .email = bytes_from_text(name),
                                .password = BYTES_LITERAL("correct horse"),
                                .request_id = bytes_from_text(name)};
-    struct user_patch patch = {.user = {.username = bytes_from_text(name)},
-                               .fields = USER_PATCH_USERNAME};
+    struct user_patch patch = {
+        .user = {.username = bytes_from_text(name), .email = bytes_from_text(name)},
+        .fields = USER_PATCH_USERNAME,
+    };
     bool fired;
 
     allocation_faults_arm(nth);
@@ -203,5 +206,16 @@ START_TEST(user_write_deletes_or_leaves_no_trace)
 
 END_TEST
 
+/* And a sync. */
+START_TEST(user_write_syncs_or_leaves_no_trace)
+{
+    for (size_t i = 1; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        sweep(USER_WRITE_SYNC, sizes[i]);
+    }
+}
+
+END_TEST
+
 UNIT_MAIN("user_write_memory", user_write_creates_or_leaves_no_trace,
-          user_write_updates_or_leaves_no_trace, user_write_deletes_or_leaves_no_trace)
+          user_write_updates_or_leaves_no_trace, user_write_deletes_or_leaves_no_trace,
+          user_write_syncs_or_leaves_no_trace)

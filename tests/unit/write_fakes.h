@@ -11,6 +11,7 @@
 
 #include "core/clock.h"
 #include "core/random.h"
+#include "core/reactor.h"
 #include "core/workpool.h"
 #include "service/commit_log.h"
 
@@ -74,19 +75,36 @@ static inline void fake_pool_work_first(void)
     fake_pool.works_run++;
 }
 
+static inline void fake_pool_end_job(struct workpool_job *job)
+{
+    if (job->state == FAKE_JOB_WAITING) {
+        job->state = FAKE_JOB_RUNNING;
+        job->work(job);
+        fake_pool.works_run++;
+    }
+    list_remove(&job->link);
+    fake_pool.job_count--;
+    job->finish(job, job->state == FAKE_JOB_CANCELLED);
+}
+
 /* Brings every job to its end. */
 static inline void fake_pool_run(void)
 {
     while (!list_is_empty(&fake_pool.jobs)) {
-        struct workpool_job *job = CONTAINER_OF(fake_pool.jobs.next, struct workpool_job, link);
-
-        if (job->state == FAKE_JOB_WAITING) {
-            fake_pool_work_first();
-        }
-        list_remove(&job->link);
-        fake_pool.job_count--;
-        job->finish(job, job->state == FAKE_JOB_CANCELLED);
+        fake_pool_end_job(CONTAINER_OF(fake_pool.jobs.next, struct workpool_job, link));
     }
+}
+
+/* Brings one job to its end: the first, or the last. False when there is none. */
+static inline bool fake_pool_run_one(bool last)
+{
+    struct list *link = last ? fake_pool.jobs.prev : fake_pool.jobs.next;
+
+    if (list_is_empty(&fake_pool.jobs)) {
+        return false;
+    }
+    fake_pool_end_job(CONTAINER_OF(link, struct workpool_job, link));
+    return true;
 }
 
 /* ---- the log: keeps what was submitted until it is settled ---- */
@@ -98,6 +116,11 @@ struct fake_log {
     const struct commit_log_callbacks *callbacks;
     void *context;
     struct list submitted;
+    struct reactor *reactor; /* tells of refusals, as the real log does: at the end of the turn */
+    struct reactor_task task;
+    struct list refused;
+    unsigned refuse_count; /* so many of the next submits are refused, */
+    enum commit_outcome refuse_as;
 
     struct {
         uint8_t type;
@@ -138,8 +161,37 @@ static inline int fake_log_start(struct commit_log *log,
 
 static inline void fake_log_submit(struct commit_log *log, struct commit_mutation *mutation)
 {
+    struct fake_log *fake = fake_log_of(log);
+
     list_init(&mutation->link);
-    list_push_back(&fake_log_of(log)->submitted, &mutation->link);
+    if (fake->refuse_count > 0) {
+        fake->refuse_count--;
+        list_push_back(&fake->refused, &mutation->link);
+        reactor_defer(fake->reactor, &fake->task);
+    } else {
+        list_push_back(&fake->submitted, &mutation->link);
+    }
+}
+
+static inline void fake_log_tell_refused(struct reactor_task *task)
+{
+    struct fake_log *fake = CONTAINER_OF(task, struct fake_log, task);
+    struct list *link;
+
+    while ((link = list_pop_front(&fake->refused)) != NULL) {
+        struct commit_mutation *mutation = CONTAINER_OF(link, struct commit_mutation, link);
+
+        mutation->done(mutation, fake->refuse_as, 0);
+    }
+}
+
+/* The next so many records are refused, from a task of the reactor. */
+static inline void fake_log_refuse(struct fake_log *fake, unsigned count,
+                                   enum commit_outcome outcome, struct reactor *reactor)
+{
+    fake->reactor = reactor;
+    fake->refuse_count = count;
+    fake->refuse_as = outcome;
 }
 
 static const struct commit_log_ops fake_log_ops = {
@@ -150,6 +202,9 @@ static const struct commit_log_ops fake_log_ops = {
 static inline void fake_log_init(struct fake_log *fake)
 {
     *fake = (struct fake_log){.log.ops = &fake_log_ops};
+    fake->task.run = fake_log_tell_refused;
+    list_init(&fake->task.link);
+    list_init(&fake->refused);
     list_init(&fake->submitted);
 }
 
@@ -199,6 +254,37 @@ static inline void fake_log_settle_all(struct fake_log *fake)
 {
     while (fake_log_settle(fake, COMMIT_DONE)) {
     }
+}
+
+/* ---- the loop: a reactor without a ring ---- */
+
+static inline void fake_reactor_init(struct reactor *reactor, struct clock_source *clock)
+{
+    *reactor = (struct reactor){.clock = clock};
+    list_init(&reactor->tasks);
+    list_init(&reactor->slow_tasks);
+}
+
+static inline void fake_reactor_deinit(struct reactor *reactor)
+{
+    assert(list_is_empty(&reactor->tasks) && list_is_empty(&reactor->slow_tasks));
+    timer_set_deinit(&reactor->timers);
+}
+
+/* The end of a turn: what was deferred runs, and what that defers. Tells whether there was any. */
+static inline bool fake_reactor_turn(struct reactor *reactor)
+{
+    bool any = false;
+    struct list *link;
+
+    while ((link = list_pop_front(&reactor->tasks)) != NULL ||
+           (link = list_pop_front(&reactor->slow_tasks)) != NULL) {
+        struct reactor_task *task = CONTAINER_OF(link, struct reactor_task, link);
+
+        any = true;
+        task->run(task);
+    }
+    return any;
 }
 
 /* ---- clock and randomness ---- */

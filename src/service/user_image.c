@@ -1,0 +1,89 @@
+#include "service/user_image.h"
+
+#include "service/user_patch.h"
+#include "service/user_write.h"
+
+#include <assert.h>
+
+static void read_present(const struct user_entry *present, struct user_image *image)
+{
+    int result = user_record_read_user(user_entry_message(present), &image->user);
+
+    assert(result == 0); /* it was read when it was stored */
+    image->record.password_hash = user_entry_password_hash(present);
+    image->record.request_id = user_entry_request_id(present);
+    image->record.sequence = user_entry_sequence(present);
+}
+
+static void set_draft(const struct user_write *write, struct user_image *image)
+{
+    image->user.username = write->draft.username;
+    image->user.email = write->draft.email;
+    image->user.status = USER_STATUS_ACTIVE;
+    image->record.password_hash = bytes_from_text(write->password.hash);
+    image->record.request_id = write->draft.request_id;
+}
+
+/* What the client sent, but for what only the server sets. */
+static void replace(const struct user *sent, struct user *user)
+{
+    struct user old = *user;
+
+    *user = *sent;
+    user->id = old.id;
+    user->created_at = old.created_at;
+    user->updated_at = old.updated_at;
+    user->etag = old.etag;
+    if (sent->status == USER_STATUS_UNSPECIFIED) {
+        user->status = old.status == USER_STATUS_UNSPECIFIED ? USER_STATUS_ACTIVE : old.status;
+    }
+}
+
+void user_image_make(const struct user_write *write, const struct user_entry *present,
+                     struct user_image *ret_image)
+{
+    *ret_image = (struct user_image){.user = {.id = user_write_id(write)}};
+    if (present != NULL && write->kind != USER_WRITE_DELETE) {
+        read_present(present, ret_image);
+    }
+    switch (write->kind) {
+    case USER_WRITE_CREATE:
+        set_draft(write, ret_image);
+        break;
+    case USER_WRITE_UPDATE:
+        user_patch_apply(write->patch, &ret_image->user);
+        break;
+    case USER_WRITE_SYNC:
+        replace(write->user, &ret_image->user);
+        break;
+    case USER_WRITE_DELETE:
+        break;
+    }
+}
+
+int user_image_differs(const struct user_image *image, const struct user_entry *present)
+{
+    struct buf message = {0};
+    int result = user_record_append_user(&image->user, &message);
+
+    if (result == 0) {
+        result = !bytes_equal(buf_bytes(&message), user_entry_message(present));
+    }
+    buf_deinit(&message);
+    return result;
+}
+
+int user_image_pack(struct user_image *image, struct buf *out)
+{
+    struct buf message = {0};
+    int result = user_record_append_user(&image->user, &message);
+
+    if (result == 0) {
+        image->record.message = buf_bytes(&message);
+        buf_clear(out);
+        result = user_record_append(&image->record, out);
+        image->record.message = (struct bytes){0};
+    }
+    buf_deinit(&message);
+    return result;
+}
