@@ -33,6 +33,31 @@ static const struct command commands[USERCTL_COMMAND_COUNT] = {
          "field.\n"
          "Without --mask exactly the fields given with --set change.\n"},
     [USERCTL_DELETE] = {"delete", "ID", "delete a user", NULL},
+    [USERCTL_LIST] =
+        {"list", NULL, "list users in the order of their creation",
+         "Shows one page, and says when there is more. The filter is one of AIP-160, such as\n"
+         "'status = SUSPENDED AND roles:admin' or 'email = \"*@example.com\"'.\n"},
+    [USERCTL_WATCH] =
+        {"watch", "ID", "show a user now and after each change",
+         "Ends when the user is deleted, when the connection is lost, or with Ctrl-C. There is no\n"
+         "deadline unless --deadline gives one.\n"},
+    [USERCTL_IMPORT] =
+        {"import", "FILE", "create users from JSON lines",
+         "Each line of FILE (- is standard input) is one CreateUserRequest:\n"
+         "  {\"username\":\"ada\",\"email\":\"ada@example.com\",\"password\":\"...\","
+         "\"request_id\":\"ada-1\"}\n"
+         "A line that fails is reported, as a JSON line with its number, and the others go on.\n"
+         "With a request_id of its own on each line the import may be repeated safely: what went "
+         "in\n"
+         "before is answered again and not created twice.\n"
+         "The exit code is 0 when all went in, else the status of the first failure.\n"},
+    [USERCTL_SYNC] =
+        {"sync", "FILE", "create or replace users from JSON lines",
+         "Each line of FILE (- is standard input) is one User, as 'userctl list --json' prints "
+         "it.\n"
+         "A user whose id is known is replaced; one without id is created. The first user that "
+         "the\n"
+         "server refuses ends it: its line is reported, and those before it are in.\n"},
     [USERCTL_TOKEN] =
         {"token", NULL, "print a token for development",
          "Signs an HS256 token with the secret that the server has as auth.jwt_secret_file.\n"},
@@ -41,6 +66,7 @@ static const struct command commands[USERCTL_COMMAND_COUNT] = {
 
 #define FOR(command) (1u << (command))
 #define FOR_ALL      (~0u)
+#define FOR_FILES    (FOR(USERCTL_IMPORT) | FOR(USERCTL_SYNC))
 
 /* One per row of the table below, in its order. */
 enum option_id {
@@ -69,6 +95,12 @@ enum option_id {
     OPTION_ISSUER,
     OPTION_AUDIENCE,
     OPTION_TTL,
+    OPTION_FILTER,
+    OPTION_PAGE_SIZE,
+    OPTION_ALL,
+    OPTION_ERRORS,
+    OPTION_STRICT,
+    OPTION_IGNORE_UNKNOWN,
     OPTION_COUNT,
 };
 
@@ -92,7 +124,7 @@ static const struct option_row rows[OPTION_COUNT] = {
     [OPTION_TOKEN_FILE] = {"token-file", "FILE", FOR_ALL,
                            "file with the bearer token; USERCTL_TOKEN_FILE"},
     [OPTION_DEADLINE] = {"deadline", "TIME", FOR_ALL,
-                         "time for the call, such as 500ms, 5s, 1m; 5s"},
+                         "time for a call, such as 500ms, 5s, 1m; 5s, but for streams none"},
     [OPTION_JSON] = {"json", NULL, FOR_ALL,
                      "JSON lines; so it is anyway when output is no terminal"},
     [OPTION_HELP] = {"help", NULL, FOR_ALL, "this text, or after a command, help about it"},
@@ -117,6 +149,13 @@ static const struct option_row rows[OPTION_COUNT] = {
     [OPTION_ISSUER] = {"issuer", "NAME", FOR(USERCTL_TOKEN), "when the server wants one"},
     [OPTION_AUDIENCE] = {"audience", "NAME", FOR(USERCTL_TOKEN), "when the server wants one"},
     [OPTION_TTL] = {"ttl", "TIME", FOR(USERCTL_TOKEN), "how long it is good for; 1h"},
+    [OPTION_FILTER] = {"filter", "FILTER", FOR(USERCTL_LIST), "only the users that match"},
+    [OPTION_PAGE_SIZE] = {"page-size", "N", FOR(USERCTL_LIST), "users on a page"},
+    [OPTION_ALL] = {"all", NULL, FOR(USERCTL_LIST), "all pages"},
+    [OPTION_ERRORS] = {"errors", "FILE", FOR_FILES, "write failures there, not on standard error"},
+    [OPTION_STRICT] = {"strict", NULL, FOR_FILES, "stop at the first line that is malformed"},
+    [OPTION_IGNORE_UNKNOWN] = {"ignore-unknown", NULL, FOR_FILES,
+                               "leave out fields that nobody knows"},
 };
 
 /* "500ms", "5s", "1m", "2h": a positive whole number and a unit. Returns 0 when it is none. */
@@ -173,6 +212,18 @@ static int take_time(const struct userctl_arguments *arguments, enum option_id i
     return 0;
 }
 
+static int take_page_size(struct userctl_arguments *arguments, const char *value)
+{
+    size_t digits = strspn(value, "0123456789");
+
+    if (digits == 0 || digits > 6 || value[digits] != '\0' || strtol(value, NULL, 10) == 0) {
+        return userctl_arguments_refuse(arguments, "--page-size %s is no number from 1 to 999999",
+                                        value);
+    }
+    arguments->page_size = (int32_t)strtol(value, NULL, 10);
+    return 0;
+}
+
 static int take_set(struct userctl_arguments *arguments, const char *value)
 {
     if (strchr(value, '=') == NULL) {
@@ -207,6 +258,8 @@ static const char **text_of(struct userctl_arguments *arguments, enum option_id 
         [OPTION_ROLES] = &arguments->roles,
         [OPTION_ISSUER] = &arguments->issuer,
         [OPTION_AUDIENCE] = &arguments->audience,
+        [OPTION_FILTER] = &arguments->filter,
+        [OPTION_ERRORS] = &arguments->errors_file,
     };
 
     return texts[id];
@@ -221,6 +274,9 @@ static bool *flag_of(struct userctl_arguments *arguments, enum option_id id)
         [OPTION_HELP] = &arguments->help,
         [OPTION_VERSION] = &arguments->version,
         [OPTION_PASSWORD_STDIN] = &arguments->password_stdin,
+        [OPTION_ALL] = &arguments->all,
+        [OPTION_STRICT] = &arguments->strict,
+        [OPTION_IGNORE_UNKNOWN] = &arguments->ignore_unknown,
     };
 
     return flags[id];
@@ -240,6 +296,9 @@ static int take_option(struct userctl_arguments *arguments, enum option_id id, c
     }
     if (id == OPTION_TTL) {
         return take_time(arguments, id, value, &arguments->ttl_ns);
+    }
+    if (id == OPTION_PAGE_SIZE) {
+        return take_page_size(arguments, value);
     }
     if (id == OPTION_SET) {
         return take_set(arguments, value);
@@ -297,6 +356,15 @@ static const char *from_environment(const char *name)
     return value == NULL || value[0] == '\0' ? NULL : value;
 }
 
+/* A stream takes as long as it takes. */
+static uint64_t default_deadline(enum userctl_command command)
+{
+    bool is_stream =
+        command == USERCTL_WATCH || command == USERCTL_IMPORT || command == USERCTL_SYNC;
+
+    return is_stream ? USERCTL_NO_DEADLINE : DEFAULT_DEADLINE_NS;
+}
+
 /* What the command line left open. A token given there leaves the file of the environment alone. */
 static void apply_defaults(struct userctl_arguments *arguments)
 {
@@ -314,6 +382,9 @@ static void apply_defaults(struct userctl_arguments *arguments)
     }
     if (arguments->token_file == NULL && arguments->token == NULL) {
         arguments->token_file = from_environment("USERCTL_TOKEN_FILE");
+    }
+    if (arguments->deadline_ns == 0) {
+        arguments->deadline_ns = default_deadline(arguments->command);
     }
 }
 
@@ -347,10 +418,7 @@ static int read_options(int argc, char **argv, struct userctl_arguments *argumen
 
 int userctl_arguments_read(int argc, char **argv, struct userctl_arguments *ret_arguments)
 {
-    struct userctl_arguments arguments = {
-        .deadline_ns = DEFAULT_DEADLINE_NS,
-        .ttl_ns = DEFAULT_TTL_NS,
-    };
+    struct userctl_arguments arguments = {.ttl_ns = DEFAULT_TTL_NS};
     bool given[OPTION_COUNT] = {false};
     int ret;
 
@@ -403,8 +471,9 @@ static void print_overview(FILE *out)
     print_options(out, FOR_ALL, true);
     (void)fprintf(out,
                   "\nexit code: 0, the number of the gRPC status, %d for a wrong command line,\n"
-                  "%d when output cannot be written, %d where io_uring is forbidden\n",
-                  USERCTL_EXIT_USAGE, USERCTL_EXIT_OUTPUT, USERCTL_EXIT_CONFIGURATION);
+                  "%d when a file cannot be read or output not be written, %d where io_uring is\n"
+                  "forbidden\n",
+                  USERCTL_EXIT_USAGE, USERCTL_EXIT_IO, USERCTL_EXIT_CONFIGURATION);
 }
 
 void userctl_arguments_help(FILE *out, enum userctl_command command)

@@ -13,10 +13,11 @@
 #include <stdio.h>
 
 #define USERCTL_EXIT_USAGE         64
-#define USERCTL_EXIT_OUTPUT        74 /* standard output could not be written */
+#define USERCTL_EXIT_IO            74 /* a file could not be read, or output not be written */
 #define USERCTL_EXIT_CONFIGURATION 78 /* io_uring is forbidden here */
 
-#define USERCTL_SETS_MAX 16
+#define USERCTL_SETS_MAX    16
+#define USERCTL_NO_DEADLINE UINT64_MAX
 
 enum userctl_command {
     USERCTL_NONE,
@@ -24,6 +25,10 @@ enum userctl_command {
     USERCTL_CREATE,
     USERCTL_UPDATE,
     USERCTL_DELETE,
+    USERCTL_LIST,
+    USERCTL_WATCH,
+    USERCTL_IMPORT,
+    USERCTL_SYNC,
     USERCTL_TOKEN,
     USERCTL_HELP,
     USERCTL_COMMAND_COUNT,
@@ -32,7 +37,7 @@ enum userctl_command {
 /* What was asked for. Texts are NULL when they were not given. */
 struct userctl_arguments {
     enum userctl_command command;
-    const char *operand; /* ID, or the command that help is about */
+    const char *operand; /* ID, FILE, or the command that help is about */
     bool help;
     bool version;
     bool json;
@@ -59,6 +64,12 @@ struct userctl_arguments {
     const char *issuer;
     const char *audience;
     uint64_t ttl_ns;
+    const char *filter;
+    int32_t page_size; /* 0 = not given */
+    bool all;
+    const char *errors_file;
+    bool strict;
+    bool ignore_unknown;
 };
 
 /* Reads the command line and the environment. Returns 0, or USERCTL_EXIT_USAGE after it has said

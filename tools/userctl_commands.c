@@ -1,13 +1,14 @@
 #include "userctl_commands.h"
 
 #include "client/user_client.h"
-#include "core/clock.h"
 #include "core/slurp.h"
-#include "service/token.h"
+#include "userctl_import.h"
+#include "userctl_list.h"
 #include "userctl_output.h"
 #include "userctl_secret.h"
+#include "userctl_session.h"
+#include "userctl_token.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,96 +50,17 @@ static int split(const struct userctl_arguments *arguments, const char *text, st
     return 0;
 }
 
-static int need_operand(const struct userctl_arguments *arguments)
-{
-    if (arguments->operand == NULL || arguments->operand[0] == '\0') {
-        return userctl_arguments_refuse(arguments, "which user? an ID is missing");
-    }
-    return 0;
-}
-
-/* Everything a call needs; `use` runs with the client connected to be. Its return is the exit code.
- */
-struct session {
-    const struct userctl_arguments *arguments;
-    int (*use)(struct session *session, struct user_client *client);
-    const void *request;
-};
-
-static int open_failed(const struct userctl_arguments *arguments, int error, const char *problem)
-{
-    if (error == USER_CLIENT_E_OPTIONS) {
-        return userctl_arguments_refuse(arguments, "%s", problem);
-    }
-    if (error == USER_CLIENT_E_UNRESOLVED) {
-        const struct user_client_failure failure = {
-            .status = GRPC_STATUS_UNAVAILABLE,
-            .cause = CHANNEL_CAUSE_CONNECT,
-            .message = problem,
-            .details = "",
-        };
-
-        return userctl_output_failure(arguments, &failure);
-    }
-    (void)fprintf(stderr, "userctl: %s\n", problem);
-    return USERCTL_EXIT_CONFIGURATION;
-}
-
-/* Reads the token, makes the client, uses it, ends it. */
-static int with_client(struct session *session)
-{
-    const struct userctl_arguments *arguments = session->arguments;
-    struct user_client_options options = {
-        .target = arguments->target,
-        .ca_file = arguments->plaintext ? NULL : arguments->ca_file,
-        .cert_file = arguments->cert_file,
-        .key_file = arguments->key_file,
-        .timeout_ns = arguments->deadline_ns,
-    };
-    char problem[USER_CLIENT_PROBLEM_SIZE];
-    struct user_client *client;
-    char *token;
-    size_t token_size;
-    int exit_code;
-    int ret;
-
-    exit_code = userctl_secret_token(arguments, &token, &token_size);
-    if (exit_code != 0) {
-        return exit_code;
-    }
-    options.token = token;
-    ret = user_client_new(&options, problem, &client);
-    if (ret != 0) {
-        exit_code = open_failed(arguments, ret, problem);
-    } else {
-        exit_code = session->use(session, client);
-        user_client_free(client);
-    }
-    slurp_free(token, token_size);
-    return exit_code;
-}
-
-/* The exit code of a call that did not return 0. */
-static int call_failed(struct session *session, struct user_client *client, int error)
-{
-    if (error == USER_CLIENT_E_FAILED) {
-        return userctl_output_failure(session->arguments, user_client_failure(client));
-    }
-    (void)fprintf(stderr, "userctl: the event loop failed: %s\n", strerror(-error));
-    return (int)GRPC_STATUS_INTERNAL;
-}
-
-static int show(struct session *session, struct user_client *client, int error,
+static int show(struct userctl_session *session, struct user_client *client, int error,
                 const struct user_client_user *user)
 {
     if (error != 0) {
-        return call_failed(session, client, error);
+        return userctl_session_failed(session, client, error);
     }
     userctl_output_user(user, userctl_output_is_json(session->arguments));
     return 0;
 }
 
-static int use_get(struct session *session, struct user_client *client)
+static int use_get(struct userctl_session *session, struct user_client *client)
 {
     struct user_client_user user;
     int ret = user_client_get(client, session->arguments->operand, &user);
@@ -148,13 +70,13 @@ static int use_get(struct session *session, struct user_client *client)
 
 static int run_get(const struct userctl_arguments *arguments)
 {
-    struct session session = {.arguments = arguments, .use = use_get};
-    int ret = need_operand(arguments);
+    struct userctl_session session = {.arguments = arguments, .use = use_get};
+    int ret = userctl_session_need(arguments, "which user? an ID is missing");
 
-    return ret != 0 ? ret : with_client(&session);
+    return ret != 0 ? ret : userctl_session_run(&session);
 }
 
-static int use_create(struct session *session, struct user_client *client)
+static int use_create(struct userctl_session *session, struct user_client *client)
 {
     struct user_client_user user;
     int ret = user_client_create(client, session->request, &user);
@@ -169,7 +91,8 @@ static int run_create(const struct userctl_arguments *arguments)
         .email = arguments->email,
         .request_id = arguments->request_id,
     };
-    struct session session = {.arguments = arguments, .use = use_create, .request = &create};
+    struct userctl_session session = {
+        .arguments = arguments, .use = use_create, .request = &create};
     char *password;
     size_t size;
     int ret;
@@ -182,19 +105,19 @@ static int run_create(const struct userctl_arguments *arguments)
         return ret;
     }
     create.password = password;
-    ret = with_client(&session);
+    ret = userctl_session_run(&session);
     slurp_free(password, size);
     return ret;
 }
 
-static int use_delete(struct session *session, struct user_client *client)
+static int use_delete(struct userctl_session *session, struct user_client *client)
 {
     const struct userctl_arguments *arguments = session->arguments;
     bool success;
     int ret = user_client_delete(client, arguments->operand, arguments->etag, &success);
 
     if (ret != 0) {
-        return call_failed(session, client, ret);
+        return userctl_session_failed(session, client, ret);
     }
     userctl_output_deleted(arguments->operand, success, userctl_output_is_json(arguments));
     return 0;
@@ -202,10 +125,10 @@ static int use_delete(struct session *session, struct user_client *client)
 
 static int run_delete(const struct userctl_arguments *arguments)
 {
-    struct session session = {.arguments = arguments, .use = use_delete};
-    int ret = need_operand(arguments);
+    struct userctl_session session = {.arguments = arguments, .use = use_delete};
+    int ret = userctl_session_need(arguments, "which user? an ID is missing");
 
-    return ret != 0 ? ret : with_client(&session);
+    return ret != 0 ? ret : userctl_session_run(&session);
 }
 
 static void change_deinit(struct change *change)
@@ -324,7 +247,7 @@ static int read_change(const struct userctl_arguments *arguments, struct change 
     return ret;
 }
 
-static int use_update(struct session *session, struct user_client *client)
+static int use_update(struct userctl_session *session, struct user_client *client)
 {
     struct user_client_user user;
     int ret = user_client_update(client, session->request, &user);
@@ -335,12 +258,12 @@ static int use_update(struct session *session, struct user_client *client)
 static int run_update(const struct userctl_arguments *arguments)
 {
     struct change change = {.update.id = arguments->operand, .update.user.etag = arguments->etag};
-    struct session session = {
+    struct userctl_session session = {
         .arguments = arguments,
         .use = use_update,
         .request = &change.update,
     };
-    int ret = need_operand(arguments);
+    int ret = userctl_session_need(arguments, "which user? an ID is missing");
 
     if (ret != 0) {
         return ret;
@@ -351,78 +274,9 @@ static int run_update(const struct userctl_arguments *arguments)
             userctl_arguments_refuse(arguments, "what is to change? --set FIELD=VALUE is missing");
     }
     if (ret == 0) {
-        ret = with_client(&session);
+        ret = userctl_session_run(&session);
     }
     change_deinit(&change);
-    return ret;
-}
-
-static int sign(const struct userctl_arguments *arguments, struct bytes secret, const char *roles)
-{
-    uint64_t now_s = clock_realtime_ns(clock_system()) / CLOCK_NS_PER_S;
-    const struct token_request request = {
-        .subject = arguments->subject,
-        .roles = roles,
-        .issuer = arguments->issuer,
-        .audience = arguments->audience,
-        .issued_s = now_s,
-        .expires_s = now_s + (arguments->ttl_ns + CLOCK_NS_PER_S - 1) / CLOCK_NS_PER_S,
-    };
-    char *token;
-    int ret = token_sign_hs256(secret, &request, &token);
-
-    if (ret == TOKEN_E_BAD_SECRET_SIZE) {
-        return userctl_arguments_refuse(arguments, "the secret in %s must have %d to %d bytes",
-                                        arguments->secret_file, TOKEN_SECRET_SIZE_MIN,
-                                        TOKEN_SECRET_SIZE_MAX);
-    }
-    if (ret == TOKEN_E_SECRET_IS_PEM) {
-        return userctl_arguments_refuse(arguments, "%s holds a PEM key, not a shared secret",
-                                        arguments->secret_file);
-    }
-    if (ret != 0) {
-        return userctl_arguments_refuse(arguments, "cannot sign the token: %s", strerror(-ret));
-    }
-    (void)printf("%s\n", token);
-    free(token);
-    return 0;
-}
-
-/* A list of roles is written with commas here and with blanks in the token. */
-static char *with_blanks(const char *roles)
-{
-    char *copy = strdup(roles);
-
-    for (size_t i = 0; copy != NULL && copy[i] != '\0'; i++) {
-        if (copy[i] == ',') {
-            copy[i] = ' ';
-        }
-    }
-    return copy;
-}
-
-static int run_token(const struct userctl_arguments *arguments)
-{
-    char *roles = NULL;
-    char *secret;
-    size_t size;
-    int ret;
-
-    if (arguments->secret_file == NULL || arguments->subject == NULL) {
-        return userctl_arguments_refuse(arguments, "--secret-file and --sub are required");
-    }
-    if (arguments->roles != NULL && (roles = with_blanks(arguments->roles)) == NULL) {
-        return userctl_arguments_refuse(arguments, "out of memory");
-    }
-    ret = slurp_file(arguments->secret_file, TOKEN_SECRET_SIZE_MAX + 2, &secret, &size);
-    if (ret != 0) {
-        free(roles);
-        return userctl_arguments_refuse(arguments, "cannot read %s: %s", arguments->secret_file,
-                                        ret > 0 ? "it is too large" : strerror(-ret));
-    }
-    ret = sign(arguments, (struct bytes){(const uint8_t *)secret, size}, roles);
-    slurp_free(secret, size);
-    free(roles);
     return ret;
 }
 
@@ -444,8 +298,16 @@ static int run_help(const struct userctl_arguments *arguments)
 int userctl_commands_run(const struct userctl_arguments *arguments)
 {
     static int (*const commands[USERCTL_COMMAND_COUNT])(const struct userctl_arguments *) = {
-        [USERCTL_GET] = run_get,       [USERCTL_CREATE] = run_create, [USERCTL_UPDATE] = run_update,
-        [USERCTL_DELETE] = run_delete, [USERCTL_TOKEN] = run_token,   [USERCTL_HELP] = run_help,
+        [USERCTL_GET] = run_get,
+        [USERCTL_CREATE] = run_create,
+        [USERCTL_UPDATE] = run_update,
+        [USERCTL_DELETE] = run_delete,
+        [USERCTL_LIST] = userctl_list_run,
+        [USERCTL_WATCH] = userctl_watch_run,
+        [USERCTL_IMPORT] = userctl_import_run,
+        [USERCTL_SYNC] = userctl_import_run,
+        [USERCTL_TOKEN] = userctl_token_run,
+        [USERCTL_HELP] = run_help,
     };
 
     return commands[arguments->command](arguments);

@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define NUMBER_SIZE 16
+
 /* A text from the server must not be able to drive the terminal: control bytes are shown as \xNN,
  * those of two bytes in UTF-8 (C1, U+0080 to U+009F) too. */
 static void print_text(FILE *out, const char *text, const char *line_start)
@@ -35,20 +37,39 @@ static void print_row(const char *name, const char *text)
     }
 }
 
-/* "2026-01-31 12:34:56.789 UTC". */
-static void print_time_row(const char *name, int64_t time_ms)
+void userctl_output_text(FILE *out, const char *text)
+{
+    print_text(out, text, NULL);
+}
+
+void userctl_output_time(int64_t time_ms, char *out)
 {
     time_t seconds = (time_t)(time_ms / 1000);
     struct tm parts;
     char text[48];
-    char whole[96];
 
+    out[0] = '\0';
     if (time_ms <= 0 || gmtime_r(&seconds, &parts) == NULL ||
         strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &parts) == 0) {
         return;
     }
-    (void)snprintf(whole, sizeof(whole), "%s.%03d UTC", text, (int)(time_ms % 1000));
-    print_row(name, whole);
+    (void)snprintf(out, USERCTL_TIME_SIZE, "%s.%03d UTC", text, (int)(time_ms % 1000));
+}
+
+static void print_time_row(const char *name, int64_t time_ms)
+{
+    char text[USERCTL_TIME_SIZE];
+
+    userctl_output_time(time_ms, text);
+    print_row(name, text);
+}
+
+void userctl_output_roles(FILE *out, const struct user_client_user *user)
+{
+    for (size_t i = 0; i < user->role_count; i++) {
+        (void)fputs(i == 0 ? "" : ", ", out);
+        print_text(out, user->roles[i], NULL);
+    }
 }
 
 static void print_roles_row(const struct user_client_user *user)
@@ -57,20 +78,26 @@ static void print_roles_row(const struct user_client_user *user)
         return;
     }
     (void)printf("%-11s ", "roles");
-    for (size_t i = 0; i < user->role_count; i++) {
-        (void)fputs(i == 0 ? "" : ", ", stdout);
-        print_text(stdout, user->roles[i], NULL);
-    }
+    userctl_output_roles(stdout, user);
     (void)fputc('\n', stdout);
+}
+
+const char *userctl_output_status(int status, char *number)
+{
+    const char *name = user_client_status_name(status);
+
+    if (name != NULL) {
+        return name + strlen("USER_STATUS_");
+    }
+    (void)snprintf(number, NUMBER_SIZE, "%d", status);
+    return number;
 }
 
 static void print_status_row(int status)
 {
-    const char *name = user_client_status_name(status);
-    char number[16];
+    char number[NUMBER_SIZE];
 
-    (void)snprintf(number, sizeof(number), "%d", status);
-    print_row("status", name == NULL ? number : name + strlen("USER_STATUS_"));
+    print_row("status", userctl_output_status(status, number));
 }
 
 static void print_table(const struct user_client_user *user)
@@ -88,19 +115,22 @@ static void print_table(const struct user_client_user *user)
     print_row("etag", user->etag);
 }
 
-static void print_json_text(const char *text)
+void userctl_output_json_text(FILE *out, const char *text)
 {
-    (void)fputc('"', stdout);
+    (void)fputc('"', out);
     for (const unsigned char *byte = (const unsigned char *)text; *byte != '\0'; byte++) {
         if (*byte == '"' || *byte == '\\') {
-            (void)printf("\\%c", *byte);
+            (void)fprintf(out, "\\%c", *byte);
         } else if (*byte < ' ' || *byte == 0x7f) {
-            (void)printf("\\u%04x", *byte);
+            (void)fprintf(out, "\\u%04x", *byte);
+        } else if (byte[0] == 0xc2 && byte[1] >= 0x80 && byte[1] <= 0x9f) {
+            (void)fprintf(out, "\\u%04x", byte[1]);
+            byte++;
         } else {
-            (void)fputc(*byte, stdout);
+            (void)fputc(*byte, out);
         }
     }
-    (void)fputc('"', stdout);
+    (void)fputc('"', out);
 }
 
 /* One member. Fields at their default are left out, as the protobuf mapping has it. */
@@ -108,7 +138,7 @@ static void print_json_member(const char *name, const char *text, const char **s
 {
     if (text[0] != '\0') {
         (void)printf("%s\"%s\":", *separator, name);
-        print_json_text(text);
+        userctl_output_json_text(stdout, text);
         *separator = ",";
     }
 }
@@ -130,7 +160,7 @@ static void print_json_roles(const struct user_client_user *user, const char **s
     (void)printf("%s\"roles\":[", *separator);
     for (size_t i = 0; i < user->role_count; i++) {
         (void)fputs(i == 0 ? "" : ",", stdout);
-        print_json_text(user->roles[i]);
+        userctl_output_json_text(stdout, user->roles[i]);
     }
     (void)fputc(']', stdout);
     *separator = ",";
@@ -227,7 +257,8 @@ static const char *hint_for(const struct userctl_arguments *arguments,
                    ? "does the server want TLS on that port? then leave out --plaintext"
                    : "the server's log tells why it ended the connection";
     case CHANNEL_CAUSE_DEADLINE:
-        return "--deadline 30s gives the call more time";
+        return arguments->command == USERCTL_WATCH ? NULL /* it was asked to end so */
+                                                   : "--deadline 30s gives the call more time";
     case CHANNEL_CAUSE_ANSWER:
     case CHANNEL_CAUSE_REFUSED:
     case CHANNEL_CAUSE_CANCELLED:
@@ -275,5 +306,5 @@ int userctl_output_finish(void)
         return 0;
     }
     (void)fprintf(stderr, "userctl: cannot write the result: %s\n", strerror(errno));
-    return USERCTL_EXIT_OUTPUT;
+    return USERCTL_EXIT_IO;
 }

@@ -23,7 +23,25 @@ void userctl_output_deleted(const char *id, bool success, bool json);
 int userctl_output_failure(const struct userctl_arguments *arguments,
                            const struct user_client_failure *failure);
 
-/* Writes out what waits. Returns 0, or USERCTL_EXIT_OUTPUT after it has said why. */
+/* Pieces of other outputs. A text of the server cannot drive the terminal: its control bytes are
+ * shown as \xNN, and in JSON as \uNNNN. */
+void userctl_output_text(FILE *out, const char *text);
+void userctl_output_json_text(FILE *out, const char *text); /* with its quotes */
+
+#define USERCTL_TIME_SIZE 96
+
+/* "2026-01-31 12:34:56.789 UTC" of milliseconds; "" for none. `out` takes USERCTL_TIME_SIZE bytes.
+ */
+void userctl_output_time(int64_t time_ms, char *out);
+
+/* "ACTIVE", or the number when it has no name. `number` takes 16 bytes and may be what is returned.
+ */
+const char *userctl_output_status(int status, char *number);
+
+/* "admin, viewer". */
+void userctl_output_roles(FILE *out, const struct user_client_user *user);
+
+/* Writes out what waits. Returns 0, or USERCTL_EXIT_IO after it has said why. */
 int userctl_output_finish(void);
 
 #endif

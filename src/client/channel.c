@@ -1,9 +1,10 @@
 /*
- * A channel owns at most one connection and keeps its calls in three lists.
+ * A channel owns at most one connection and keeps its calls in four lists.
  *
  *     waiting    for a session: the connection is being made, or the one we have is ending
  *     open       on a stream
- *     finished   the outcome stands; `done` has to be run
+ *     finished   nothing more comes: messages and the outcome have to be told
+ *     held       the same, but their owner has paused them
  *
  * The happy path:
  * 1. channel_start() puts the call into `waiting`, arms its deadline and defers the channel's task.
@@ -11,10 +12,11 @@
  * socket to a conn.
  * 3. The conn reports `opened` (TLS is done, ALPN is h2): a session is made, waiting calls become
  * streams.
- * 4. Stream events fill the call's unary_reply. When the server has ended its side the outcome
- * stands and the call moves to `finished`.
- * 5. The task, at the end of the turn, runs `done`. So no callback runs inside a call to this file,
- * nor inside the session, and callbacks may start, cancel and close as they like.
+ * 4. Stream events fill the call's call_reply. When the server has ended its side the call moves to
+ * `finished`.
+ * 5. The task, at the end of the turn, tells messages, room and `done` (channel_deliver.c). So no
+ * callback runs inside a call to this file, nor inside the session, and callbacks may start, send,
+ * cancel and close as they like.
  *
  * What can go wrong:
  * - no address answers, TLS fails: every waiting call fails with UNAVAILABLE and the text of the
@@ -75,7 +77,7 @@ static void drop_stream(struct channel_call *call, bool peer_ended)
         return;
     }
     call->stream = NULL;
-    if (!peer_ended || h2_stream_unsent_size(stream) != 0) {
+    if (!peer_ended || !call->is_half_closed || h2_stream_unsent_size(stream) != 0) {
         h2_stream_reset(stream, H2_ERROR_CANCEL);
         if (call->channel->conn != NULL) {
             conn_touch(call->channel->conn);
@@ -86,9 +88,13 @@ static void drop_stream(struct channel_call *call, bool peer_ended)
 
 void channel_finish(struct channel_call *call, bool peer_ended)
 {
-    assert(call->reply.is_decided);
     reactor_stop_timer(call->channel->reactor, &call->timer);
     drop_stream(call, peer_ended);
+    call->is_over = true;
+    if (call->events == NULL) {
+        call_reply_end(&call->reply, call->end_error); /* of a stream, after its last message */
+    }
+    list_remove(&call->ready_link);
     list_remove(&call->link);
     list_push_back(&call->channel->finished, &call->link);
     channel_wake(call->channel);
@@ -98,7 +104,10 @@ void channel_fail(struct channel_call *call, enum grpc_status status, enum chann
                   const char *message)
 {
     call->cause = cause;
-    unary_reply_fail(&call->reply, status, message);
+    call_reply_fail(&call->reply, status, message);
+    if (cause != CHANNEL_CAUSE_LOST) {
+        call_reply_drop(&call->reply); /* what a lost connection brought is still worth telling */
+    }
     channel_finish(call, false);
 }
 
@@ -107,40 +116,6 @@ void channel_fail_all(struct list *calls, enum grpc_status status, enum channel_
 {
     while (!list_is_empty(calls)) {
         channel_fail(CONTAINER_OF(calls->next, struct channel_call, link), status, cause, message);
-    }
-}
-
-/* Runs `done`. The call is its owner's again before that, so what the result points to moves here.
- */
-static void deliver(struct channel *channel, struct channel_call *call)
-{
-    struct unary_reply reply = call->reply;
-    const struct channel_result result = {
-        .status = reply.status,
-        .cause = call->cause,
-        .message = buf_bytes(&reply.message),
-        .details = buf_bytes(&reply.details),
-        .reply = buf_bytes(&reply.body),
-    };
-
-    buf_deinit(&call->request);
-    call->reply = (struct unary_reply){0};
-    call->channel = NULL;
-    channel->call_count--;
-    call->done(call, &result);
-    unary_reply_deinit(&reply);
-}
-
-/* Only what is finished now: a `done` that starts a call cannot keep this loop going. */
-static void deliver_finished(struct channel *channel)
-{
-    struct list batch;
-    struct list *link;
-
-    list_init(&batch);
-    list_splice_back(&batch, &channel->finished);
-    while ((link = list_pop_front(&batch)) != NULL) {
-        deliver(channel, CONTAINER_OF(link, struct channel_call, link));
     }
 }
 
@@ -168,6 +143,9 @@ static void step_closing(struct channel *channel)
     channel_fail_all(&channel->waiting, GRPC_STATUS_CANCELLED, CHANNEL_CAUSE_CANCELLED,
                      "Cancelled");
     channel_fail_all(&channel->open, GRPC_STATUS_CANCELLED, CHANNEL_CAUSE_CANCELLED, "Cancelled");
+    while (!list_is_empty(&channel->held)) {
+        channel_cancel(CONTAINER_OF(channel->held.next, struct channel_call, link));
+    }
     if (channel->state == CHANNEL_CONNECTING) {
         ring_cancel(channel->reactor->ring, &channel->connect_op);
     } else if (channel->state == CHANNEL_HANDSHAKING) {
@@ -198,7 +176,7 @@ static void run(struct reactor_task *task)
 {
     struct channel *channel = CONTAINER_OF(task, struct channel, task);
 
-    deliver_finished(channel);
+    channel_deliver(channel);
     if (channel->closing) {
         step_closing(channel);
     } else {
@@ -226,6 +204,8 @@ int channel_new(struct reactor *reactor, const struct channel_options *options,
     list_init(&channel->waiting);
     list_init(&channel->open);
     list_init(&channel->finished);
+    list_init(&channel->held);
+    list_init(&channel->ready);
     (void)snprintf(channel->authority, sizeof(channel->authority),
                    strchr(target->host, ':') == NULL ? "%s:%s" : "[%s]:%s", target->host,
                    target->port);
@@ -233,48 +213,169 @@ int channel_new(struct reactor *reactor, const struct channel_options *options,
     return 0;
 }
 
-int channel_start(struct channel *channel, struct channel_call *call, struct bytes request)
+/* Takes the message with its frame head: all of it or nothing. */
+static int gather(struct buf *out, struct bytes message)
 {
-    uint8_t head[GRPC_FRAME_HEAD_SIZE];
+    uint8_t *room = buf_reserve(out, GRPC_FRAME_HEAD_SIZE + message.size);
 
-    assert(!channel->closing);
-    if (channel->call_count == CHANNEL_CALLS_MAX) {
-        return CHANNEL_E_BUSY;
+    if (room == NULL) {
+        return -ENOMEM;
     }
-    list_init(&call->link);
-    call->channel = channel;
-    call->stream = NULL;
-    call->request = (struct buf){0};
-    call->cause = CHANNEL_CAUSE_ANSWER;
+    grpc_frame_encode_head(room, false, (uint32_t)message.size);
+    if (message.size != 0) {
+        memcpy(room + GRPC_FRAME_HEAD_SIZE, message.data, message.size);
+    }
+    buf_commit(out, GRPC_FRAME_HEAD_SIZE + message.size);
+    return 0;
+}
+
+/* Puts the call, with what its request holds by now, among those that wait. */
+static int enlist(struct channel *channel, struct channel_call *call)
+{
     call->timer = (struct timer){.fire = on_deadline};
     call->deadline_ns = CHANNEL_NO_DEADLINE;
-    grpc_frame_encode_head(head, false, (uint32_t)request.size);
-    if (buf_append(&call->request, head, sizeof(head)) != 0 ||
-        buf_append(&call->request, request.data, request.size) != 0) {
-        goto fail;
-    }
     if (call->timeout_ns != CHANNEL_NO_DEADLINE) {
         if (reactor_start_timer(channel->reactor, &call->timer, call->timeout_ns) != 0) {
-            goto fail;
+            return -ENOMEM;
         }
         call->deadline_ns = call->timer.deadline_ns;
     }
-    unary_reply_init(&call->reply, channel->options.max_message);
+    list_init(&call->link);
+    list_init(&call->ready_link);
+    call->channel = channel;
+    call->stream = NULL;
+    call->cause = CHANNEL_CAUSE_ANSWER;
+    call->end_error = H2_ERROR_NO_ERROR;
+    call->is_over = false;
+    call->is_half_closed = call->events == NULL;
+    call->is_paused = false;
+    call->is_writable = false;
+    call_reply_init(&call->reply, call->events != NULL, channel->options.max_message);
     list_push_back(&channel->waiting, &call->link);
     channel->call_count++;
     channel_wake(channel);
     return 0;
+}
 
-fail:
-    buf_deinit(&call->request);
-    return -ENOMEM;
+int channel_start(struct channel *channel, struct channel_call *call, struct bytes request)
+{
+    int ret;
+
+    assert(!channel->closing && call->events == NULL && call->field_count <= CHANNEL_FIELDS_MAX);
+    if (channel->call_count == CHANNEL_CALLS_MAX) {
+        return CHANNEL_E_BUSY;
+    }
+    call->request = (struct buf){0};
+    ret = gather(&call->request, request);
+    if (ret == 0) {
+        ret = enlist(channel, call);
+    }
+    if (ret != 0) {
+        channel_wipe_request(call);
+    }
+    return ret;
+}
+
+int channel_open(struct channel *channel, struct channel_call *call)
+{
+    assert(!channel->closing && call->events != NULL && call->field_count <= CHANNEL_FIELDS_MAX);
+    if (channel->call_count == CHANNEL_CALLS_MAX) {
+        return CHANNEL_E_BUSY;
+    }
+    call->request = (struct buf){0};
+    return enlist(channel, call);
+}
+
+size_t channel_unsent_size(const struct channel_call *call)
+{
+    if (call->channel == NULL || call->is_over) {
+        return 0;
+    }
+    return call->stream == NULL ? buf_size(&call->request) : h2_stream_unsent_size(call->stream);
+}
+
+/* Also while the connection ends: what is written then is lost without a word. */
+static bool takes_no_more(const struct channel_call *call)
+{
+    return call->channel == NULL || call->is_over || call->is_half_closed ||
+           (call->stream != NULL && call->channel->state == CHANNEL_ENDING);
+}
+
+int channel_send(struct channel_call *call, struct bytes message)
+{
+    uint8_t head[GRPC_FRAME_HEAD_SIZE];
+    const struct bytes parts[] = {{head, sizeof(head)}, message};
+
+    if (takes_no_more(call)) {
+        return CHANNEL_E_OVER;
+    }
+    if (channel_unsent_size(call) >= CHANNEL_UNSENT_MAX) {
+        return CHANNEL_E_FULL;
+    }
+    if (call->stream == NULL) {
+        return gather(&call->request, message);
+    }
+    grpc_frame_encode_head(head, false, (uint32_t)message.size);
+    conn_touch(call->channel->conn);
+    return h2_stream_write(call->stream, parts, 2);
+}
+
+int channel_half_close(struct channel_call *call)
+{
+    int ret = 0;
+
+    if (takes_no_more(call)) {
+        return CHANNEL_E_OVER;
+    }
+    if (call->stream != NULL) {
+        conn_touch(call->channel->conn);
+        ret = h2_stream_end(call->stream, NULL, 0);
+    }
+    call->is_half_closed = ret == 0;
+    return ret;
+}
+
+/* A finished call whose owner has changed its mind is looked at again. */
+static void finish_again(struct channel_call *call)
+{
+    list_remove(&call->link);
+    list_push_back(&call->channel->finished, &call->link);
+    channel_wake(call->channel);
+}
+
+void channel_pause(struct channel_call *call)
+{
+    call->is_paused = true;
+}
+
+void channel_resume(struct channel_call *call)
+{
+    if (call->channel == NULL || !call->is_paused) {
+        return;
+    }
+    call->is_paused = false;
+    if (call->is_over) {
+        finish_again(call);
+    } else {
+        channel_make_ready(call);
+    }
 }
 
 void channel_cancel(struct channel_call *call)
 {
-    if (call->channel != NULL && !call->reply.is_decided) {
-        channel_fail(call, GRPC_STATUS_CANCELLED, CHANNEL_CAUSE_CANCELLED, "Cancelled");
+    if (call->channel == NULL) {
+        return;
     }
+    if (!call->is_over) {
+        channel_fail(call, GRPC_STATUS_CANCELLED, CHANNEL_CAUSE_CANCELLED, "Cancelled");
+        return;
+    }
+    if (!call->reply.is_decided) {
+        call->cause = CHANNEL_CAUSE_CANCELLED;
+        call_reply_fail(&call->reply, GRPC_STATUS_CANCELLED, "Cancelled");
+    }
+    call_reply_drop(&call->reply);
+    finish_again(call);
 }
 
 void channel_close(struct channel *channel)

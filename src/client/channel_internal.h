@@ -1,9 +1,10 @@
 /*
- * What the three files of a channel share: its state, and the calls between them.
+ * What the files of a channel share: its state, and the calls between them.
  *
- *     channel.c         calls and their outcomes, the task
- *     channel_stream.c  a call on its stream
- *     channel_conn.c    the way to the server: connecting, the connection, its end
+ *     channel.c          calls and their outcomes, the task
+ *     channel_deliver.c  telling owners: messages, room, the outcome
+ *     channel_stream.c   a call on its HTTP/2 stream
+ *     channel_conn.c     the way to the server: connecting, the connection, its end
  *
  * Owns, borrows: as channel.h says.
  * Thread:  loop only.
@@ -43,7 +44,9 @@ struct channel {
     struct list waiting;
     struct list open;
     struct list finished;
-    unsigned call_count; /* in the three lists */
+    struct list held;    /* finished, with messages that their paused owner has not taken */
+    struct list ready;   /* of open calls, by ready_link */
+    unsigned call_count; /* in the lists, each counted once */
     /* Of the present attempt and connection. */
     struct ring_op connect_op;
     struct timer connect_timer;
@@ -65,8 +68,18 @@ void channel_set_state(struct channel *channel, enum channel_state state);
 /* Runs the channel's task at the end of this turn. */
 void channel_wake(struct channel *channel);
 
-/* The reply is decided: the task will run `done`. A stream the peer has not ended is reset. */
+/* Nothing more comes of this call: the task will run `done`. A stream the peer has not ended is
+ * reset. */
 void channel_finish(struct channel_call *call, bool peer_ended);
+
+/* There is something to tell about a stream. */
+void channel_make_ready(struct channel_call *call);
+
+/* Frees what was not sent; it may hold a password. */
+void channel_wipe_request(struct channel_call *call);
+
+/* Tells what there is to tell, outcomes last. From the task only. */
+void channel_deliver(struct channel *channel);
 
 /* Decides the outcome, then channel_finish(). */
 void channel_fail(struct channel_call *call, enum grpc_status status, enum channel_cause cause,

@@ -1,5 +1,7 @@
 /*
- * A call on its stream: the request goes out whole, what comes back fills the call's unary_reply.
+ * A call on its stream: what of the request is there goes out, what comes back fills the call's
+ * call_reply. The body of a unary answer gives its flow-control credit back as it comes, that of a
+ * stream when its owner takes it.
  *
  * Every event first asks whether the call still has its stream: a call that failed inside an
  * earlier event of the same turn has let go of it.
@@ -9,6 +11,8 @@
 
 #include <errno.h>
 #include <stdio.h>
+
+#define FIELDS_MAX (10 + CHANNEL_FIELDS_MAX)
 
 #ifndef USERD_VERSION
 #define USERD_VERSION "0"
@@ -36,7 +40,7 @@ static void on_field(void *context, const struct h2_field *field)
 {
     struct channel_call *call = context;
 
-    if (call->stream != NULL && unary_reply_field(&call->reply, field) != 0) {
+    if (call->stream != NULL && call_reply_field(&call->reply, field) != 0) {
         channel_fail(call, GRPC_STATUS_RESOURCE_EXHAUSTED, CHANNEL_CAUSE_MEMORY, "out of memory");
     }
 }
@@ -46,7 +50,6 @@ static void on_peer_ended(void *context)
     struct channel_call *call = context;
 
     if (call->stream != NULL) {
-        unary_reply_end(&call->reply, H2_ERROR_NO_ERROR);
         channel_finish(call, true);
     }
 }
@@ -76,11 +79,25 @@ static void on_data(void *context, struct bytes bytes)
     if (call->stream == NULL) {
         return;
     }
-    h2_stream_consume(call->stream, bytes.size);
-    if (unary_reply_data(&call->reply, bytes) != 0) {
+    if (call->events == NULL) {
+        h2_stream_consume(call->stream, bytes.size);
+    }
+    if (call_reply_data(&call->reply, bytes) != 0) {
         channel_fail(call, GRPC_STATUS_RESOURCE_EXHAUSTED, CHANNEL_CAUSE_MEMORY, "out of memory");
     } else if (call->reply.is_decided) {
         channel_finish(call, false);
+    } else if (call->events != NULL) {
+        channel_make_ready(call);
+    }
+}
+
+static void on_writable(void *context)
+{
+    struct channel_call *call = context;
+
+    if (call->stream != NULL && call->events != NULL) {
+        call->is_writable = true;
+        channel_make_ready(call);
     }
 }
 
@@ -89,10 +106,10 @@ static void on_stream_closed(void *context, uint32_t error)
     struct channel_call *call = context;
 
     call->stream = NULL;
+    call->end_error = error;
     if (error == H2_ERROR_REFUSED_STREAM) {
         call->cause = CHANNEL_CAUSE_REFUSED;
     }
-    unary_reply_end(&call->reply, error);
     channel_finish(call, true);
 }
 
@@ -117,6 +134,7 @@ const struct h2_events channel_session_events = {
     .fields_too_large = on_fields_too_large,
     .data = on_data,
     .ended = on_peer_ended,
+    .writable = on_writable,
     .closed = on_stream_closed,
     .goaway = on_goaway,
 };
@@ -126,11 +144,25 @@ static struct h2_field field(const char *name, const char *value)
     return (struct h2_field){.name = bytes_from_text(name), .value = bytes_from_text(value)};
 }
 
-/* The head, then the body and the end of our side. `authorization` may be NULL. */
-static int request(struct channel *channel, struct channel_call *call, const char *authorization)
+/* What is there of the body, and the end of our side when nothing follows. */
+static int request_body(struct channel_call *call)
 {
     struct bytes body = buf_bytes(&call->request);
-    struct h2_field fields[10];
+    int ret = 0;
+
+    if (body.size != 0) {
+        ret = h2_stream_write(call->stream, &body, 1);
+    }
+    if (ret == 0 && call->is_half_closed) {
+        ret = h2_stream_end(call->stream, NULL, 0);
+    }
+    return ret;
+}
+
+/* The head, then the body. `authorization` may be NULL. */
+static int request(struct channel *channel, struct channel_call *call, const char *authorization)
+{
+    struct h2_field fields[FIELDS_MAX];
     size_t count = 0;
     char timeout[10];
     int ret;
@@ -148,19 +180,17 @@ static int request(struct channel *channel, struct channel_call *call, const cha
     }
     fields[count++] = field("te", "trailers");
     fields[count++] = field("content-type", "application/grpc");
+    fields[count++] = field("grpc-accept-encoding", "identity");
     fields[count++] = field("user-agent", "userd-client/" USERD_VERSION);
     if (authorization != NULL) {
         fields[count] = field("authorization", authorization);
         fields[count++].sensitive = true;
     }
+    for (size_t i = 0; i < call->field_count; i++) {
+        fields[count++] = field(call->fields[i].name, call->fields[i].value);
+    }
     ret = h2_session_request(channel->session, fields, count, call, &call->stream);
-    if (ret == 0) {
-        ret = h2_stream_write(call->stream, &body, 1);
-    }
-    if (ret == 0) {
-        ret = h2_stream_end(call->stream, NULL, 0);
-    }
-    return ret;
+    return ret != 0 ? ret : request_body(call);
 }
 
 static int request_with_token(struct channel *channel, struct channel_call *call)
@@ -197,7 +227,7 @@ void channel_send_waiting(struct channel *channel)
                          "out of memory");
             continue;
         }
-        buf_deinit(&call->request);
+        channel_wipe_request(call);
         list_remove(&call->link);
         list_push_back(&channel->open, &call->link);
         conn_touch(channel->conn);

@@ -87,7 +87,7 @@ runs 0 "--help" "$USERCTL" --help
 says "$OUT" '--target HOST:PORT'
 says_nothing "$ERR"
 runs 0 "help" "$USERCTL" help
-for command in get create update delete token; do
+for command in get create update delete list watch import sync token; do
     runs 0 "help $command" "$USERCTL" help $command
     cp "$OUT" "$OUT.1"
     runs 0 "$command --help" "$USERCTL" $command --help
@@ -273,6 +273,279 @@ runs 5 "delete again" "$USERCTL" delete "$id"
 says "$ERR" "^userctl: NOT_FOUND: User $id not found\$"
 runs 0 "delete on a terminal" on_terminal "$USERCTL" delete "$first"
 says "$OUT" "^deleted $first"
+
+echo "# import"
+
+# A file of that name in the folder of this test, from lines.
+file() {
+    printf '%s\n' "${@:2}" >"$TEST_FOLDER/$1"
+}
+
+# counts NUMBER WHAT: so many lines are in $OUT.
+counts() {
+    if [ "$(wc -l <"$OUT")" -eq "$1" ]; then
+        ok "  ... $1 $2"
+    else
+        not_ok "  ... $1 $2" "there are $(wc -l <"$OUT")"
+    fi
+}
+
+# Every line of a file is JSON.
+is_json_lines() {
+    if "$PYTHON" -c 'import json, sys
+for line in open(sys.argv[1]): json.loads(line)' "$1" 2>>"$ERR"; then
+        ok "  ... as JSON lines"
+    else
+        not_ok "  ... as JSON lines" "they are not"
+    fi
+}
+
+printf '{"username":"list%d","email":"list%d@list.example","password":"correct horse","request_id":"list-%d"}\n' \
+    1 1 1 2 2 2 3 3 3 4 4 4 5 5 5 >"$TEST_FOLDER/five"
+readonly LIST_EXAMPLE='email = "*@list.example"'
+
+runs 0 "import" "$USERCTL" import "$TEST_FOLDER/five"
+says "$ERR" '^imported 5 users in [0-9]+\.[0-9] s, 0 failed$'
+says_nothing "$OUT"
+runs 0 "import again with the same request IDs" "$USERCTL" import "$TEST_FOLDER/five" --json
+says "$ERR" '^imported 5 users'
+counts 5 "users are shown"
+is_json_lines "$OUT"
+runs 0 "  ... and are there once" "$USERCTL" list --filter "$LIST_EXAMPLE"
+counts 5 "users"
+
+file mixed '{"username":"mixed1","email":"mixed1@example.com","password":"correct horse"}' '' \
+    '{"username":"LIST1","email":"mixed2@example.com","password":"correct horse"}' \
+    '{"username":"mixed3","email":"nowhere","password":"correct horse"}' \
+    '{"username":"mixed4","email":"mixed4@example.com","requestId":"m4","password":"correct horse"}'
+runs 6 "import with lines that fail" "$USERCTL" import "$TEST_FOLDER/mixed"
+says "$ERR" '^\{"line":3,"status":"ALREADY_EXISTS","message":"User already exists","details":".*USER_ALREADY_EXISTS'
+says "$ERR" '^\{"line":4,"status":"INVALID_ARGUMENT",.*email'
+says "$ERR" '^imported 2 users in .* 2 failed$'
+file malformed '{"username":"bad1","email":"bad1@example.com","password":"correct horse"}' \
+    '{"username":"bad2","shoe_size":44}' '{"password":"hush hush" x}' '["a"]' 'hush' \
+    '{"username":3}' '{"request_id":"a","requestId":"a"}' '{"email":"a","email":"b"}' \
+    '{"username":"bad8","email":"bad8@example.com","password":"correct horse"}'
+runs 3 "import with malformed lines" "$USERCTL" import "$TEST_FOLDER/malformed" \
+    --errors "$TEST_FOLDER/errors"
+says "$ERR" '^imported 2 users in .* 7 failed$'
+cp "$TEST_FOLDER/errors" "$OUT"
+counts 7 "lines failed"
+is_json_lines "$OUT"
+says "$OUT" '^\{"line":2,"status":"INVALID_ARGUMENT","message":"there is no field .shoe_size."\}$'
+says "$OUT" '^\{"line":3,.*no JSON'
+says "$OUT" '^\{"line":4,.*no JSON object'
+says "$OUT" '^\{"line":6,.*username'
+says "$OUT" '^\{"line":7,.*request_id.* twice'
+says "$OUT" '^\{"line":8,.*twice'
+if grep -q hush "$OUT"; then
+    not_ok "  ... without a word of the line" "it shows one"
+else
+    ok "  ... without a word of the line"
+fi
+file unknown '{"username":"odd1","email":"odd1@example.com","password":"correct horse","shoe_size":44}'
+runs 3 "import --strict" "$USERCTL" import "$TEST_FOLDER/malformed" --strict
+says "$ERR" ' 2 failed$'
+runs 0 "import --ignore-unknown" "$USERCTL" import "$TEST_FOLDER/unknown" --ignore-unknown
+runs 0 "import from standard input, with DOS lines and no last line end" with_password \
+    $'{"username":"dos1","email":"dos1@example.com","password":"correct horse"}\r\n\r\n{"username":"dos2","email":"dos2@example.com","password":"correct horse"}' \
+    "$USERCTL" import -
+says "$ERR" '^imported 2 users'
+"$PYTHON" -c 'print("{\"username\":\"" + "x" * 300000 + "\"}")' >"$TEST_FOLDER/long"
+echo '{"username":"long2","email":"long2@example.com","password":"correct horse"}' >>"$TEST_FOLDER/long"
+runs 3 "import with a line that is too long" "$USERCTL" import "$TEST_FOLDER/long"
+says "$ERR" '"line":1,.*256 KiB'
+says "$ERR" '^imported 1 users'
+runs 0 "import on a terminal" on_terminal "$USERCTL" import "$TEST_FOLDER/five"
+says "$OUT" '\] +[0-9]+%  [0-9]+ users  [0-9]+/s'
+says "$OUT" 'imported 5 users'
+runs 0 "import of nothing" "$USERCTL" import /dev/null
+says "$ERR" '^imported 0 users'
+runs 64 "import without a file" "$USERCTL" import
+runs 64 "import of a file that is not there" "$USERCTL" import /nonexistent
+says "$ERR" '/nonexistent'
+runs 74 "import of a folder" "$USERCTL" import "$TEST_FOLDER"
+runs 64 "import with failures to nowhere" "$USERCTL" import "$TEST_FOLDER/five" --errors /nonexistent/x
+runs 6 "import with failures to a full disk" "$USERCTL" import "$TEST_FOLDER/mixed" --errors /dev/full
+says "$ERR" 'cannot write /dev/full'
+runs 16 "import without a token" env USERCTL_TOKEN_FILE= "$USERCTL" import "$TEST_FOLDER/five"
+says "$ERR" '^userctl: UNAUTHENTICATED: '
+says "$ERR" 'not answered'
+
+# ended NAME CODE PID: that process ends with that code.
+ended() {
+    local status=0
+    wait "$3" || status=$?
+    if [ "$status" -eq "$2" ]; then
+        ok "$1"
+    else
+        not_ok "$1" "ended with $status, not $2"
+    fi
+}
+
+# next_line FD NAME PATTERN: the next line from a program that goes on must match.
+next_line() {
+    : >"$OUT"
+    if read -r -t 60 line <&"$1" && printf '%s\n' "$line" >"$OUT" && [[ $line =~ $3 ]]; then
+        ok "$2"
+    else
+        not_ok "$2" "it does not say $3"
+    fi
+}
+
+mkfifo "$TEST_FOLDER/slow"
+coproc IMPORT { exec "$USERCTL" import "$TEST_FOLDER/slow" --json 2>"$TEST_FOLDER/slow.err"; }
+pid=$IMPORT_PID
+exec {slow}>"$TEST_FOLDER/slow"
+echo '{"username":"slow1","email":"slow1@example.com","password":"correct horse"}' >&"$slow"
+next_line "${IMPORT[0]}" "import from a file that grows" '"username":"slow1"'
+kill -INT "$pid"
+ended "import is interrupted" 1 "$pid"
+exec {slow}>&-
+cp "$TEST_FOLDER/slow.err" "$ERR"
+says "$ERR" 'interrupted$'
+says "$ERR" '^imported 1 users'
+
+echo "# list"
+
+runs 0 "list of one page" "$USERCTL" list --page-size 2 --filter "$LIST_EXAMPLE"
+counts 2 "users"
+says "$OUT" '"username":"list1"'
+says "$ERR" '^2 of 5 users shown; --all shows the rest$'
+runs 0 "list of all pages" "$USERCTL" list --page-size 2 --filter "$LIST_EXAMPLE" --all
+counts 5 "users"
+is_json_lines "$OUT"
+says_nothing "$ERR"
+if [ "$(grep -o '"username":"list[0-9]"' "$OUT" | tr -dc 0-9)" = 12345 ]; then
+    ok "  ... in the order of their creation"
+else
+    not_ok "  ... in the order of their creation" "they are not"
+fi
+runs 0 "list on a terminal" on_terminal "$USERCTL" list --filter "$LIST_EXAMPLE"
+says "$OUT" '^ID +USERNAME +EMAIL +STATUS +ROLES +CREATED'
+says "$OUT" '^[0-9a-f-]{36}  list1     list1@list\.example  ACTIVE            20[0-9]{2}-.* UTC'
+runs 0 "list --json on a terminal" on_terminal "$USERCTL" list --filter "$LIST_EXAMPLE" --json
+says "$OUT" '^\{"id":'
+runs 0 "list of nobody" "$USERCTL" list --filter 'username = nobody'
+says_nothing "$OUT"
+says_nothing "$ERR"
+runs 0 "list of nobody on a terminal" on_terminal "$USERCTL" list --filter 'username = nobody'
+says "$OUT" '^no users'
+runs 0 "list without a filter" "$USERCTL" list
+says "$OUT" '^\{"id":'
+runs 3 "list with a filter that is none" "$USERCTL" list --filter 'username = = x'
+says "$ERR" '^userctl: INVALID_ARGUMENT: '
+says_nothing "$OUT"
+runs 64 "list with a page size that is none" "$USERCTL" list --page-size many
+runs 64 "list with a page size of nothing" "$USERCTL" list --page-size 0
+runs 64 "list with a word" "$USERCTL" list x
+
+echo "# watch"
+
+create watched >"$OUT"
+id=$(field id)
+coproc WATCH { exec "$USERCTL" watch "$id" 2>"$TEST_FOLDER/watch.err"; }
+pid=$WATCH_PID
+exec {watch}<&"${WATCH[0]}"
+next_line "$watch" "watch shows the present user" '^\{"id":.*"username":"watched".*"status":"USER_STATUS_ACTIVE"'
+"$USERCTL" update "$id" --set status=suspended >/dev/null
+next_line "$watch" "  ... and each change" '"status":"USER_STATUS_SUSPENDED"'
+"$USERCTL" delete "$id" >/dev/null
+next_line "$watch" "  ... and its end" '"status":"USER_STATUS_DELETED"'
+ended "watch ends with the user" 0 "$pid"
+exec {watch}<&-
+cp "$TEST_FOLDER/watch.err" "$ERR"
+says_nothing "$ERR"
+
+create watched >"$OUT"
+id=$(field id)
+coproc WATCH { exec "$USERCTL" watch "$id" 2>"$TEST_FOLDER/watch.err"; }
+pid=$WATCH_PID
+exec {watch}<&"${WATCH[0]}"
+next_line "$watch" "watch again" '"username":"watched"'
+kill -INT "$pid"
+ended "watch ends with Ctrl-C" 0 "$pid"
+exec {watch}<&-
+cp "$TEST_FOLDER/watch.err" "$ERR"
+says_nothing "$ERR"
+
+# A way to the server that can be cut: relays one connection until its standard input ends.
+coproc RELAY { exec "$PYTHON" -c 'import os, select, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+here = listener.accept()[0]
+there = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+other = {here: there, there: here}
+while True:
+    ready = select.select([here, there, sys.stdin], [], [])[0]
+    if sys.stdin in ready:
+        break
+    for one in ready:
+        other[one].sendall(one.recv(65536))' "${TEST_TARGET##*:}" 2>/dev/null; }
+relay=$RELAY_PID
+read -r relay_port <&"${RELAY[0]}"
+exec {cut}>&"${RELAY[1]}"
+eval "exec ${RELAY[1]}>&-"
+exec {lost}< <(exec "$USERCTL" watch "$id" --target "localhost:$relay_port" 2>"$TEST_FOLDER/watch.err"
+    )
+pid=$!
+next_line "$lost" "watch over a relay" '"username":"watched"'
+exec {cut}>&-
+wait "$relay"
+ended "watch ends with the connection" 14 "$pid"
+exec {lost}<&-
+cp "$TEST_FOLDER/watch.err" "$ERR"
+says "$ERR" '^userctl: UNAVAILABLE: '
+says "$ERR" 'connection is lost'
+
+runs 4 "watch with a deadline" on_terminal "$USERCTL" watch "$id" --deadline 300ms
+says "$OUT" '^20[0-9]{2}-.* UTC  ACTIVE +watched  watched@example\.com'
+runs 5 "watch of nobody" "$USERCTL" watch nobody
+says "$ERR" '^userctl: NOT_FOUND: '
+runs 64 "watch without an ID" "$USERCTL" watch
+
+echo "# sync"
+
+file sync '{"id":"sync-1","username":"sync1","email":"sync1@sync.example","roles":["admin","x"],"status":"USER_STATUS_INACTIVE","profile":{"firstName":"S"},"createdAt":"5","updatedAt":6.0}' \
+    '{"username":"sync2","email":"sync2@sync.example","status":1,"roles":null}'
+runs 0 "sync" "$USERCTL" sync "$TEST_FOLDER/sync"
+says "$ERR" '^synced 2 users in [0-9]+\.[0-9] s, 0 failed$'
+says_nothing "$OUT"
+runs 0 "  ... which are there" "$USERCTL" get sync-1
+says "$OUT" '"username":"sync1","email":"sync1@sync.example",.*"roles":\["admin","x"\],"status":"USER_STATUS_INACTIVE","profile":\{"first_name":"S"\}'
+file sync '{"id":"sync-1","username":"sync1","email":"sync1@sync.example"}'
+runs 0 "sync that replaces" "$USERCTL" sync "$TEST_FOLDER/sync" --json
+says "$OUT" '^\{"id":"sync-1","username":"sync1","email":"sync1@sync.example","created_at":"[0-9]+","status":"USER_STATUS_INACTIVE","updated_at"'
+"$USERCTL" list --all --filter 'email = "*@sync.example"' >"$TEST_FOLDER/sync"
+runs 0 "sync of what list shows" "$USERCTL" sync "$TEST_FOLDER/sync"
+says "$ERR" '^synced 2 users'
+file sync '{"id":"sync-3","username":"sync3","email":"sync3@sync.example"}' '' \
+    '{"id":"sync-4","username":"sync1","email":"sync4@sync.example"}' \
+    '{"id":"sync-5","username":"sync5","email":"sync5@sync.example"}'
+runs 6 "sync with a user that is refused" "$USERCTL" sync "$TEST_FOLDER/sync"
+says "$ERR" '^\{"line":3,"status":"ALREADY_EXISTS",'
+says "$ERR" '^userctl: line 3 ends it:$'
+says "$ERR" '^synced 1 users in .* 1 failed'
+runs 0 "  ... after one that is not" "$USERCTL" get sync-3
+file sync '{"id":"sync-6","username":"sync6","email":"sync6@sync.example","status":"ASLEEP"}' \
+    '{"id":"sync-6","created_at":"soon"}' '{"roles":[1]}' '{"profile":{"shoe_size":44}}' '{"profile":1}'
+runs 3 "sync with malformed lines" "$USERCTL" sync "$TEST_FOLDER/sync"
+says "$ERR" '"line":1,.*status'
+says "$ERR" '"line":2,.*created_at'
+says "$ERR" '"line":3,.*roles'
+says "$ERR" '"line":4,.*shoe_size'
+says "$ERR" '"line":5,.*profile'
+says "$ERR" ' 5 failed$'
+runs 64 "sync without a file" "$USERCTL" sync
+
+# More than one stream takes.
+"$PYTHON" -c 'for i in range(50001):
+    print("{\"id\":\"many-%d\",\"username\":\"many%d\",\"email\":\"many%d@many.example\"}" % (i, i, i))' \
+    >"$TEST_FOLDER/many"
+runs 0 "sync of many" "$USERCTL" sync "$TEST_FOLDER/many"
+says "$ERR" '^synced 50001 users'
+runs 0 "  ... which are listed" "$USERCTL" list --all --deadline 30s --filter 'email = "*@many.example"'
+counts 50001 "users"
 
 echo "# tokens"
 

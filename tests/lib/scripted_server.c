@@ -59,6 +59,8 @@ static void on_field(void *context, const struct h2_field *field)
         {"authorization", request->authorization, sizeof(request->authorization)},
         {"content-type", request->content_type, sizeof(request->content_type)},
         {"te", request->te, sizeof(request->te)},
+        {"grpc-accept-encoding", request->accept_encoding, sizeof(request->accept_encoding)},
+        {"users-continue-on-error", request->continue_on_error, sizeof(request->continue_on_error)},
     };
 
     for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
@@ -74,6 +76,7 @@ static void on_request_ended(void *context)
     struct scripted_request *request = context;
     struct scripted_server *server = request->connection->server;
 
+    request->has_ended = true;
     server->answer(server, request);
 }
 
@@ -89,8 +92,15 @@ static void on_data(void *context, struct bytes bytes)
 {
     struct scripted_request *request = context;
 
+    struct scripted_server *server = request->connection->server;
+
     need(buf_append(&request->body, bytes.data, bytes.size) == 0, "buf_append");
-    h2_stream_consume(request->stream, bytes.size);
+    if (!server->holds_credit) {
+        h2_stream_consume(request->stream, bytes.size);
+    }
+    if (server->received != NULL) {
+        server->received(server, request);
+    }
 }
 
 static void on_stream_closed(void *context, uint32_t error)
@@ -248,19 +258,64 @@ static struct h2_field field(const char *name, const char *value)
     return (struct h2_field){.name = bytes_from_text(name), .value = bytes_from_text(value)};
 }
 
-void scripted_request_reply(struct scripted_request *request, struct bytes message)
+bool scripted_request_take(struct scripted_request *request, struct bytes *ret_message)
+{
+    struct bytes body = buf_bytes(&request->body);
+    size_t size;
+
+    if (body.size < GRPC_FRAME_HEAD_SIZE) {
+        return false;
+    }
+    size = (size_t)body.data[1] << 24 | (size_t)body.data[2] << 16 | (size_t)body.data[3] << 8 |
+           (size_t)body.data[4];
+    if (body.size - GRPC_FRAME_HEAD_SIZE < size) {
+        return false;
+    }
+    *ret_message = (struct bytes){body.data + GRPC_FRAME_HEAD_SIZE, size};
+    buf_consume(&request->body, GRPC_FRAME_HEAD_SIZE + size);
+    request->taken++;
+    return true;
+}
+
+static void send_head(struct scripted_request *request)
 {
     const struct h2_field head[] = {field(":status", "200"),
                                     field("content-type", "application/grpc")};
-    const struct h2_field trailers[] = {field("grpc-status", "0")};
+
+    if (!request->has_head) {
+        request->has_head = true;
+        need(h2_stream_respond(request->stream, head, 2, false) == 0, "h2_stream_respond");
+    }
+}
+
+void scripted_request_send(struct scripted_request *request, struct bytes message)
+{
     uint8_t frame[GRPC_FRAME_HEAD_SIZE];
     const struct bytes parts[] = {{frame, sizeof(frame)}, message};
 
+    send_head(request);
     grpc_frame_encode_head(frame, false, (uint32_t)message.size);
-    need(h2_stream_respond(request->stream, head, 2, false) == 0, "h2_stream_respond");
     need(h2_stream_write(request->stream, parts, 2) == 0, "h2_stream_write");
-    need(h2_stream_end(request->stream, trailers, 1) == 0, "h2_stream_end");
     conn_touch(request->connection->conn);
+}
+
+void scripted_request_finish(struct scripted_request *request, const char *grpc_status,
+                             const char *name, const char *value)
+{
+    const struct h2_field trailers[] = {
+        field("grpc-status", grpc_status),
+        field(name == NULL ? "" : name, value == NULL ? "" : value)};
+
+    send_head(request);
+    request->has_trailers = true;
+    need(h2_stream_end(request->stream, trailers, name == NULL ? 1 : 2) == 0, "h2_stream_end");
+    conn_touch(request->connection->conn);
+}
+
+void scripted_request_reply(struct scripted_request *request, struct bytes message)
+{
+    scripted_request_send(request, message);
+    scripted_request_finish(request, "0", NULL, NULL);
 }
 
 void scripted_request_refuse(struct scripted_request *request, const char *http_status,

@@ -1,7 +1,7 @@
 /*
  * A server that does what the test says: listens on 127.0.0.1, takes one connection after the
- * other, hands every complete request to the test. For the client's tests, where the real server
- * would behave too well.
+ * other, hands every complete request to the test, or every part of it. For the client's tests,
+ * where the real server would behave too well.
  *
  * Owns:    listener, connections, sessions.
  * Borrows: the reactor, the TLS context.
@@ -38,7 +38,13 @@ struct scripted_request {
     char authorization[64];
     char content_type[64];
     char te[16];
-    struct buf body; /* with the frame head */
+    char accept_encoding[32];
+    char continue_on_error[8]; /* users-continue-on-error */
+    struct buf body;           /* with the frame heads */
+    unsigned taken;            /* messages, by scripted_request_take() */
+    bool has_ended;            /* the client's side */
+    bool has_head;             /* the answer's was sent */
+    bool has_trailers;         /* likewise */
 };
 
 struct scripted_server {
@@ -48,6 +54,9 @@ struct scripted_server {
     struct conn_settings settings;
     /* The whole request is there. */
     void (*answer)(struct scripted_server *server, struct scripted_request *request);
+    /* More of the body is there. NULL = not wanted. */
+    void (*received)(struct scripted_server *server, struct scripted_request *request);
+    bool holds_credit; /* bodies give no flow-control credit back */
     struct scripted_connection connections[SCRIPTED_CONNECTIONS_MAX];
     unsigned accepted;   /* connections, ever */
     unsigned open_count; /* connections, now */
@@ -67,6 +76,17 @@ void scripted_server_close(struct scripted_server *server);
 
 /* 200, one message, grpc-status 0. */
 void scripted_request_reply(struct scripted_request *request, struct bytes message);
+
+/* Takes the next whole message off the body; borrowed until more of the body comes. False when none
+ * is there. */
+bool scripted_request_take(struct scripted_request *request, struct bytes *ret_message);
+
+/* One message of many; the head goes before the first. */
+void scripted_request_send(struct scripted_request *request, struct bytes message);
+
+/* Trailers after these (or after none), with one field more when `name` is not NULL. */
+void scripted_request_finish(struct scripted_request *request, const char *grpc_status,
+                             const char *name, const char *value);
 
 /* Trailers-Only with that HTTP status and content-type; grpc-status and grpc-message when not
  * NULL. */

@@ -1,0 +1,389 @@
+/*
+ * Lines go out as fast as the server takes them, replies come back in their order.
+ *
+ * The steps, for each line of the file:
+ * 1. It is parsed; one that is malformed is reported and left out.
+ * 2. A stream is opened when none is: the server takes a limited number of messages on each, so
+ * after ITEMS_PER_STREAM the stream is finished and the next begins.
+ * 3. It is sent, and its number remembered until the reply with the same index comes.
+ *
+ * What can go wrong: a line fails (reported by its number; the rest goes on), the stream fails (it
+ * ends here, and what was not answered is counted, since nobody knows whether it went in), the
+ * program is interrupted (likewise), a file cannot be read or written.
+ */
+#include "userctl_import.h"
+
+#include "core/clock.h"
+#include "userctl_json.h"
+#include "userctl_lines.h"
+#include "userctl_output.h"
+#include "userctl_progress.h"
+#include "userctl_session.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ITEMS_PER_STREAM  50000 /* half of what a server takes by default */
+#define INPUT_WAIT_NS     (50 * CLOCK_NS_PER_MS)
+#define ERROR_BUFFER_SIZE 4096
+
+struct transfer {
+    struct userctl_session session;
+    struct user_client *client;
+    const struct userctl_arguments *arguments;
+    bool is_sync;
+    struct userctl_lines lines;
+    struct userctl_progress progress;
+    FILE *errors;
+    int exit_code;     /* the first failure's */
+    uint64_t *numbers; /* of the lines of this stream, by index */
+    uint64_t sent;     /* on this stream */
+    uint64_t replies;
+    uint64_t unanswered; /* of a stream that failed */
+    bool is_open;
+};
+
+static void fail_with(struct transfer *transfer, int exit_code)
+{
+    if (transfer->exit_code == 0) {
+        transfer->exit_code = exit_code;
+    }
+}
+
+/* A JSON line about a line that did not go in. */
+static void report(struct transfer *transfer, uint64_t number,
+                   const struct user_client_failure *failure)
+{
+    FILE *out = transfer->errors;
+
+    transfer->progress.failed++;
+    fail_with(transfer, (int)failure->status);
+    if (out == stderr) {
+        userctl_progress_clear(&transfer->progress);
+    }
+    (void)fprintf(out, "{\"line\":%" PRIu64 ",\"status\":\"%s\",\"message\":", number,
+                  grpc_status_name((int)failure->status));
+    userctl_output_json_text(out, failure->message);
+    if (failure->details[0] != '\0') {
+        (void)fputs(",\"details\":", out);
+        userctl_output_json_text(out, failure->details);
+    }
+    (void)fputs("}\n", out);
+}
+
+static void report_malformed(struct transfer *transfer, const char *problem)
+{
+    const struct user_client_failure failure = {
+        .status = GRPC_STATUS_INVALID_ARGUMENT,
+        .message = problem,
+        .details = "",
+    };
+
+    report(transfer, transfer->lines.number, &failure);
+}
+
+static void on_reply(void *context, const struct user_client_reply *reply)
+{
+    struct transfer *transfer = context;
+
+    transfer->replies++;
+    if (reply->user == NULL) {
+        report(transfer, transfer->numbers[reply->index], reply->failure);
+    } else {
+        transfer->progress.done++;
+        if (transfer->arguments->json) {
+            userctl_output_user(reply->user, true);
+        }
+    }
+    userctl_progress_draw(&transfer->progress);
+}
+
+static int open_stream(struct transfer *transfer)
+{
+    const struct user_client_stream_options options = {
+        .kind = transfer->is_sync ? USER_CLIENT_SYNC : USER_CLIENT_BATCH_CREATE,
+        .continue_on_error = !transfer->is_sync,
+        .reply = on_reply,
+        .context = transfer,
+    };
+    int ret;
+
+    if (transfer->is_open) {
+        return 0;
+    }
+    transfer->sent = 0;
+    transfer->replies = 0;
+    ret = user_client_stream_open(transfer->client, &options);
+    transfer->is_open = ret == 0;
+    return ret;
+}
+
+/* The stream is over with a failure: says which, and which line it is about if it is about one. */
+static void stream_failed(struct transfer *transfer, int error)
+{
+    const struct user_client_failure *failure = user_client_failure(transfer->client);
+    uint64_t lost = transfer->sent - transfer->replies;
+    int exit_code;
+
+    transfer->is_open = false;
+    userctl_progress_clear(&transfer->progress);
+    if (userctl_session_interrupted != 0) {
+        (void)fputs("userctl: interrupted\n", stderr);
+        fail_with(transfer, (int)GRPC_STATUS_CANCELLED);
+        transfer->unanswered = lost;
+        return;
+    }
+    if (error == USER_CLIENT_E_FAILED && failure->index >= 0 &&
+        (uint64_t)failure->index < transfer->sent) {
+        report(transfer, transfer->numbers[failure->index], failure);
+        (void)fprintf(stderr, "userctl: line %" PRIu64 " ends it:\n",
+                      transfer->numbers[failure->index]);
+        lost -= lost > 0 ? 1 : 0;
+    }
+    exit_code = userctl_session_failed(&transfer->session, transfer->client, error);
+    fail_with(transfer, exit_code);
+    transfer->unanswered = lost;
+}
+
+static int finish_stream(struct transfer *transfer)
+{
+    int ret = transfer->is_open ? user_client_stream_finish(transfer->client) : 0;
+
+    if (ret != 0) {
+        stream_failed(transfer, ret);
+    }
+    transfer->is_open = false;
+    return ret;
+}
+
+/* Remembers the number before the reply can come, which is within the sending. */
+static int send_create(struct transfer *transfer, const struct user_client_create *create)
+{
+    transfer->numbers[transfer->sent++] = transfer->lines.number;
+    return user_client_stream_create(transfer->client, create);
+}
+
+static int send_user(struct transfer *transfer, const struct user_client_user *user)
+{
+    transfer->numbers[transfer->sent++] = transfer->lines.number;
+    return user_client_stream_sync(transfer->client, user);
+}
+
+static int send_parsed(struct transfer *transfer, const struct user_client_create *create,
+                       const struct user_client_user *user)
+{
+    int ret = open_stream(transfer);
+
+    if (ret == 0) {
+        ret = transfer->is_sync ? send_user(transfer, user) : send_create(transfer, create);
+    }
+    if (ret != 0) {
+        stream_failed(transfer, ret);
+    } else if (transfer->sent == ITEMS_PER_STREAM) {
+        ret = finish_stream(transfer);
+    }
+    return ret;
+}
+
+/* Returns 0 when the next line may follow. */
+static int transfer_line(struct transfer *transfer, struct bytes line)
+{
+    bool ignore_unknown = transfer->arguments->ignore_unknown;
+    char problem[USERCTL_JSON_PROBLEM_SIZE];
+    struct userctl_json *json;
+    struct user_client_create create;
+    struct user_client_user user;
+    int ret;
+
+    ret = transfer->is_sync ? userctl_json_user(line, ignore_unknown, problem, &json, &user)
+                            : userctl_json_create(line, ignore_unknown, problem, &json, &create);
+    if (ret != 0) {
+        report_malformed(transfer, problem);
+        return transfer->arguments->strict ? ret : 0;
+    }
+    ret = send_parsed(transfer, &create, &user);
+    userctl_json_free(json);
+    return ret;
+}
+
+static bool is_blank(struct bytes line)
+{
+    for (size_t i = 0; i < line.size; i++) {
+        uint8_t byte = line.data[i];
+
+        if (byte != ' ' && byte != '\t' && byte != '\r') {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int line_too_long(struct transfer *transfer)
+{
+    report_malformed(transfer, "the line is longer than 256 KiB");
+    return transfer->arguments->strict ? USERCTL_LINES_E_TOO_LONG : 0;
+}
+
+static int wait_for_input(struct transfer *transfer)
+{
+    int ret;
+
+    (void)fflush(stdout); /* a failure shows at the next line, by ferror() */
+    ret = user_client_stream_turn(transfer->client, INPUT_WAIT_NS);
+
+    if (ret != 0) {
+        stream_failed(transfer, ret);
+    }
+    return ret;
+}
+
+static void read_failed(struct transfer *transfer, int error)
+{
+    userctl_progress_clear(&transfer->progress);
+    (void)fprintf(stderr, "userctl: cannot read %s: %s\n", transfer->arguments->operand,
+                  strerror(-error));
+    fail_with(transfer, USERCTL_EXIT_IO);
+}
+
+/* Goes through the file, to its end or to where it cannot go on. */
+static void transfer_lines(struct transfer *transfer)
+{
+    int ret = 0;
+
+    while (ret == 0 && userctl_session_interrupted == 0 && ferror(stdout) == 0) {
+        struct bytes line;
+
+        ret = userctl_lines_next(&transfer->lines, &line);
+        transfer->progress.taken = transfer->lines.taken;
+        userctl_progress_draw(&transfer->progress);
+        if (ret == 0 && !is_blank(line)) {
+            ret = transfer_line(transfer, line);
+        } else if (ret == USERCTL_LINES_E_TOO_LONG) {
+            ret = line_too_long(transfer);
+        } else if (ret == USERCTL_LINES_E_WAIT) {
+            ret = wait_for_input(transfer);
+        } else if (ret == USERCTL_LINES_E_END) {
+            return;
+        } else if (ret < 0) {
+            read_failed(transfer, ret);
+        }
+    }
+}
+
+static void print_summary(struct transfer *transfer)
+{
+    const struct userctl_progress *progress = &transfer->progress;
+    double seconds = userctl_progress_seconds(progress);
+
+    userctl_progress_clear(&transfer->progress);
+    (void)fprintf(stderr, "%s %" PRIu64 " users in %.1f s, %" PRIu64 " failed",
+                  transfer->is_sync ? "synced" : "imported", progress->done, seconds,
+                  progress->failed);
+    if (transfer->unanswered != 0) {
+        (void)fprintf(stderr, ", %" PRIu64 " not answered: they may or may not be in",
+                      transfer->unanswered);
+    }
+    (void)fputc('\n', stderr);
+}
+
+/* What was sent is still answered, unless nobody wants to wait for it. */
+static void end_stream(struct transfer *transfer)
+{
+    if (!transfer->is_open) {
+        return;
+    }
+    if (userctl_session_interrupted != 0) {
+        user_client_stream_abort(transfer->client);
+        stream_failed(transfer, USER_CLIENT_E_FAILED);
+    } else {
+        (void)finish_stream(transfer); /* it has said what is wrong */
+    }
+}
+
+static int use_import(struct userctl_session *session, struct user_client *client)
+{
+    struct transfer *transfer = CONTAINER_OF(session, struct transfer, session);
+
+    transfer->client = client;
+    transfer->progress = userctl_progress_begin(transfer->lines.size);
+    transfer_lines(transfer);
+    end_stream(transfer);
+    print_summary(transfer);
+    return transfer->exit_code;
+}
+
+static int cannot(const struct userctl_arguments *arguments, const char *what, const char *path,
+                  int error)
+{
+    return userctl_arguments_refuse(arguments, "cannot %s %s: %s", what, path, strerror(-error));
+}
+
+/* The file of failures was written, or else that is a failure too. */
+static int close_errors(struct transfer *transfer)
+{
+    bool failed = ferror(transfer->errors) != 0;
+
+    if (transfer->errors == stderr) {
+        return 0;
+    }
+    if (fclose(transfer->errors) == 0 && !failed) {
+        return 0;
+    }
+    (void)fprintf(stderr, "userctl: cannot write %s: %s\n", transfer->arguments->errors_file,
+                  strerror(errno));
+    return USERCTL_EXIT_IO;
+}
+
+/* With the lines open: the rest of what is needed, and the run. */
+static int run_transfer(struct transfer *transfer)
+{
+    const struct userctl_arguments *arguments = transfer->arguments;
+    int exit_code;
+    int written;
+
+    transfer->numbers = calloc(ITEMS_PER_STREAM, sizeof(*transfer->numbers));
+    if (transfer->numbers == NULL) {
+        return userctl_arguments_refuse(arguments, "out of memory");
+    }
+    if (arguments->errors_file != NULL) {
+        transfer->errors = fopen(arguments->errors_file, "we");
+        if (transfer->errors == NULL) {
+            free(transfer->numbers);
+            return cannot(arguments, "write", arguments->errors_file, -errno);
+        }
+    }
+    /* There may be many lines, and unbuffered each of their bytes would be a write. */
+    (void)setvbuf(stderr, NULL, _IOLBF, ERROR_BUFFER_SIZE);
+    userctl_json_begin();
+    userctl_session_catch_signals();
+    exit_code = userctl_session_run(&transfer->session);
+    written = close_errors(transfer);
+    free(transfer->numbers);
+    return exit_code != 0 ? exit_code : written;
+}
+
+int userctl_import_run(const struct userctl_arguments *arguments)
+{
+    struct transfer transfer = {
+        .session = {.arguments = arguments, .use = use_import},
+        .arguments = arguments,
+        .is_sync = arguments->command == USERCTL_SYNC,
+        .errors = stderr,
+    };
+    int exit_code = userctl_session_need(arguments, "which file? FILE is missing; - is standard "
+                                                    "input");
+    int ret;
+
+    if (exit_code != 0) {
+        return exit_code;
+    }
+    ret = userctl_lines_open(arguments->operand, &transfer.lines);
+    if (ret != 0) {
+        return cannot(arguments, "read", arguments->operand, ret);
+    }
+    exit_code = run_transfer(&transfer);
+    userctl_lines_close(&transfer.lines);
+    return exit_code;
+}

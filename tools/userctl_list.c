@@ -1,0 +1,197 @@
+#include "userctl_list.h"
+
+#include "userctl_output.h"
+#include "userctl_session.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define PAGE_SIZE_OF_ALL 1000 /* fewer, larger pages when all are wanted */
+#define STATUS_WIDTH     9    /* "SUSPENDED" */
+
+struct widths {
+    int id;
+    int username;
+    int email;
+    int roles;
+    bool is_shown; /* the line of titles */
+};
+
+/* Columns that a text takes: its characters, were all of them narrow. Control characters, which are
+ * shown longer, only cost their row its form. */
+static int width(const char *text)
+{
+    int count = 0;
+
+    for (; *text != '\0'; text++) {
+        count += ((unsigned char)*text & 0xc0) != 0x80;
+    }
+    return count;
+}
+
+static int roles_width(const struct user_client_user *user)
+{
+    int count = 0;
+
+    for (size_t i = 0; i < user->role_count; i++) {
+        count += width(user->roles[i]) + (i == 0 ? 0 : 2);
+    }
+    return count;
+}
+
+static int max(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+/* Grows only, so that the pages of a walk stay in line as far as they can. */
+static void measure(struct widths *widths, const struct user_client_page *page)
+{
+    for (size_t i = 0; i < page->count; i++) {
+        const struct user_client_user *user = &page->users[i];
+
+        widths->id = max(widths->id, width(user->id));
+        widths->username = max(widths->username, width(user->username));
+        widths->email = max(widths->email, width(user->email));
+        widths->roles = max(widths->roles, roles_width(user));
+    }
+}
+
+static void print_cell(const char *text, int columns)
+{
+    userctl_output_text(stdout, text);
+    (void)printf("%*s", max(columns - width(text), 0) + 2, "");
+}
+
+static void print_row(const struct user_client_user *user, const struct widths *widths)
+{
+    char number[16];
+    char time[USERCTL_TIME_SIZE];
+
+    print_cell(user->id, widths->id);
+    print_cell(user->username, widths->username);
+    print_cell(user->email, widths->email);
+    print_cell(userctl_output_status(user->status, number), STATUS_WIDTH);
+    userctl_output_roles(stdout, user);
+    (void)printf("%*s", max(widths->roles - roles_width(user), 0) + 2, "");
+    userctl_output_time(user->created_at_ms, time);
+    (void)printf("%s\n", time);
+}
+
+static void print_table(const struct user_client_page *page, struct widths *widths)
+{
+    measure(widths, page);
+    if (!widths->is_shown && page->count != 0) {
+        widths->is_shown = true;
+        (void)printf("%-*s  %-*s  %-*s  %-*s  %-*s  %s\n", widths->id, "ID", widths->username,
+                     "USERNAME", widths->email, "EMAIL", STATUS_WIDTH, "STATUS", widths->roles,
+                     "ROLES", "CREATED");
+    }
+    for (size_t i = 0; i < page->count; i++) {
+        print_row(&page->users[i], widths);
+    }
+}
+
+static void print_page(const struct user_client_page *page, struct widths *widths, bool json)
+{
+    if (!json) {
+        print_table(page, widths);
+        return;
+    }
+    for (size_t i = 0; i < page->count; i++) {
+        userctl_output_user(&page->users[i], true);
+    }
+}
+
+static int use_list(struct userctl_session *session, struct user_client *client)
+{
+    const struct userctl_arguments *arguments = session->arguments;
+    bool json = userctl_output_is_json(arguments);
+    struct widths widths = {.id = 2, .username = 8, .email = 5, .roles = 5}; /* of the titles */
+    struct user_client_list list = {.page_size = arguments->page_size, .filter = arguments->filter};
+    struct user_client_page page;
+    uint64_t shown = 0;
+
+    if (arguments->all && list.page_size == 0) {
+        list.page_size = PAGE_SIZE_OF_ALL;
+    }
+    do {
+        int ret = user_client_list(client, &list, &page);
+
+        if (ret != 0) {
+            return userctl_session_failed(session, client, ret);
+        }
+        print_page(&page, &widths, json);
+        shown += page.count;
+        list.page_token = page.next_page_token;
+    } while (arguments->all && page.next_page_token[0] != '\0' && ferror(stdout) == 0);
+    if (page.next_page_token[0] != '\0') {
+        (void)fprintf(stderr, "%" PRIu64 " of %" PRId32 " users shown; --all shows the rest\n",
+                      shown, page.total_count);
+    } else if (!json && shown == 0) {
+        (void)fputs("no users\n", stderr);
+    }
+    return 0;
+}
+
+int userctl_list_run(const struct userctl_arguments *arguments)
+{
+    struct userctl_session session = {.arguments = arguments, .use = use_list};
+
+    return userctl_session_run(&session);
+}
+
+static void print_state(const struct user_client_user *user)
+{
+    char number[16];
+    char time[USERCTL_TIME_SIZE];
+
+    userctl_output_time(user->updated_at_ms, time);
+    (void)printf("%s  %-*s  ", time, STATUS_WIDTH, userctl_output_status(user->status, number));
+    userctl_output_text(stdout, user->username);
+    (void)fputs("  ", stdout);
+    userctl_output_text(stdout, user->email);
+    (void)fputs(user->role_count == 0 ? "" : "  ", stdout);
+    userctl_output_roles(stdout, user);
+    (void)fputc('\n', stdout);
+}
+
+/* Each state is shown at once; nobody who cannot read it needs another. */
+static bool on_state(void *context, const struct user_client_user *user)
+{
+    const struct userctl_session *session = context;
+
+    if (userctl_output_is_json(session->arguments)) {
+        userctl_output_user(user, true);
+    } else {
+        print_state(user);
+    }
+    return fflush(stdout) == 0;
+}
+
+static int use_watch(struct userctl_session *session, struct user_client *client)
+{
+    int ret = user_client_watch(client, session->arguments->operand, on_state, session);
+    int exit_code;
+
+    if (ret == 0 || userctl_session_interrupted != 0) {
+        return 0;
+    }
+    exit_code = userctl_session_failed(session, client, ret);
+    if (ret == USER_CLIENT_E_FAILED && user_client_failure(client)->cause == CHANNEL_CAUSE_LOST) {
+        (void)fputs("the connection is lost, and the watch with it\n", stderr);
+    }
+    return exit_code;
+}
+
+int userctl_watch_run(const struct userctl_arguments *arguments)
+{
+    struct userctl_session session = {.arguments = arguments, .use = use_watch};
+    int ret = userctl_session_need(arguments, "which user? an ID is missing");
+
+    if (ret != 0) {
+        return ret;
+    }
+    userctl_session_catch_signals();
+    return userctl_session_run(&session);
+}
