@@ -1,7 +1,8 @@
 # userd: run `make help` for the targets.
 #
 # Sources are found by wildcard: src/**/*.c, tools/*.c, tests/lib/*.c, tests/unit/test_*.c,
-# tests/sim/*.c, tests/fuzz/fuzz_*.c, bench/*.c and proto/**/*.proto. Everything made goes to build/.
+# tests/sim/*.c, tests/fuzz/fuzz_*.c, tests/conformance/*.c, bench/*.c and proto/**/*.proto. Everything
+# made goes to build/.
 #
 # Variables:  SAN=1       AddressSanitizer and UBSan; SAN=thread: ThreadSanitizer
 #             TLS=system  Debian's wolfSSL binary instead of our accelerated build
@@ -77,7 +78,7 @@ MODE := -O1 -g -fsanitize=$(SANITIZERS_$(KIND)) -fno-sanitize-recover=all -fno-o
 WARNINGS += -Wno-null-dereference
 endif
 
-PKGS := liburing libnghttp2 libprotobuf-c libjwt jansson libsodium inih zlib
+PKGS := liburing libnghttp2 libprotobuf-c libjwt jansson libsodium inih zlib libutf8proc
 # Generated headers and those of libraries count as system headers: their warnings are not ours.
 INCLUDES := -Isrc -isystem $(GEN) $(WOLFSSL_CFLAGS) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 DEFINES := -D_GNU_SOURCE -DUSERD_VERSION='"$(VERSION)"' \
@@ -96,6 +97,10 @@ PROTOS := $(shell find proto -name '*.proto' 2>/dev/null)
 GOOGLE_PROTOS := $(addprefix google/protobuf/,any.proto empty.proto field_mask.proto)
 GEN_C := $(PROTOS:proto/%.proto=$(GEN)/%.pb-c.c) $(GOOGLE_PROTOS:%.proto=$(GEN)/%.pb-c.c)
 GEN_H := $(GEN_C:.c=.h)
+# The interoperability tests of gRPC, from Debian's grpc-proto: for tests only.
+GRPC_PROTOS := /usr/share/grpc-proto
+INTEROP_GEN_C := $(GEN)/grpc/testing/messages.pb-c.c
+INTEROP_GEN_H := $(INTEROP_GEN_C:.c=.h)
 
 SRC := $(shell find src -name '*.c' 2>/dev/null)
 LIB_SRC := $(filter-out src/main.c,$(SRC))
@@ -107,8 +112,9 @@ TESTLIB_SRC := $(wildcard tests/lib/*.c)
 UNIT_SRC := $(foreach t,$(or $(T),*),$(wildcard tests/unit/test_$t.c))
 SIM_SRC := $(foreach t,$(or $(T),*),$(wildcard tests/sim/$t.c))
 FUZZ_SRC := $(foreach f,$(or $(F),*),$(wildcard tests/fuzz/fuzz_$f.c))
+INTEROP_SRC := $(wildcard tests/conformance/*.c)
 ALL_SRC := $(SRC) $(TOOL_SRC) $(BENCH_SRC) $(TESTLIB_SRC) \
-    $(wildcard tests/unit/*.c tests/sim/*.c tests/fuzz/*.c)
+    $(wildcard tests/unit/*.c tests/sim/*.c tests/fuzz/*.c) $(INTEROP_SRC)
 HEADERS := $(shell find src tools tests bench -name '*.h' 2>/dev/null)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$1)
@@ -123,7 +129,9 @@ BENCHES := $(patsubst bench/%.c,$(OUT)/%,$(BENCH_SRC))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(UNIT_SRC))
 SIM_TESTS := $(patsubst tests/sim/%.c,$(B)/tests/sim/%,$(SIM_SRC))
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(FUZZ_SRC))
+INTEROP_SERVER := $(if $(INTEROP_SRC),$(OUT)/interop-server)
 PY_GEN := $(PROTOS:proto/%.proto=$(GEN)/python/%_pb2.py)
+INTEROP_PY_GEN := $(addprefix $(GEN)/python/grpc/testing/,empty_pb2.py messages_pb2.py test_pb2.py)
 
 # ----------------------------------------------------------------------------------------- the targets
 
@@ -152,13 +160,13 @@ run: ## install what is missing, build, make certificates, serve on configs/dev.
 .PHONY: test
 test: ## install what is missing; unit, simulation and integration tests
 	$(NEED) test
-	$(SUBMAKE) _build _tests _python
+	$(SUBMAKE) _build _tests _interop _python
 	$(RUN_TESTS) all
 
 .PHONY: build-tests
 build-tests: ## build everything, test programs included, and run nothing
 	$(NEED) unit
-	$(SUBMAKE) _build _tests
+	$(SUBMAKE) _build _tests $(if $(wildcard $(GRPC_PROTOS)),_interop)
 
 .PHONY: test-unit
 test-unit: ## unit tests only (T=ring: that module)
@@ -175,7 +183,7 @@ test-sim: ## simulations only (T=name)
 .PHONY: test-integration
 test-integration: ## integration tests only: real binary, foreign clients (T=part of a name)
 	$(NEED) test
-	$(SUBMAKE) _build _python
+	$(SUBMAKE) _build _interop _python
 	$(RUN_TESTS) integration "$(T)"
 
 .PHONY: asan
@@ -238,6 +246,12 @@ bench-smoke: ## a short load on one pinned core; prints the CPU time per request
 	$(SUBMAKE) _build
 	@USERD=$(OUT)/userd USERCTL=$(OUT)/userctl bench/smoke.sh
 
+.PHONY: bench-scan
+bench-scan: ## what a filter over a million users costs other calls
+	$(NEED) test
+	$(SUBMAKE) _build _python
+	@USERD=$(OUT)/userd USERCTL=$(OUT)/userctl PYTHONPATH=$(GEN)/python bench/scan.py
+
 .PHONY: compile-commands
 compile-commands: ## compile_commands.json for editors, in build/
 	$(SUBMAKE) _gen
@@ -254,7 +268,8 @@ install: all ## copy userd, the tools and the configuration to DESTDIR and PREFI
 .PHONY: clean
 clean: ## remove what was built; keep the built wolfSSL, the npm packages, what fuzzing found
 	rm -rf build/gen build/release* build/asan* build/tsan* build/check-logs \
-	    build/compile_commands.json build/userd build/userctl build/userwal build/userbench
+	    build/compile_commands.json build/userd build/userctl build/userwal build/userbench \
+	    build/interop-server
 	rm -rf $(addprefix build/fuzz/,obj tests logs flags libuserd.a libtest.a)
 
 .PHONY: distclean
@@ -268,13 +283,14 @@ help: ## this list
 
 # --------------------------------------------------------------------------------------------- building
 
-.PHONY: _build _tests _fuzz _lib _gen _python FORCE
+.PHONY: _build _tests _fuzz _interop _lib _gen _python FORCE
 _build: $(USERD) $(TOOLS) $(BENCHES) ; @:
 _tests: $(UNIT_TESTS) $(SIM_TESTS) ; @:
 _fuzz: $(FUZZ_TARGETS) ; @:
+_interop: $(INTEROP_SERVER) ; @:
 _lib: $(LIB_OBJ) ; @:
 _gen: $(GEN_H) ; @:
-_python: $(PY_GEN) ; @:
+_python: $(PY_GEN) $(INTEROP_PY_GEN) ; @:
 
 Q := $(if $(V),,@)
 ifneq ($(V),)
@@ -295,17 +311,27 @@ $(GEN)/google/protobuf/%.pb-c.c $(GEN)/google/protobuf/%.pb-c.h: /usr/include/go
 	$(call say,GEN,$<)
 	@mkdir -p $(@D)
 	$(Q)$(call protoc_c,google/protobuf/$*.proto)
+$(GEN)/grpc/testing/%.pb-c.c $(GEN)/grpc/testing/%.pb-c.h: $(GRPC_PROTOS)/grpc/testing/%.proto
+	$(call say,GEN,$<)
+	@mkdir -p $(@D)
+	$(Q)$(call protoc_c,-I$(GRPC_PROTOS) grpc/testing/$*.proto)
 $(GEN)/%.pb-c.c $(GEN)/%.pb-c.h: proto/%.proto
 	$(call say,GEN,$<)
 	@mkdir -p $(@D)
 	$(Q)$(call protoc_c,$<)
 
 # Messages and client stubs for the Python tests: PYTHONPATH=build/gen/python.
+protoc_python = protoc -Iproto -I/usr/include -I$(GRPC_PROTOS) --python_out=$(GEN)/python \
+    --grpc_python_out=$(GEN)/python --plugin=protoc-gen-grpc_python=/usr/bin/grpc_python_plugin \
+    $1 2>$@.log || { cat $@.log >&2; exit 1; }
 $(GEN)/python/%_pb2.py: proto/%.proto
 	$(call say,GEN,$@)
 	@mkdir -p $(@D)
-	$(Q)protoc -Iproto -I/usr/include --python_out=$(GEN)/python --grpc_python_out=$(GEN)/python \
-	    --plugin=protoc-gen-grpc_python=/usr/bin/grpc_python_plugin $< 2>$@.log || { cat $@.log >&2; exit 1; }
+	$(Q)$(call protoc_python,$<)
+$(GEN)/python/grpc/testing/%_pb2.py: $(GRPC_PROTOS)/grpc/testing/%.proto
+	$(call say,GEN,$@)
+	@mkdir -p $(@D)
+	$(Q)$(call protoc_python,grpc/testing/$*.proto)
 
 $(B)/obj/gen/%.o: $(GEN)/%.c $(B)/flags | $(GEN_H)
 	$(call say,CC,$<)
@@ -360,6 +386,10 @@ $(Q)$(link) -Wl,--start-group $(LIBTEST) $(LIBUSERD) -Wl,--end-group $(LIBS) $(C
 endef
 
 $(OUT)/userd: $(B)/obj/src/main.o $(LIBUSERD)
+	$(link_program)
+
+$(call obj,$(INTEROP_SRC)): | $(INTEROP_GEN_H)
+$(OUT)/interop-server: $(call obj,$(INTEROP_SRC)) $(INTEROP_GEN_C:build/%.c=$(B)/obj/%.o) $(LIBUSERD)
 	$(link_program)
 
 .SECONDEXPANSION:

@@ -25,8 +25,10 @@ wolfssl/*       src/core/tls.c src/core/tls_context.c
 nghttp2/*       src/http2/h2_session.c
 jwt.h           src/service/token.c
 jansson.h       src/service/token_parse.c tools/*.c
-sodium.h        src/service/password.c src/core/random.c
+sodium.h        src/service/password.c src/service/page_token.c src/core/random.c
 ini.h           src/core/ini.c
+utf8proc.h      src/service/user_fold.c
+zlib.h          src/http2/grpc_gzip.c
 pthread.h       src/core/workpool.c
 *.pb-c.h        src/service/*.c src/client/*.c tools/*.c
 protobuf-c/*    src/service/*.c src/client/*.c tools/*.c
@@ -64,13 +66,13 @@ src:time|core/clock.h|src/core/clock.c
 src:gettimeofday|core/clock.h|src/core/clock.c
 src:clock_gettime|core/clock.h|src/core/clock.c
 src:read|core/disk.h or ring_recv: it blocks|src/core/disk*.c src/core/slurp.c src/core/signals.c src/core/workpool.c
-src:write|core/disk.h or ring_send: it blocks|src/core/disk*.c src/core/log.c src/core/workpool.c
+src:write|core/disk.h or ring_send: it blocks|src/core/disk*.c src/core/log.c src/core/workpool.c src/service/page_token.c
 src:pread|core/disk.h: it blocks|src/core/disk*.c
 src:pwrite|core/disk.h: it blocks|src/core/disk*.c
-src:fsync|core/disk.h: it blocks|src/core/disk*.c src/core/directory.c
+src:fsync|core/disk.h: it blocks|src/core/disk*.c src/core/directory.c src/service/page_token.c
 src:fdatasync|core/disk.h: it blocks|src/core/disk*.c
 '
-# Why these: slurp.c reads small files and directory.c makes folders at start-up; log.c writes a line to
+# Why these: slurp.c reads small files, directory.c makes folders and page_token.c its key at start-up; log.c writes a line to
 # stderr; signals.c and workpool.c read and write descriptors that cannot block (signalfd, eventfd).
 
 # Sources without a unit test of their own name, each with what tests them instead. Parts of them, app_start.c

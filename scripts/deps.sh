@@ -27,11 +27,11 @@ readonly TLS=${TLS:-accelerated}
 
 readonly BUILD_PACKAGES="gcc make libc6-dev pkg-config openssl ca-certificates liburing-dev
     libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler libprotobuf-dev libjwt-dev libsodium-dev
-    libinih-dev libjansson-dev zlib1g-dev"
+    libinih-dev libjansson-dev zlib1g-dev libutf8proc-dev"
 readonly WOLFSSL_PACKAGES="dpkg-dev autoconf automake libtool patch xz-utils debian-archive-keyring"
 readonly UNIT_PACKAGES="check"
 readonly TEST_PACKAGES="python3 python3-grpcio python3-protobuf python3-h2 python3-hpack
-    protobuf-compiler protobuf-compiler-grpc nghttp2-client"
+    protobuf-compiler protobuf-compiler-grpc grpc-proto nghttp2-client"
 # libFuzzer and clang's sanitizers are in libclang-rt; llvm has the symbolizer for their stack traces.
 readonly FUZZ_PACKAGES="clang libclang-rt-14-dev llvm"
 readonly CHECK_PACKAGES="clang-format clang-tidy cppcheck shellcheck"

@@ -24,6 +24,7 @@ failed=0
 failures=()
 
 export USERD=$PWD/$PROGRAMS/userd USERCTL=$PWD/$PROGRAMS/userctl USERD_BUILD=$PWD/$BUILD
+export INTEROP_SERVER=$PWD/$PROGRAMS/interop-server
 export NODE_PATH=$PWD/build/node_modules PYTHONPATH=$PWD/build/gen/python PYTHONDONTWRITEBYTECODE=1
 # Debian's python3, whose packages deps.sh installed, whatever other python3 is first on the path.
 export PYTHON=/usr/bin/python3
