@@ -17,7 +17,8 @@ const grpc = require('@grpc/grpc-js');
 const protoLoader = require('@grpc/proto-loader');
 
 const PROTO_ROOT = path.join(__dirname, '..', '..', 'proto');
-const DEADLINE_MS = 30000 * Number(process.env.USERD_SLOW || 1);
+const SLOW = Number(process.env.USERD_SLOW || 1);
+const DEADLINE_MS = 30000 * SLOW;
 const PASSWORD = 'correct horse battery';
 
 const definition = protoLoader.loadSync('users/v1/users.proto', {
@@ -64,6 +65,39 @@ async function expectError(promise, code, text) {
   assert.strictEqual(error.code, code, `${error.code}: ${error.details}`);
   if (text !== undefined) assert.strictEqual(error.details, text);
   return error;
+}
+
+const named = (name, i) => ({ username: `${name}${i}`, email: `${name}${i}@example.com` });
+const draft = (name, i) => ({ ...named(name, i), password: PASSWORD });
+
+// Hands everything a stream gives to `take`; resolves to the error it ended with, or null.
+function gather(stream, take) {
+  return new Promise((resolve) => {
+    stream.on('data', take);
+    stream.on('error', resolve);
+    stream.on('end', () => resolve(null));
+  });
+}
+
+// Writes all requests, ends, and reads what comes meanwhile.
+async function exchange(stream, requests) {
+  const replies = [];
+  const ended = gather(stream, (reply) => replies.push(reply));
+  requests.forEach((request) => stream.write(request));
+  stream.end();
+  return { replies, error: await ended };
+}
+
+const batch = (requests, metadata = new grpc.Metadata()) => (
+  exchange(client.BatchCreateUsers(metadata), requests));
+const sync = (users) => exchange(client.SyncUsers(), users);
+
+async function until(condition) {
+  const end = Date.now() + DEADLINE_MS;
+  while (!condition()) {
+    assert(Date.now() < end, 'waited too long');
+    await new Promise((resolve) => { setTimeout(resolve, 5); });
+  }
 }
 
 const tests = {
@@ -124,15 +158,83 @@ const tests = {
     forger.close();
   },
 
-  async 'answers UNIMPLEMENTED for methods still to come'() {
-    await expectError(call('ListUsers', {}), grpc.status.UNIMPLEMENTED);
-    const ended = new Promise((resolve) => {
-      const stream = client.WatchUser({ id: 'x' });
-      stream.on('data', () => {});
-      stream.on('error', resolve);
-      stream.on('end', () => resolve(null));
-    });
-    assert.strictEqual((await ended)?.code, grpc.status.UNIMPLEMENTED);
+  async 'lists users page by page'() {
+    await sync(Array.from({ length: 25 }, (_, i) => named('paged', i)));
+    const seen = [];
+    let pageToken = '';
+    do {
+      const page = await call('ListUsers', {
+        page_size: 10, page_token: pageToken, filter: 'username = "paged*"',
+      });
+      assert.strictEqual(page.total_count, 25);
+      seen.push(...page.users.map((user) => user.username));
+      pageToken = page.next_page_token;
+    } while (pageToken);
+    assert.deepStrictEqual(seen, Array.from({ length: 25 }, (_, i) => `paged${i}`));
+    await expectError(call('ListUsers', { filter: 'nonsense = 1' }), grpc.status.INVALID_ARGUMENT);
+    await expectError(call('ListUsers', { page_token: '50' }), grpc.status.INVALID_ARGUMENT);
+  },
+
+  async 'watches a user until it is deleted'() {
+    const user = await create();
+    const stream = client.WatchUser({ id: user.id });
+    const states = [];
+    const ended = gather(stream, (state) => states.push(state));
+    await until(() => states.length === 1);
+    for (let i = 0; i < 5; i += 1) {
+      await call('UpdateUser', { id: user.id, user: { roles: [`r${i}`] } });
+      await until(() => states.length === i + 2);
+    }
+    await call('DeleteUser', { id: user.id });
+    assert.strictEqual(await ended, null);
+    assert.deepStrictEqual(states.map((state) => state.roles.join()),
+      ['', 'r0', 'r1', 'r2', 'r3', 'r4', 'r4']);
+    assert.strictEqual(states.at(-1).status, 'USER_STATUS_DELETED');
+    const missing = await gather(client.WatchUser({ id: 'nobody' }), () => {});
+    assert.strictEqual(missing.code, grpc.status.NOT_FOUND);
+  },
+
+  async 'creates a batch, in order'() {
+    const { replies, error } = await batch(Array.from({ length: 40 }, (_, i) => draft('bulk', i)));
+    assert.strictEqual(error, null);
+    assert.deepStrictEqual(replies.map((reply) => reply.user.username),
+      Array.from({ length: 40 }, (_, i) => `bulk${i}`));
+  },
+
+  async 'ends a batch at its first bad item, or goes on when asked to'() {
+    const items = [draft('half', 0), { username: 'half1' }, draft('half', 2)];
+    const stopped = await batch(items);
+    assert.strictEqual(stopped.replies.length, 1);
+    assert.strictEqual(stopped.error.code, grpc.status.INVALID_ARGUMENT);
+    assert.strictEqual((await call('ListUsers', { filter: 'username = "half*"' })).total_count, 1);
+    const metadata = new grpc.Metadata();
+    metadata.set('users-continue-on-error', 'true');
+    const { replies, error } = await batch(items, metadata);
+    assert.strictEqual(error, null);
+    assert.deepStrictEqual(replies.map((reply) => reply.error?.code ?? 0), [6, 3, 0]);
+  },
+
+  async 'runs the client sequence of the guide'() {
+    // GetUser with a deadline, a watch that is cancelled, and both streams written whole, then
+    // half-closed, with the replies read as they come.
+    const user = await create({ username: 'guide', email: 'guide@example.com' });
+    const got = await call('GetUser', { id: user.id }, client, { deadline: Date.now() + 5000 * SLOW });
+    assert.deepStrictEqual(got.user, user);
+    const watching = client.WatchUser({ id: user.id });
+    const states = [];
+    const ended = gather(watching, (state) => states.push(state));
+    const created = await batch([draft('guided', 0), draft('guided', 1), draft('guided', 2)]);
+    assert.strictEqual(created.error, null);
+    const synced = await sync(created.replies.map((reply) => (
+      { ...reply.user, status: 'USER_STATUS_INACTIVE', etag: '' })));
+    assert.strictEqual(synced.error, null);
+    assert(synced.replies.every((one) => one.status === 'USER_STATUS_INACTIVE'));
+    await call('UpdateUser', { id: user.id, user: { profile: { first_name: 'G' } } });
+    await until(() => states.length === 2);
+    assert.strictEqual(states[1].profile.first_name, 'G');
+    watching.cancel();
+    assert.strictEqual((await ended).code, grpc.status.CANCELLED);
+    assert.deepStrictEqual(await call('DeleteUser', { id: user.id }), { success: true });
   },
 
   async 'refuses a message over the limit and goes on'() {
