@@ -88,8 +88,12 @@ int reactor_turn(struct reactor *reactor, uint64_t timeout_ns)
     reactor->now_ns = clock_monotonic_ns(reactor->clock);
     (void)ring_run_completions(reactor->ring); /* how many is of no interest here */
     timer_set_run(&reactor->timers, reactor->now_ns);
-    run_slow_tasks(reactor);
     run_tasks(reactor);
+    if (!list_is_empty(&reactor->slow_tasks)) {
+        ring_submit(reactor->ring); /* answers that are ready do not wait for these */
+        run_slow_tasks(reactor);
+        run_tasks(reactor);
+    }
     reactor->turning = false;
     return 0;
 }

@@ -448,6 +448,11 @@ int ring_wait(struct ring *ring, uint64_t timeout_ns)
     }
 }
 
+void ring_submit(struct ring *ring)
+{
+    (void)io_uring_submit(&ring->uring); /* a lasting failure is ring_wait()'s to tell */
+}
+
 static void run_completion(struct ring *ring, const struct io_uring_cqe *completion)
 {
     struct ring_op *op = io_uring_cqe_get_data(completion);

@@ -60,6 +60,10 @@ void ring_free(struct ring *ring);
  * Returns 0, or negative errno when the ring itself fails. */
 int ring_wait(struct ring *ring, uint64_t timeout_ns);
 
+/* Gives what is queued to the kernel at once, before a long piece of work. Where that does not go
+ * (no memory, a full queue) the next ring_wait() tries again. */
+void ring_submit(struct ring *ring);
+
 /* Runs the `done` of every completion that is there, and returns their number. */
 unsigned ring_run_completions(struct ring *ring);
 

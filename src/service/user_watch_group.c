@@ -328,7 +328,7 @@ static void group_outdate(struct watch_group *group, uint64_t change)
     if (!list_is_empty(&group->idle)) {
         list_splice_back(&group->pending, &group->idle);
         watch_group_settle(group);
-        reactor_defer(watch->reactor, &watch->fan_out);
+        reactor_defer_slow(watch->reactor, &watch->fan_out);
     }
 }
 

@@ -96,6 +96,7 @@ void call_rig_init(struct call_rig *rig)
 
     *rig = (struct call_rig){.on_request = call_rig_hold, .on_open = call_rig_open};
     list_init(&rig->reactor.tasks);
+    list_init(&rig->reactor.slow_tasks);
     rig->reactor.now_ns = 1000 * CLOCK_NS_PER_S;
     rig->reactor.turning = true; /* timers count from now_ns */
     grpc_call_pool_init(&rig->pool);
@@ -157,7 +158,8 @@ void call_rig_turn(struct call_rig *rig)
 {
     struct list *link;
 
-    while ((link = list_pop_front(&rig->reactor.tasks)) != NULL) {
+    while ((link = list_pop_front(&rig->reactor.tasks)) != NULL ||
+           (link = list_pop_front(&rig->reactor.slow_tasks)) != NULL) {
         struct reactor_task *task = CONTAINER_OF(link, struct reactor_task, link);
 
         task->run(task);

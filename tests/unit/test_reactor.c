@@ -88,7 +88,7 @@ START_TEST(reactor_runs_tasks_in_order)
 
 END_TEST
 
-/* Of slow tasks only a few run in a turn, oldest first and before the others; the rest need no
+/* Of slow tasks only a few run in a turn, oldest first and behind the others; the rest need no
  * event to run in the next turns. One taken back does not run. */
 START_TEST(reactor_limits_slow_tasks)
 {
@@ -105,9 +105,9 @@ START_TEST(reactor_limits_slow_tasks)
     }
     reactor_undefer(&slow[1].task);
     ck_assert_int_eq(reactor_turn(&reactor, UINT64_MAX), 0);
-    ck_assert_str_eq(history, "acdefghiz");
+    ck_assert_str_eq(history, "zacdefghi");
     ck_assert_int_eq(reactor_turn(&reactor, UINT64_MAX), 0);
-    ck_assert_str_eq(history, "acdefghizj");
+    ck_assert_str_eq(history, "zacdefghij");
     reactor_deinit(&reactor);
 }
 

@@ -43,7 +43,6 @@ static void start(void)
     call_rig_init(&rig);
     rig.clock = (struct clock_source){frozen_ns, frozen_ns};
     rig.reactor.clock = &rig.clock;
-    list_init(&rig.reactor.slow_tasks);
     rig.method = &call_rig_server_stream;
     rig.on_request = on_request;
     ck_assert_int_eq(user_store_new(10, (struct hash_seed){{1, 2}}, &store), 0);
@@ -197,12 +196,7 @@ START_TEST(watch_call_does_not_hold_up_the_end)
     commit(USER_RECORD_PUT);
     stall();
     user_watch_end(watch);
-    while (!list_is_empty(&rig.reactor.slow_tasks)) {
-        struct list *link = list_pop_front(&rig.reactor.slow_tasks);
-        struct reactor_task *task = CONTAINER_OF(link, struct reactor_task, link);
-
-        task->run(task);
-    }
+    call_rig_turn(&rig);
     ck_assert_uint_eq(stats->watchers, 0);
     read_on();
     call_rig_check(&client, GRPC_STATUS_UNAVAILABLE, "the server is shutting down");
