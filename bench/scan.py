@@ -119,7 +119,7 @@ def main():
             for task in os.listdir(f"/proc/{server.process.pid}/task"):
                 os.sched_setaffinity(int(task), {0})
             os.sched_setaffinity(0, {1})
-        Loader(server).load(users)
+        Loader(server, window=2**31 - 1).load(users)  # the echoes fit into it
         block = head_block("/users.v1.UserService/GetUser")
         body = message(users_pb2.GetUserRequest(id=f"user-{users // 2}").SerializeToString())
         alone, beside = [], []

@@ -28,6 +28,8 @@ SETTINGS = {
 }
 
 WATCH = head_block("/users.v1.UserService/WatchUser")
+WATCH_TIMED = head_block("/users.v1.UserService/WatchUser", [("grpc-timeout", "1H")])
+WATCH_SHORT = head_block("/users.v1.UserService/WatchUser", [("grpc-timeout", "500m")])
 LIST = head_block("/users.v1.UserService/ListUsers")
 GET = head_block("/users.v1.UserService/GetUser")
 
@@ -73,6 +75,7 @@ def report(text):
 
 
 def test_all_of_100000_watchers_hear_of_a_change(server):
+    """Each has a deadline, so as many timers are pending."""
     server.sync([user("settled"), user("popular")])
     connections = 100
     each = 1000
@@ -80,7 +83,7 @@ def test_all_of_100000_watchers_hear_of_a_change(server):
     before = server.resident()
     peers = [RawPeer(server) for _ in range(connections)]
     for peer in peers:
-        peer.send(b"".join(peer.request(WATCH, body) for _ in range(each)))
+        peer.send(b"".join(peer.request(WATCH_TIMED, body) for _ in range(each)))
     for peer in peers:
         peer.read_until(lambda: len(peer.data_frames) == each)
     watching = server.resident()
@@ -100,9 +103,30 @@ def test_all_of_100000_watchers_hear_of_a_change(server):
         assert set(peer.data_frames.values()) == {3} and not peer.reset
     for peer in peers:
         peer.socket.close()
+    # What they gave back serves those who come next.
+    server.sync([user("popular")])
+    with RawPeer(server) as peer:
+        for _ in range(20):
+            first = peer.opened
+            peer.send(b"".join(peer.request(WATCH_TIMED, body) for _ in range(each)))
+            peer.read_until(lambda: len(peer.data_frames) == peer.opened)
+            peer.send(b"".join(peer.cancel(stream) for stream in range(first, peer.opened)))
     server.settled()
-    report(f"{(server.resident() - before) / MIB:.1f} MiB kept of "
-           f"{(watching - before) / MIB:.0f} after they have gone")
+    again = server.resident()
+    report(f"{(again - before) / MIB:.1f} MiB kept of {(watching - before) / MIB:.1f} after they "
+           "and 20,000 more have gone")
+    assert SANITIZED or again - watching < MIB, (before, watching, again)
+
+
+def test_deadlines_end_very_many_at_once(server):
+    server.sync([user("settled"), user("brief")])
+    peers = [RawPeer(server) for _ in range(20)]
+    for peer in peers:
+        peer.send(b"".join(peer.request(WATCH_SHORT, get_request("brief")) for _ in range(1000)))
+    for peer in peers:
+        peer.read_until(lambda: len(peer.ended) == 1000)
+        assert not peer.reset.keys() - peer.ended and peer.goaway is None
+        peer.socket.close()
 
 
 def test_a_watcher_that_does_not_read_costs_a_fixed_number_of_bytes(server):
