@@ -74,8 +74,8 @@ bool grpc_call_is_wanted(const struct grpc_call *call)
 
 void grpc_call_pool_init(struct grpc_call_pool *pool)
 {
+    *pool = (struct grpc_call_pool){0};
     list_init(&pool->idle);
-    pool->idle_count = 0;
 }
 
 static void call_delete(struct grpc_call *call)
@@ -98,7 +98,7 @@ void grpc_call_pool_deinit(struct grpc_call_pool *pool)
 /* A call from the pool, or a new one, with its memory and links. */
 static struct grpc_call *take_idle(struct grpc_call_pool *pool)
 {
-    struct list *idle = pool != NULL ? list_pop_front(&pool->idle) : NULL;
+    struct list *idle = list_pop_front(&pool->idle);
     struct grpc_call *call;
 
     if (idle != NULL) {
@@ -141,6 +141,7 @@ struct grpc_call *grpc_call_new(struct grpc_call_host *host, struct h2_stream *s
     call->end_delivered = false;
     call->message_compressed = false;
     call->paused = false;
+    call->gives_way = false;
     call->head_sent = false;
     call->compresses = host->compress_replies;
     call->sends_gzip = false;
@@ -169,7 +170,7 @@ static void free_if_idle(struct grpc_call *call)
     list_remove(&call->link);
     free(call->kept_caller);
     call->kept_caller = NULL;
-    if (pool != NULL && pool->idle_count < IDLE_CALLS_MAX) {
+    if (pool->idle_count < IDLE_CALLS_MAX) {
         arena_reset(&call->arena);
         grpc_frame_reader_reset(&call->reader, GRPC_CALL_KEPT_MESSAGE_MAX);
         /* Before the first one: the last freed is the warmest in the caches. */

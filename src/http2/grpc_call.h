@@ -73,11 +73,13 @@ struct grpc_call_host_ops {
     void (*freed)(struct grpc_call_host *host);
 };
 
-/* Calls that ended and wait, with their memory, for the next stream. One for all connections of a
- * loop. */
+/* What the calls of one loop share, whatever their connection: those that ended and wait, with
+ * their memory, for the next stream; and how much was decompressed in the present turn. */
 struct grpc_call_pool {
     struct list idle;
     unsigned idle_count;
+    uint64_t unpacked_ns; /* in the turn that began then, */
+    size_t unpacked_size; /* so many bytes came out of compressed messages */
 };
 
 void grpc_call_pool_init(struct grpc_call_pool *pool);
@@ -87,13 +89,14 @@ void grpc_call_pool_deinit(struct grpc_call_pool *pool);
 struct grpc_call_host {
     const struct grpc_call_host_ops *ops;
     struct reactor *reactor;
-    struct grpc_call_pool *pool;  /* NULL = calls are not kept */
+    struct grpc_call_pool *pool;
     const char *peer;             /* the client's address, for the log and limits by address */
     uint32_t max_message;         /* bytes, limits.max_message */
     uint64_t default_deadline_ns; /* 0 = none */
     uint64_t max_deadline_ns;     /* 0 = no cap */
     bool compress_replies;        /* gzip, for clients that take it */
-    uint32_t compress_min;        /* bytes: smaller messages are sent as they are */
+    uint32_t compress_min;        /* bytes: smaller messages are sent as they are, */
+    uint32_t compress_max;        /* and so are larger ones */
     unsigned long_streams; /* calls of the connection that live long: their service's count */
 };
 
@@ -136,6 +139,7 @@ struct grpc_call {
     bool end_delivered;      /* the handler has the request, or heard of the half-close */
     bool message_compressed; /* the message being handled came compressed */
     bool paused;             /* by its handler */
+    bool gives_way;          /* has compressed messages, and waits for its turn */
     bool head_sent;
     bool compresses;      /* what is sent, if the client takes it */
     bool sends_gzip;      /* the head said so */
@@ -226,7 +230,9 @@ bool grpc_call_is_wanted(const struct grpc_call *call);
 void grpc_call_cancel(struct grpc_call *call, enum grpc_status status, const char *reason,
                       const char *message);
 
-/* Ends a call whose request or answer has not moved for too long (slow bodies, closed windows). */
+/* Ends a call whose message has been half there, or whose last answer has not moved, for too long.
+ * A stream may rest: what it costs while nobody reads or writes is bounded, and its deadline and
+ * its token end it. */
 void grpc_call_check_progress(struct grpc_call *call, uint64_t patience_ns);
 
 /* "RUNNING" and so on, for the log and tests. */

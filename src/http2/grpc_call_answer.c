@@ -63,10 +63,12 @@ static size_t size_of(const struct bytes *parts, size_t count)
 
 static int send_message(struct grpc_call *call, const struct bytes *parts, size_t count)
 {
+    const struct grpc_call_host *host = call->host;
     struct buf packed = {0};
     int error;
 
-    if (call->sends_gzip && call->compresses && size_of(parts, count) >= call->host->compress_min &&
+    if (call->sends_gzip && call->compresses && size_of(parts, count) >= host->compress_min &&
+        size_of(parts, count) <= host->compress_max &&
         grpc_gzip_deflate(parts, count, &packed) == 0) {
         const struct bytes part = buf_bytes(&packed);
 

@@ -1,7 +1,7 @@
 /*
  * The inside of a call, shared by the files it is made of: grpc_call.c has its states and its life,
- * grpc_call_receive.c what comes from the client, grpc_call_answer.c what goes to it,
- * grpc_call_time.c what ends it when it takes too long.
+ * grpc_call_receive.c what comes from the client, grpc_call_unpack.c what of it is compressed,
+ * grpc_call_answer.c what goes to it, grpc_call_time.c what ends it when it takes too long.
  *
  * Owns:    as grpc_call.h says.
  * Thread:  loop only.
@@ -17,6 +17,8 @@
 #define GRPC_CALL_KEPT_MESSAGE_MAX 16384 /* bytes an idle call keeps for the next message */
 #define GRPC_CALL_TEXT_SIZE        512
 #define GRPC_CALL_PROGRESS_BYTES   1024 /* of a body; less is standing still */
+/* Bytes that compressed messages of a connection become before other connections get a turn. */
+#define GRPC_CALL_UNPACK_SLICE 131072
 
 /* Custom metadata of the answer. The texts are in the arena too. */
 struct grpc_call_metadata {
@@ -55,6 +57,17 @@ bool grpc_call_expects_body(const struct grpc_call *call);
 
 /* The task of `delivery`. */
 void grpc_call_run_delivery(struct reactor_task *task);
+
+/* grpc_call_unpack.c: inflates a message (C3) into an empty buffer. Returns false with the call
+ * failed. */
+bool grpc_call_unpack(struct grpc_call *call, struct bytes packed, struct buf *plain);
+
+/* Has the connection inflated enough for this turn? Then `delivery` goes on with the call later:
+ * there must be something to deliver. */
+bool grpc_call_must_give_way(struct grpc_call *call);
+
+/* Delivery goes on: what gave way has a slice of its own. */
+void grpc_call_take_turn(struct grpc_call *call);
 
 /* grpc_call_answer.c: a framework error, with one more field. */
 void grpc_call_fail_with_field(struct grpc_call *call, const struct grpc_error *error,

@@ -1,6 +1,5 @@
 #include "http2/grpc_call.h"
 #include "http2/grpc_call_internal.h"
-#include "http2/grpc_gzip.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,7 +18,8 @@
  * `waiting`, and the client's window is not opened for them, so no more can come than the window
  * has left (X6). Bytes that were read give credit back even where a message is not complete, for
  * one may be larger than the window. When nothing holds back any more, delivery goes on from a task
- * at the end of the turn, for the handler may be the one that said so.
+ * at the end of the turn, for the handler may be the one that said so. Compressed messages wait in
+ * the same way, when there are many at once (grpc_call_unpack.c).
  *
  * What is wrong with the request ends the call from outside: a handler that has it hears so.
  *
@@ -131,32 +131,6 @@ static bool check_flag(struct grpc_call *call, const struct grpc_message *messag
     return true;
 }
 
-/* Inflates a message (C3). Returns false with the call failed. */
-static bool unpack(struct grpc_call *call, struct bytes packed, struct buf *plain)
-{
-    uint32_t size_max = call->reader.size_max;
-    char text[GRPC_CALL_TEXT_SIZE];
-
-    switch (grpc_gzip_inflate(packed, size_max, call->reader.is_secret, plain)) {
-    case 0:
-        return true;
-    case GRPC_GZIP_E_TOO_LARGE:
-        (void)snprintf(text, sizeof(text),
-                       "grpc: received message after decompression larger than max (%u); raise "
-                       "limits.max_message",
-                       (unsigned)size_max);
-        grpc_call_cancel(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", text);
-        return false;
-    case GRPC_GZIP_E_BROKEN:
-        grpc_call_cancel(call, GRPC_STATUS_INTERNAL, "BROKEN_COMPRESSION",
-                         "grpc: failed to decompress the received message");
-        return false;
-    default:
-        fail_memory(call);
-        return false;
-    }
-}
-
 /* Bytes of requests go, in memory that others will get. */
 static void forget(struct buf *bytes, bool is_secret)
 {
@@ -181,7 +155,7 @@ static void run_request(struct grpc_call *call)
     struct buf plain = {0};
 
     call->end_delivered = true;
-    if (!call->message_compressed || unpack(call, message, &plain)) {
+    if (!call->message_compressed || grpc_call_unpack(call, message, &plain)) {
         grpc_call_set_state(call, GRPC_CALL_RUNNING);
         call->host->ops->request_complete(call->host, call,
                                           call->message_compressed ? buf_bytes(&plain) : message);
@@ -205,7 +179,7 @@ static void request_complete(struct grpc_call *call)
                          "cardinality violation: no request message for a method that takes one");
         return;
     }
-    if (!is_held_back(call)) {
+    if (!is_held_back(call) && !grpc_call_must_give_way(call)) {
         run_request(call);
     }
 }
@@ -255,7 +229,7 @@ static void tell_message(struct grpc_call *call, const struct grpc_message *mess
 
     call->messages_received++;
     if (is_readable && message->compressed) {
-        is_readable = unpack(call, bytes, &plain);
+        is_readable = grpc_call_unpack(call, bytes, &plain);
         bytes = buf_bytes(&plain);
     }
     call->message_compressed = message->compressed;
@@ -271,7 +245,8 @@ static void read_messages(struct grpc_call *call, struct bytes *input)
 {
     bool is_stream = call->state == GRPC_CALL_RUNNING;
 
-    while (grpc_call_is_wanted(call) && input->size > 0 && !(is_stream && is_held_back(call))) {
+    while (grpc_call_is_wanted(call) && input->size > 0 &&
+           !(is_stream && (is_held_back(call) || grpc_call_must_give_way(call)))) {
         struct grpc_message message;
         int outcome = grpc_frame_read(&call->reader, input, &message);
 
@@ -356,7 +331,8 @@ void grpc_call_run_delivery(struct reactor_task *task)
 {
     struct grpc_call *call = CONTAINER_OF(task, struct grpc_call, delivery);
 
-    if (is_held_back(call)) {
+    grpc_call_take_turn(call);
+    if (is_held_back(call) || grpc_call_must_give_way(call)) {
         return;
     }
     call->progress_ns = call->host->reactor->now_ns; /* that it waited was not the client's doing */
@@ -459,8 +435,8 @@ void grpc_call_on_fields_complete(void *context, bool trailers, bool ended)
 
 void grpc_call_on_fields_too_large(void *context)
 {
-    grpc_call_fail_text(context, GRPC_STATUS_RESOURCE_EXHAUSTED, "HEADER_LIST_TOO_LARGE",
-                        "request header list larger than http2.max_header_list");
+    grpc_call_cancel(context, GRPC_STATUS_RESOURCE_EXHAUSTED, "HEADER_LIST_TOO_LARGE",
+                     "request header list larger than http2.max_header_list");
 }
 
 /* Body bytes count as progress by the kilobyte; in a stream of requests, whose client may rest

@@ -14,8 +14,8 @@
  *   3. Neither the request nor the answer moves by GRPC_CALL_PROGRESS_BYTES in the time given: as
  *      above. A stream of requests may rest between messages, and when its handler made it wait.
  *
- * Resets for time that is over (1, 2) are no fault of the client, and not held against it; those
- * for standing still (3) are.
+ * A reset is held against the client where it does not take an answer that is complete (3), and
+ * nowhere else: that time is over is no fault of it, and a request that stands still takes long.
  */
 
 static const struct grpc_error error_deadline = {

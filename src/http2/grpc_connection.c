@@ -155,18 +155,17 @@ static bool may_deliver(struct grpc_call_host *host)
     return true;
 }
 
-/* Goes on with the requests that may_deliver() has held back, as far as it lets them pass now. */
+/* Goes on with the requests that may_deliver() has held back: each asks it again when its task
+ * runs. */
 static void deliver_waiting(struct grpc_connection *connection)
 {
     struct list *link;
-    struct list *next;
 
+    if (!may_deliver(&connection->host)) {
+        return;
+    }
     connection->has_waiting = false;
-    for (link = connection->calls.next; link != &connection->calls; link = next) {
-        next = link->next;
-        if (!may_deliver(&connection->host)) {
-            break;
-        }
+    for (link = connection->calls.next; link != &connection->calls; link = link->next) {
         grpc_call_deliver(CONTAINER_OF(link, struct grpc_call, link));
     }
 }
@@ -520,6 +519,7 @@ int grpc_connection_new(struct grpc_connection_owner *owner, int fd, struct tls_
         .max_deadline_ns = owner->options.max_deadline_ns,
         .compress_replies = owner->options.compress_replies,
         .compress_min = owner->options.compress_min,
+        .compress_max = owner->options.compress_max,
     };
     (void)snprintf(connection->peer, sizeof(connection->peer), "%s", peer);
     error = conn_new(&owner->conn_settings, fd, tls, NULL, connection, &connection->conn);

@@ -146,7 +146,8 @@ int grpc_gzip_inflate(struct bytes packed, size_t size_max, bool is_secret, stru
     return outcome;
 }
 
-/* Window and memory for a message of that size: a context for the largest would be 256 KiB. */
+/* Window and memory for a message of that size: a context for the largest would be 256 KiB. The fast
+ * level, for the loop waits: it takes a third of the time and is its result a tenth or two larger. */
 static int init_deflate(z_stream *stream, size_t size)
 {
     int window = WINDOW_MIN;
@@ -154,7 +155,7 @@ static int init_deflate(z_stream *stream, size_t size)
     while (window < WINDOW_MAX && (size_t)1 << window < size) {
         window++;
     }
-    return deflateInit2(stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, window + GZIP_FORMAT,
+    return deflateInit2(stream, Z_BEST_SPEED, Z_DEFLATED, window + GZIP_FORMAT,
                         window - MEMORY_LEVEL_0, Z_DEFAULT_STRATEGY) == Z_OK
                ? 0
                : -ENOMEM;

@@ -30,6 +30,7 @@ struct grpc_server_options {
                                     beyond it requests of its connection wait */
     bool compress_replies;       /* http2.compress_replies */
     uint32_t compress_min;       /* http2.compress_min */
+    uint32_t compress_max;       /* http2.compress_max */
     uint64_t tls_timeout_ns;     /* accept to TLS done */
     uint64_t preface_timeout_ns; /* TLS done to the peer's SETTINGS */
     uint64_t settings_ack_timeout_ns;

@@ -283,8 +283,7 @@ static ssize_t on_body_read(nghttp2_session *engine, int32_t stream_id, uint8_t 
         buf_consume(&stream->out, size);
         stream->session->unsent_size -= size;
     }
-    if (buf_size(&stream->out) > 0 && !stream->shares &&
-        stream->session->role == H2_ROLE_SERVER) {
+    if (buf_size(&stream->out) > 0 && !stream->shares && stream->session->role == H2_ROLE_SERVER) {
         stream->session->greedy = stream;
     }
     if (buf_size(&stream->out) == 0 && stream->ended) {
@@ -471,9 +470,9 @@ void h2_session_free(struct h2_session *session)
     free(session);
 }
 
-/* By default nghttp2 sends answer after answer, so that a long one keeps all others waiting. One that
- * fills more than a frame takes turns from then on, whatever its client asked for (X17). Not from
- * inside nghttp2's callback. */
+/* By default nghttp2 sends answer after answer, so that a long one keeps all others waiting. One
+ * that fills more than a frame takes turns from then on, whatever its client asked for (X17). Not
+ * from inside nghttp2's callback. */
 static void share(struct h2_session *session)
 {
     const nghttp2_extpri priority = {.urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY, .inc = 1};
@@ -481,8 +480,8 @@ static void share(struct h2_session *session)
 
     session->greedy = NULL;
     stream->shares = true;
-    check(session, nghttp2_session_change_extpri_stream_priority(session->engine, stream->id,
-                                                                 &priority, 1));
+    check(session,
+          nghttp2_session_change_extpri_stream_priority(session->engine, stream->id, &priority, 1));
 }
 
 /* Pulls while nghttp2 has something. Returns 0, -ENOMEM or -EPROTO. */

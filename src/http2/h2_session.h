@@ -141,8 +141,8 @@ bool h2_session_is_acknowledged(const struct h2_session *session);
 /* Frames waiting inside: stop feeding beyond max_outq. */
 size_t h2_session_outq(const struct h2_session *session);
 
-/* Body bytes of all streams that were queued and not pulled yet: of all, and of all but the one that
- * has most (which takes a walk over the streams). */
+/* Body bytes of all streams that were queued and not pulled yet: of all, and of all but the one
+ * that has most (which takes a walk over the streams). */
 size_t h2_session_unsent_size(const struct h2_session *session);
 size_t h2_session_unsent_beside_longest(const struct h2_session *session);
 

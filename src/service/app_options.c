@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #define STREAM_UNSENT_MAX 65536 /* bytes of replies on a stream, before it takes no request */
-#define WORKERS_MAX 4 /* of those we choose ourselves: each takes memory_kib while it hashes */
+#define WORKERS_MAX       4 /* of those we choose ourselves: each takes memory_kib while it hashes */
 
 /* The table keeps every number far below these types' ends. */
 static uint32_t narrow(uint64_t value)
@@ -72,6 +72,12 @@ static struct user_watch_options watch_options_of(const struct config *config)
     };
 }
 
+/* Half of a queue's length, for the streams: the other half is for everybody else. */
+static uint32_t half_of(uint64_t length)
+{
+    return length > 1 ? narrow(length / 2) : 1;
+}
+
 static struct user_stream_options stream_options_of(const struct config *config)
 {
     return (struct user_stream_options){
@@ -79,8 +85,9 @@ static struct user_stream_options stream_options_of(const struct config *config)
         .max_inflight = narrow(config->limits_max_stream_inflight),
         .max_unsent = STREAM_UNSENT_MAX,
         .max_fields = narrow(config->limits_max_fields),
-        .password_rule = {narrow(config->password_min_length),
-                          narrow(config->password_max_length)},
+        .max_hashing = half_of(config->password_queue_max),
+        .max_submitted = half_of(config->wal_max_pending),
+        .password_rule = {narrow(config->password_min_length), narrow(config->password_max_length)},
     };
 }
 
@@ -131,6 +138,7 @@ struct grpc_server_options app_options_server(const struct config *config)
         .max_unsent = narrow(config->http2_max_unsent),
         .compress_replies = config->http2_compress_replies,
         .compress_min = narrow(config->http2_compress_min),
+        .compress_max = narrow(config->http2_compress_max),
         .tls_timeout_ns = from_ms(config->limits_tls_timeout_ms),
         .preface_timeout_ns = from_ms(config->limits_preface_timeout_ms),
         .settings_ack_timeout_ns = from_ms(config->limits_settings_ack_timeout_ms),

@@ -123,6 +123,7 @@ struct config {
     uint64_t http2_max_unsent;
     bool http2_compress_replies;
     uint64_t http2_compress_min;
+    uint64_t http2_compress_max;
 
     uint64_t watch_max_per_connection;
     uint64_t watch_max_per_user;

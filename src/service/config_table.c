@@ -141,6 +141,7 @@ const struct config_option config_options[] = {
     {ROW(http2, compress_replies), .type = CONFIG_TYPE_BOOL, .fallback = "false", .unit = "",
      .help = "gzip for clients that take it"},
     SIZE(http2, compress_min, "1KiB", 0, 64 * MIB, "smaller messages are not compressed"),
+    SIZE(http2, compress_max, "64KiB", 0, 64 * MIB, "larger messages are not compressed"),
 
     NUMBER(watch, max_per_connection, "100", 1, 1000000, "", "watchers on one connection"),
     NUMBER(watch, max_per_user, "1000", 1, 10000000, "", "watchers of one user"),

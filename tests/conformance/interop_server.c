@@ -78,6 +78,7 @@ static const struct grpc_server_options server_options = {
     .max_connections_per_ip = 10000,
     .max_handshakes = 1000,
     .max_message = 4 * 1024 * 1024,
+    .compress_max = 4 * 1024 * 1024,
     .max_running = 20000,
     .max_unsent = 4 * 1024 * 1024,
     .tls_timeout_ns = 10 * CLOCK_NS_PER_S,

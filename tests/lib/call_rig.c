@@ -103,6 +103,7 @@ void call_rig_init(struct call_rig *rig)
     rig->host = (struct grpc_call_host){.ops = &ops,
                                         .reactor = &rig->reactor,
                                         .pool = &rig->pool,
+                                        .compress_max = UINT32_MAX,
                                         .max_message = CALL_RIG_MAX_MESSAGE};
     rig->events = grpc_call_stream_events;
     rig->events.stream_opened = stream_opened;

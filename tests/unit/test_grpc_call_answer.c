@@ -330,6 +330,7 @@ START_TEST(answer_compresses_what_shrinks)
     }
     begin(takes_gzip);
     rig.host.compress_min = 100;
+    rig.host.compress_max = sizeof(large);
     grpc_call_compress(rig.call, true);
     send_text("short");
     send_bytes((struct bytes){large, 100});
@@ -338,6 +339,8 @@ START_TEST(answer_compresses_what_shrinks)
     send_bytes((struct bytes){large, 1000});
     grpc_call_compress(rig.call, true);
     send_bytes((struct bytes){large, sizeof(large)});
+    rig.host.compress_max = 500;
+    send_bytes((struct bytes){large, 501});
     finish();
     ck_assert_str_eq(h2_peer_field(&client, "grpc-encoding"), "gzip");
     ck_assert(!next_message(&at, &plain));
@@ -348,6 +351,7 @@ START_TEST(answer_compresses_what_shrinks)
     ck_assert(!next_message(&at, &plain));
     ck_assert(next_message(&at, &plain));
     ck_assert(bytes_equal(buf_bytes(&plain), (struct bytes){large, sizeof(large)}));
+    ck_assert(!next_message(&at, &plain));
     ck_assert_uint_eq(at, buf_size(&client.body));
     buf_deinit(&plain);
     clean_up();

@@ -2,7 +2,6 @@
 #include "lib/unit.h"
 
 #include "http2/grpc_frame.h"
-#include "http2/grpc_gzip.h"
 
 /* What comes from clients of all four shapes, and holding it back. */
 
@@ -459,6 +458,27 @@ START_TEST(stream_refuses_bad_bodies)
 
 END_TEST
 
+/* So do fields behind the body that are larger than a head may be. */
+START_TEST(stream_refuses_large_trailers)
+{
+    static char text[5000];
+    const struct h2_field trailer = {.name = BYTES_LITERAL("x-large"),
+                                     .value = {(const uint8_t *)text, sizeof(text)}};
+
+    memset(text, 'v', sizeof(text));
+    begin(&call_rig_bidi_stream);
+    start(NULL);
+    add_text("a");
+    write_body(SIZE_MAX);
+    ck_assert_int_eq(h2_stream_end(client.stream, &trailer, 1), 0);
+    call_rig_talk(&rig);
+    ck_assert_str_eq(rig.heard, "[a]x");
+    call_rig_check(&client, GRPC_STATUS_RESOURCE_EXHAUSTED, NULL);
+    clean_up();
+}
+
+END_TEST
+
 /* Methods with one request message take one, whatever they answer (P16). */
 START_TEST(server_stream_takes_one_message)
 {
@@ -479,105 +499,6 @@ START_TEST(server_stream_takes_one_message)
         }
         call_rig_check(&client, count == 1 ? GRPC_STATUS_OK : GRPC_STATUS_UNIMPLEMENTED, NULL);
         clean_up();
-    }
-}
-
-END_TEST
-
-static const char *const gzip[] = {"grpc-encoding", "gzip", NULL};
-static bool was_compressed;
-
-static void note_compression(struct grpc_call *call, struct bytes message)
-{
-    was_compressed = call->message_compressed;
-    if (call->state == GRPC_CALL_RUNNING && !grpc_method_streams_requests(call->method)) {
-        grpc_call_reply(call, &message, 1);
-    }
-}
-
-/* Adds a message of `size` equal bytes, compressed. */
-static void add_packed(size_t size)
-{
-    struct bytes plain = {malloc(size), size};
-    struct buf packed = {0};
-
-    ck_assert_ptr_nonnull(plain.data);
-    memset((void *)(uintptr_t)plain.data, 'g', size);
-    ck_assert_int_eq(grpc_gzip_deflate(&plain, 1, &packed), 0);
-    add(true, buf_bytes(&packed));
-    free((void *)(uintptr_t)plain.data);
-    buf_deinit(&packed);
-}
-
-/* Compressed messages come out plain, each by its own flag (C4), and the handler can know; the
- * answer says what is taken (C5). */
-START_TEST(gzip_requests_are_inflated)
-{
-    begin(&call_rig_bidi_stream);
-    rig.on_message = note_compression;
-    start(gzip);
-    add_packed(50);
-    write_body(7);
-    ck_assert(was_compressed);
-    add_text("plain");
-    write_body(SIZE_MAX);
-    ck_assert(!was_compressed);
-    add_packed(1000);
-    write_body(SIZE_MAX);
-    end();
-    ck_assert_str_eq(rig.heard,
-                     "[gggggggggggggggggggggggggggggggggggggggggggggggggg][plain][#1000]$");
-    grpc_call_finish(rig.call);
-    call_rig_talk(&rig);
-    ck_assert_str_eq(h2_peer_field(&client, "grpc-accept-encoding"), "identity,gzip");
-    ck_assert_str_eq(h2_peer_field(&client, "grpc-encoding"), "");
-    clean_up();
-
-    begin(&call_rig_server_stream);
-    rig.on_request = note_compression;
-    start(gzip);
-    add_packed(500);
-    write_body(5);
-    end();
-    ck_assert(was_compressed);
-    ck_assert_uint_eq(strlen(rig.message), 500);
-    call_rig_check(&client, GRPC_STATUS_OK, "");
-    clean_up();
-}
-
-END_TEST
-
-/* A bomb ends at the limit, damage is INTERNAL, in all shapes; the limit itself is allowed (C3). */
-START_TEST(gzip_requests_are_bounded)
-{
-    const struct grpc_method *const methods[] = {&call_rig_server_stream, &call_rig_bidi_stream};
-    unsigned i;
-    unsigned kind;
-
-    for (i = 0; i < 2; i++) {
-        for (kind = 0; kind < 3; kind++) {
-            begin(methods[i]);
-            start(gzip);
-            if (kind == 0) {
-                add_packed(1001);
-            } else if (kind == 1) {
-                add(true, BYTES_LITERAL("no gzip"));
-            } else {
-                add(true, (struct bytes){0});
-            }
-            write_body(SIZE_MAX);
-            if (client.stream != NULL) {
-                end();
-            }
-            call_rig_check(&client,
-                           kind == 0 ? GRPC_STATUS_RESOURCE_EXHAUSTED : GRPC_STATUS_INTERNAL,
-                           kind == 0 ? "grpc: received message after decompression larger than max "
-                                       "(1000); raise limits.max_message"
-                                     : "grpc: failed to decompress the received message");
-            ck_assert_str_eq(rig.heard, i == 0 ? "" : "x");
-            ck_assert_uint_eq(rig.requests, 0);
-            clean_up();
-        }
     }
 }
 
@@ -702,6 +623,6 @@ UNIT_MAIN("grpc_call_stream", stream_hears_messages_and_the_end, stream_may_be_e
           stream_takes_messages_over_the_window, stream_waits_for_the_host,
           stream_stops_between_messages, request_waits_for_the_host,
           stream_failed_inside_swallows_the_rest, stream_answered_early_still_takes_bytes,
-          stream_refuses_bad_bodies, server_stream_takes_one_message, gzip_requests_are_inflated,
-          gzip_requests_are_bounded, stream_may_rest_between_messages,
-          stream_gets_time_back_after_a_pause, stream_of_small_messages_moves, stream_wipes_secrets)
+          stream_refuses_bad_bodies, stream_refuses_large_trailers, server_stream_takes_one_message,
+          stream_may_rest_between_messages, stream_gets_time_back_after_a_pause,
+          stream_of_small_messages_moves, stream_wipes_secrets)

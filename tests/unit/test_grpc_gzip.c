@@ -101,7 +101,7 @@ START_TEST(gzip_stops_at_the_limit)
 
     ck_assert_ptr_nonnull(bomb.data);
     packed = pack(bomb);
-    ck_assert_uint_lt(buf_size(&packed), 110000);
+    ck_assert_uint_lt(buf_size(&packed), 500000);
     ck_assert_int_eq(unpack(buf_bytes(&packed), 1000000, &plain), GRPC_GZIP_E_TOO_LARGE);
     ck_assert_uint_eq(buf_size(&plain), 1000001);
     ck_assert_uint_le(plain.capacity, 1100000);
