@@ -157,6 +157,7 @@ int user_service_new(struct reactor *reactor, struct random_source *random, stru
         .writer = &service->writer,
         .options = options->streams,
     };
+    list_init(&service->streams.hash_turns);
     *ret_service = service;
     return 0;
 }

@@ -34,6 +34,10 @@
 
 #include <stdlib.h>
 
+/* Messages taken before the task has tried to begin them. An item is many times its message, so of
+ * what cannot be begun little more than this is kept in that form; the rest waits as it came. */
+#define UNTRIED_MAX 32
+
 /* ---- answers ---- */
 
 static void fail_call(struct user_stream *stream, const struct user_error *error)
@@ -111,6 +115,7 @@ static void set_pause(struct user_stream *stream)
 
 static void work(struct user_stream *stream)
 {
+    stream->untried = 0;
     if (stream->no_memory) {
         fail_with(stream, USER_ERROR_NO_MEMORY, stream->taken);
         return;
@@ -178,6 +183,7 @@ static void run(struct reactor_task *task)
     }
     if (stream->over) {
         grpc_call_listen(stream->call, NULL, NULL);
+        user_stream_order_leave_turn(stream);
         cancel_items(stream);
         remove_ended_items(stream);
         if (stream->item_count == 0) {
@@ -210,7 +216,9 @@ static void on_message(struct grpc_call *call, void *context, struct bytes messa
             stop(stream, USER_ERROR_NO_MEMORY);
         }
     }
-    if (stream->stopped || stream->item_count >= streams->options.max_inflight) {
+    stream->untried++;
+    if (stream->stopped || stream->item_count >= streams->options.max_inflight ||
+        stream->untried == UNTRIED_MAX) {
         grpc_call_pause(call);
     }
     user_stream_touch(stream);
@@ -274,6 +282,7 @@ static void open_stream(struct user_streams *streams, struct grpc_call *call,
     stream->task.run = run;
     stream->retry.fire = user_stream_order_retry;
     list_init(&stream->items);
+    list_init(&stream->turn);
     list_init(&stream->task.link);
     grpc_call_hold(call);
     grpc_call_listen(call, &call_events, stream);

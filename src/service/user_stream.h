@@ -9,6 +9,7 @@
 #ifndef SERVICE_USER_STREAM_H
 #define SERVICE_USER_STREAM_H
 
+#include "core/list.h"
 #include "service/user_validate.h"
 
 #include <stdint.h>
@@ -22,6 +23,9 @@ struct user_stream_options {
     uint32_t max_inflight; /* limits.max_stream_inflight: then the client's window stays shut */
     uint32_t max_unsent;   /* bytes of replies not read, beyond which no request is taken */
     uint32_t max_fields;   /* limits.max_fields */
+    /* Of all streams together, so that they leave room for others: */
+    uint32_t max_hashing;   /* passwords that wait or are being hashed */
+    uint32_t max_submitted; /* changes that wait for the disk */
     struct user_password_rule password_rule;
 };
 
@@ -29,7 +33,10 @@ struct user_streams {
     struct reactor *reactor;
     struct user_writer *writer;
     struct user_stream_options options;
-    uint64_t items_done; /* since start, for metrics */
+    unsigned hash_count;      /* as max_hashing counts */
+    unsigned submitted_count; /* as max_submitted counts */
+    struct list hash_turns;   /* streams with a password to hash, in turn; list_init() it */
+    uint64_t items_done;      /* since start, for metrics */
     uint64_t items_failed;
     uint64_t retries; /* of items that found a queue full */
 };

@@ -17,8 +17,10 @@ struct user_stream {
     struct list items;                  /* those not answered, in order */
     struct user_stream_item *to_begin;  /* the first that has not reserved its names; or NULL */
     struct user_stream_item *to_submit; /* the first that the log has not accepted; or NULL */
+    struct list turn;                   /* in streams->hash_turns */
     uint32_t item_count;
-    uint32_t taken; /* since the stream began */
+    uint32_t taken;   /* since the stream began */
+    uint32_t untried; /* of them since the task ran */
     unsigned hash_count;
     bool goes_on;     /* users-continue-on-error */
     bool half_closed; /* by the client */
@@ -72,6 +74,9 @@ void user_stream_order_remove(struct user_stream *stream, struct user_stream_ite
 
 /* Begins what may be begun. */
 void user_stream_order_begin(struct user_stream *stream);
+
+/* Hashes no more: the next one's turn. Safe when it was not waiting for its own. */
+void user_stream_order_leave_turn(struct user_stream *stream);
 
 /* Submits one item, when the one before is past that. */
 void user_stream_order_submit(struct user_stream *stream);

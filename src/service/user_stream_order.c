@@ -5,13 +5,17 @@
  * Two marks walk along the list: `to_begin`, behind which nothing has reserved its names, and
  * `to_submit`, behind which the log has accepted nothing. The second never walks past an item whose
  * failure ends the stream.
+ *
+ * All streams together fill a part of the hashing's queue and of the log's, so that a CreateUser
+ * finds room. For the hashing, which is slow, they take turns: one that waits for its own is in
+ * `hash_turns` with an item that may begin at once, and the first of them is touched whenever there
+ * may be room for it.
  */
 #include "service/user_stream_internal.h"
 
 #include <errno.h>
 
-/* Passwords of one stream that wait or are being hashed: enough to keep the threads busy, and too
- * few to fill password.queue_max, which a CreateUser needs too. */
+/* Passwords of one stream that wait or are being hashed: enough to keep the threads busy. */
 #define HASHES_MAX 8
 
 #define RETRY_NS (10 * 1000 * 1000ULL) /* a hash takes tens of ms, a flush less */
@@ -36,6 +40,34 @@ static void fail_item(struct user_stream *stream, struct user_stream_item *item,
     item->outcome = outcome;
     if (user_stream_order_is_fatal(stream, item)) {
         stream->stopped = true;
+    }
+}
+
+/* Whose turn it is to have a password hashed. */
+static void touch_next(struct user_streams *streams)
+{
+    if (!list_is_empty(&streams->hash_turns)) {
+        user_stream_touch(CONTAINER_OF(streams->hash_turns.next, struct user_stream, turn));
+    }
+}
+
+/* Streams take turns, for one password each. */
+static bool has_turn(struct user_stream *stream)
+{
+    struct user_streams *streams = stream->streams;
+
+    if (!list_is_linked(&stream->turn)) {
+        list_push_back(&streams->hash_turns, &stream->turn);
+    }
+    return streams->hash_turns.next == &stream->turn &&
+           streams->hash_count < streams->options.max_hashing;
+}
+
+void user_stream_order_leave_turn(struct user_stream *stream)
+{
+    if (list_is_linked(&stream->turn)) {
+        list_remove(&stream->turn);
+        touch_next(stream->streams);
     }
 }
 
@@ -67,8 +99,11 @@ static void note_progress(struct user_stream *stream, struct user_stream_item *i
         item->is_hashing = is_hashing;
         if (is_hashing) {
             stream->hash_count++;
+            stream->streams->hash_count++;
         } else {
             stream->hash_count--;
+            stream->streams->hash_count--;
+            touch_next(stream->streams);
         }
     }
     if (is_hashing || state == USER_WRITE_STATE_READY) {
@@ -110,10 +145,17 @@ void user_stream_order_done(struct user_write *write, enum user_write_outcome ou
     struct user_stream_item *item = write->owner;
     struct user_stream *stream = item->owner;
 
+    stream->streams->submitted_count -= item->is_submitted;
     stream->crowded = false;
     stream->log_full = false;
     take_outcome(stream, item, outcome);
     user_stream_touch(stream);
+}
+
+static void wait_for_log(struct user_stream *stream)
+{
+    stream->log_full = true;
+    try_again_later(stream);
 }
 
 static void on_moved(struct user_write *write)
@@ -124,18 +166,19 @@ static void on_moved(struct user_write *write)
     note_progress(stream, item);
     if (item->is_submitted && write->state == USER_WRITE_STATE_READY) {
         item->is_submitted = false;
-        stream->log_full = true;
-        try_again_later(stream);
+        stream->streams->submitted_count--;
+        wait_for_log(stream);
     }
     user_stream_touch(stream);
 }
 
-static bool may_begin(const struct user_stream *stream, const struct user_stream_item *item)
+static bool may_begin(struct user_stream *stream, const struct user_stream_item *item)
 {
     if (stream->crowded || (item->is_refused && item != user_stream_first(stream))) {
         return false;
     }
-    return stream->kind != USER_WRITE_CREATE || stream->hash_count < HASHES_MAX;
+    return stream->kind != USER_WRITE_CREATE ||
+           (stream->hash_count < HASHES_MAX && has_turn(stream));
 }
 
 static void begin_item(struct user_stream *stream, struct user_stream_item *item)
@@ -150,6 +193,7 @@ static void begin_item(struct user_stream *stream, struct user_stream_item *item
     } else {
         take_outcome(stream, item, outcome);
     }
+    user_stream_order_leave_turn(stream);
 }
 
 void user_stream_order_begin(struct user_stream *stream)
@@ -169,11 +213,18 @@ void user_stream_order_begin(struct user_stream *stream)
 
 static void submit_item(struct user_stream *stream, struct user_stream_item *item)
 {
+    struct user_streams *streams = stream->streams;
     enum user_write_outcome outcome;
 
+    if (streams->submitted_count >= streams->options.max_submitted) {
+        wait_for_log(stream);
+        return;
+    }
     item->is_submitted = true;
     outcome = user_write_submit(item->write);
-    if (outcome != USER_WRITE_ON_ITS_WAY) {
+    if (outcome == USER_WRITE_ON_ITS_WAY) {
+        streams->submitted_count++;
+    } else {
         fail_item(stream, item, outcome);
     }
     user_stream_touch(stream);

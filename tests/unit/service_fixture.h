@@ -87,6 +87,8 @@ static inline void service_start(struct service_fixture *fixture)
                               .max_fields = 100},
                     .streams = {.max_messages = 100,
                                 .max_inflight = 10,
+                                .max_hashing = 10,
+                                .max_submitted = 10,
                                 .max_unsent = 4096,
                                 .max_fields = 100,
                                 .password_rule = {8, 64}}},

@@ -66,14 +66,20 @@ static inline void stream_start(struct stream_fixture *fixture)
                     .max_inflight = 20,
                     .max_unsent = 1000,
                     .max_fields = 100,
+                    .max_hashing = 50,
+                    .max_submitted = 50,
                     .password_rule = {8, 64}},
     };
+    list_init(&fixture->streams.hash_turns);
 }
 
 /* All streams must have ended: the reactor and the store see to that, with the sanitizers. */
 static inline void stream_finish(struct stream_fixture *fixture)
 {
     ck_assert_uint_eq(fixture->writer.live_count, 0);
+    ck_assert_uint_eq(fixture->streams.hash_count, 0);
+    ck_assert_uint_eq(fixture->streams.submitted_count, 0);
+    ck_assert(list_is_empty(&fixture->streams.hash_turns));
     ck_assert_uint_eq(timer_set_next_ns(&fixture->reactor.timers), UINT64_MAX);
     user_writer_deinit(&fixture->writer);
     user_store_free(fixture->writer.store);

@@ -435,6 +435,11 @@ START_TEST(app_options_carry_every_other_number)
     ck_assert_uint_eq(users.password_min_length, 8);
     ck_assert_uint_eq(users.password_max_length, 1024);
     ck_assert_uint_eq(users.max_fields, 256);
+    ck_assert_uint_eq(users.streams.max_inflight, 256);
+    ck_assert_uint_eq(users.streams.max_hashing, 32); /* half of the queues' lengths */
+    ck_assert_uint_eq(users.streams.max_submitted, 2048);
+    config.password_queue_max = 1;
+    ck_assert_uint_eq(app_options_users(&config).streams.max_hashing, 1);
     token = app_options_token(&config);
     ck_assert_str_eq(token.issuer, "i");
     ck_assert_str_eq(token.audience, "a");
