@@ -11,8 +11,10 @@
  * as a forged one, and nothing tells which of them it was. As text: base64url without padding (RFC
  * 4648, section 5), of which exactly one spelling is taken.
  *
- * The key file is made under another name and renamed when it is whole and on disk, so that a crash
- * leaves no half of one, which no later start would take.
+ * The key file is made under another name and gets its own when it is whole and on disk, so that a
+ * crash leaves no half of one, which no later start would take. Of several servers that make the
+ * same file at once the first one wins, and the others take its key: hence link(), which replaces
+ * nothing, instead of rename().
  */
 #include "service/page_token.h"
 
@@ -99,7 +101,8 @@ static int sync_folder(char *path)
     return result;
 }
 
-/* Makes the file under the name `draft`, then gives it its own. */
+/* Makes the file under the name `draft`, then gives it its own. Returns 0 or negative errno;
+ * -EEXIST when there is one by now. */
 static int make_file(char *draft, const char *path, const struct page_token_key *key)
 {
     int result;
@@ -110,14 +113,11 @@ static int make_file(char *draft, const char *path, const struct page_token_key 
     }
     result = write_key(fd, key);
     (void)close(fd); /* the sync's result was seen */
-    if (result == 0 && rename(draft, path) < 0) {
+    if (result == 0 && link(draft, path) < 0) {
         result = -errno;
     }
-    if (result != 0) {
-        (void)unlink(draft); /* half a key is of no use, and this failed already */
-        return result;
-    }
-    return sync_folder(draft);
+    (void)unlink(draft); /* left behind it would do no harm */
+    return result == 0 ? sync_folder(draft) : result;
 }
 
 static int make_key(const char *path, struct random_source *random, struct page_token_key *key)
@@ -143,6 +143,9 @@ int page_token_key_load(const char *path, struct random_source *random, struct p
 
     if (result == -ENOENT) {
         result = make_key(path, random, &found);
+        if (result == -EEXIST) {
+            result = read_key(path, &found);
+        }
     }
     if (result == 0) {
         *key = found;

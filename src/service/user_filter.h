@@ -42,6 +42,9 @@ int user_filter_parse(struct bytes text, struct arena *arena, const struct user_
 bool user_filter_matches(const struct user_filter *filter,
                          const struct user_filter_subject *subject);
 
+/* What it may cost to ask about one user, whoever that is: at least 1, the cost of a comparison. */
+unsigned user_filter_cost(const struct user_filter *filter);
+
 enum user_filter_key {
     USER_FILTER_KEY_NONE,
     USER_FILTER_KEY_ID,

@@ -348,6 +348,14 @@ static void on_cancelled(struct grpc_call *call, void *context)
     grpc_call_release(call); /* the listing lies in it */
 }
 
+/* False while the client leaves too much untaken of what its connection holds for it. */
+static bool has_room(struct user_scan *scan)
+{
+    struct grpc_call_host *host = listing_of(scan)->call->host;
+
+    return host->ops->may_deliver == NULL || host->ops->may_deliver(host);
+}
+
 static const struct grpc_call_events scan_events = {.cancelled = on_cancelled};
 
 static void scan_all(struct listing *listing)
@@ -357,6 +365,7 @@ static void scan_all(struct listing *listing)
 
     lister->stats.by_scan++;
     name_plan(listing, "scan");
+    listing->scan.has_room = has_room;
     listing->scan.done = on_scanned;
     result = user_scan_start(&lister->scanner, &listing->scan);
     if (result == USER_SCAN_E_RUNNING) {
@@ -368,16 +377,6 @@ static void scan_all(struct listing *listing)
 }
 
 /* ---- the request ---- */
-
-static bool is_blank(struct bytes text)
-{
-    for (size_t i = 0; i < text.size; i++) {
-        if (strchr(" \t\r\n", text.data[i]) == NULL) { /* there is no NUL in it */
-            return false;
-        }
-    }
-    return true;
-}
 
 /* False with the call failed. */
 static bool read_place(struct listing *listing, const struct user_list_request *request)
@@ -400,8 +399,9 @@ static bool read_place(struct listing *listing, const struct user_list_request *
 }
 
 /* False with the call failed. */
-static bool read_filter(struct listing *listing, struct bytes text)
+static bool read_filter(struct listing *listing, const struct user_list_request *request)
 {
+    struct bytes text = request->filter;
     struct arena *arena = &listing->call->arena;
     struct user_filter_problem problem;
     int result;
@@ -414,7 +414,7 @@ static bool read_filter(struct listing *listing, struct bytes text)
             return false;
         }
     }
-    if (is_blank(text)) {
+    if (!user_list_request_has_filter(request)) {
         return true;
     }
     result = user_filter_parse(listing->filter, arena, &listing->scan.filter, &problem);
@@ -459,7 +459,7 @@ static struct listing *new_listing(struct user_lister *lister, struct grpc_call 
         .scan.page = {.count_max = page_size_of(lister, request),
                       .bytes_max = lister->options.max_page_bytes},
     };
-    if (!read_place(listing, request) || !read_filter(listing, request->filter)) {
+    if (!read_place(listing, request) || !read_filter(listing, request)) {
         return NULL;
     }
     return listing;

@@ -62,3 +62,15 @@ int user_list_request_read(struct bytes message, uint32_t max_fields,
     *ret_request = request;
     return 0;
 }
+
+bool user_list_request_has_filter(const struct user_list_request *request)
+{
+    struct bytes text = request->filter;
+
+    for (size_t i = 0; i < text.size; i++) {
+        if (strchr(" \t\r\n", text.data[i]) == NULL) { /* there is no NUL in it */
+            return true;
+        }
+    }
+    return false;
+}

@@ -10,6 +10,7 @@
 
 #include "core/bytes.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct user_list_request {
@@ -21,5 +22,8 @@ struct user_list_request {
 /* Returns 0, -EBADMSG, USER_REQUEST_E_TOO_MANY or USER_REQUEST_E_NUL (user_request.h). */
 int user_list_request_read(struct bytes message, uint32_t max_fields,
                            struct user_list_request *ret_request);
+
+/* False for a filter of blanks alone. */
+bool user_list_request_has_filter(const struct user_list_request *request);
 
 #endif

@@ -8,9 +8,15 @@
  *
  * Time: in one turn of the loop all scans together run for USER_LIST_SLICE_NS at most, whether in
  * the task or in the handler that began one. Each gets an equal share, then the next one has its
- * turn; who had none in this turn of the loop is first in the next. The clock is looked at between
- * batches of users; a batch is grown and shrunk so that it takes about an eighth of the slice at
- * most, for a filter may be cheap or dear.
+ * turn; who had none in this turn of the loop is first in the next. What is done with a scan that
+ * has ended, such as the sending of its page, counts as well. The clock is looked at between
+ * batches of users, which are the smaller the dearer the filter may be: how dear it is for a user
+ * is not known before, and may be a thousand times as much as for the user before.
+ *
+ * Memory: scans that ended would pile up their pages at a client that takes none, for they were
+ * begun when it had room. So a scan goes on only while there is room for its page, and rests
+ * otherwise, which keeps its place among `max_scans`: that many pages wait here at most. When the
+ * places are all taken, who begins anew gets that of the scan which has rested longest.
  */
 #include "service/user_scan.h"
 
@@ -24,25 +30,28 @@
 #include <assert.h>
 
 #define SLICE_NS     USER_LIST_SLICE_NS
-#define BATCH_NS_MAX (SLICE_NS / 8)
-#define BATCH_FIRST  8
-#define BATCH_MAX    64
+#define BATCH_NS_MAX (SLICE_NS / 8) /* about what the dearest batch takes */
+#define BATCH_COST   32             /* as user_filter_cost() has it */
+#define REST_NS      (10 * CLOCK_NS_PER_MS)
 
 /* Besides the results of a scan: it is not at its end. */
 #define E_GO_ON USER_SCAN_E_RUNNING
 
 static void run_task(struct reactor_task *task);
+static void end_rests(struct timer *timer);
 
 void user_scanner_init(struct user_scanner *scanner)
 {
     list_init(&scanner->scans);
+    list_init(&scanner->resting);
+    scanner->timer.fire = end_rests;
     list_init(&scanner->task.link);
     scanner->task.run = run_task;
 }
 
 void user_scanner_deinit(struct user_scanner *scanner)
 {
-    assert(list_is_empty(&scanner->scans));
+    assert(scanner->scan_count == 0);
     reactor_undefer(&scanner->task);
 }
 
@@ -98,22 +107,12 @@ static int run_batch(struct user_scanner *scanner, struct user_scan *scan,
     return E_GO_ON;
 }
 
-static void adjust_batch(struct user_scan *scan, uint64_t took_ns)
-{
-    if (took_ns > BATCH_NS_MAX && scan->batch > 1) {
-        scan->batch /= 2;
-    } else if (took_ns < BATCH_NS_MAX / 4 && scan->batch < BATCH_MAX) {
-        scan->batch *= 2;
-    }
-}
-
 /* Runs one scan until it ends or has had its time, one batch at least. Returns like run_batch(). */
 static int run_slice(struct user_scanner *scanner, struct user_scan *scan, uint64_t allowed_ns)
 {
     struct clock_source *clock = scanner->reactor->clock;
     struct user_order_cursor cursor = user_order_after(user_store_order(scanner->store), scan->at);
     uint64_t start_ns = clock_monotonic_ns(clock);
-    uint64_t before_ns = start_ns;
     uint64_t examined = scan->examined;
     uint64_t now_ns;
     int result;
@@ -121,8 +120,6 @@ static int run_slice(struct user_scanner *scanner, struct user_scan *scan, uint6
     do {
         result = run_batch(scanner, scan, &cursor);
         now_ns = clock_monotonic_ns(clock);
-        adjust_batch(scan, now_ns - before_ns);
-        before_ns = now_ns;
     } while (result == E_GO_ON && now_ns - start_ns + BATCH_NS_MAX <= allowed_ns);
     scanner->spent_ns += now_ns - start_ns;
     scanner->stats->slices++;
@@ -145,7 +142,42 @@ static void leave(struct user_scanner *scanner, struct user_scan *scan)
     scanner->stats->scans_running = scanner->scan_count;
     if (scanner->scan_count == 0) {
         reactor_undefer(&scanner->task);
+        reactor_stop_timer(scanner->reactor, &scanner->timer);
     }
+}
+
+static void end_rests(struct timer *timer)
+{
+    struct user_scanner *scanner = CONTAINER_OF(timer, struct user_scanner, timer);
+
+    list_splice_back(&scanner->scans, &scanner->resting);
+    reactor_defer_slow(scanner->reactor, &scanner->task);
+}
+
+/* Lays a scan without room aside. False when it may go on. */
+static bool rest(struct user_scanner *scanner, struct user_scan *scan)
+{
+    if (scan->has_room == NULL || scan->has_room(scan)) {
+        return false;
+    }
+    if (!timer_is_armed(&scanner->timer) &&
+        reactor_start_timer(scanner->reactor, &scanner->timer, REST_NS) != 0) {
+        return false; /* better than to rest for ever */
+    }
+    list_remove(&scan->link);
+    list_push_back(&scanner->resting, &scan->link);
+    return true;
+}
+
+/* Tells the owner, which takes its time too. */
+static void end(struct user_scanner *scanner, struct user_scan *scan, int result)
+{
+    struct clock_source *clock = scanner->reactor->clock;
+    uint64_t start_ns = clock_monotonic_ns(clock);
+
+    leave(scanner, scan);
+    scan->done(scan, result); /* the scan may be gone now */
+    scanner->spent_ns += clock_monotonic_ns(clock) - start_ns;
 }
 
 static void run_task(struct reactor_task *task)
@@ -156,14 +188,17 @@ static void run_task(struct reactor_task *task)
 
     while (!list_is_empty(&scanner->scans) && (left_ns = time_left(scanner)) > 0) {
         struct user_scan *scan = CONTAINER_OF(scanner->scans.next, struct user_scan, link);
-        int result = run_slice(scanner, scan, share_ns < left_ns ? share_ns : left_ns);
+        int result;
 
+        if (rest(scanner, scan)) {
+            continue;
+        }
+        result = run_slice(scanner, scan, share_ns < left_ns ? share_ns : left_ns);
         if (result == E_GO_ON) {
             list_remove(&scan->link);
             list_push_back(&scanner->scans, &scan->link);
         } else {
-            leave(scanner, scan);
-            scan->done(scan, result);
+            end(scanner, scan, result);
         }
     }
     if (!list_is_empty(&scanner->scans)) {
@@ -171,20 +206,38 @@ static void run_task(struct reactor_task *task)
     }
 }
 
+/* Sees to it that one more scan may begin. */
+static bool make_place(struct user_scanner *scanner)
+{
+    if (scanner->scan_count >= scanner->max_scans && !list_is_empty(&scanner->resting)) {
+        end(scanner, CONTAINER_OF(scanner->resting.next, struct user_scan, link),
+            USER_SCAN_E_TOO_MANY);
+    }
+    return scanner->scan_count < scanner->max_scans;
+}
+
+static unsigned batch_of(const struct user_filter *filter)
+{
+    unsigned cost = user_filter_cost(filter);
+
+    return cost < BATCH_COST ? BATCH_COST / cost : 1;
+}
+
 int user_scan_start(struct user_scanner *scanner, struct user_scan *scan)
 {
-    uint64_t left_ns = time_left(scanner);
+    uint64_t left_ns;
     int result = E_GO_ON;
 
-    if (scanner->scan_count >= scanner->max_scans) {
-        return USER_SCAN_E_TOO_MANY;
-    }
     if (!scan->is_counted && user_store_count(scanner->store) > scanner->max_users) {
         return USER_SCAN_E_TOO_FAR; /* better now than after all that work */
     }
+    if (!make_place(scanner)) {
+        return USER_SCAN_E_TOO_MANY;
+    }
+    left_ns = time_left(scanner);
     scan->at = scan->is_counted ? scan->after : 0;
     scan->change = user_store_applied(scanner->store);
-    scan->batch = BATCH_FIRST;
+    scan->batch = batch_of(scan->filter);
     list_init(&scan->link);
     if (list_is_empty(&scanner->scans) && left_ns > 0) {
         result = run_slice(scanner, scan, left_ns);

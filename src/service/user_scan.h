@@ -11,6 +11,7 @@
 
 #include "core/list.h"
 #include "core/reactor.h"
+#include "core/timer.h"
 #include "service/user_page.h"
 
 #include <stdbool.h>
@@ -31,8 +32,11 @@ struct user_scan {
     uint64_t after;  /* the page begins behind this sequence; users up to it are counted alone */
     bool is_counted; /* how many users match is known: only the page is wanted */
     struct user_page page; /* with its limits; owned by the owner of the scan */
-    /* From the loop, once, when user_scan_start() said USER_SCAN_E_RUNNING: 0, USER_SCAN_E_TOO_FAR
-     * or -ENOMEM. The scan is the owner's again. */
+    /* May the page be sent on now? While not, the scan rests. NULL = always. */
+    bool (*has_room)(struct user_scan *scan);
+    /* Once, when user_scan_start() said USER_SCAN_E_RUNNING: 0 or another outcome of it. From the
+     * loop; a scan that rests may also end inside the start of another, which needs its place. The
+     * scan is the owner's again. */
     void (*done)(struct user_scan *scan, int result);
 
     uint64_t matched; /* users, unless is_counted */
@@ -51,10 +55,12 @@ struct user_scanner {
     uint32_t max_scans;              /* at once */
     uint64_t max_users;              /* that one scan may look at */
     struct list scans;               /* under way, the next one first */
-    uint64_t scan_count;             /* of them */
+    struct list resting;             /* those that have no room, the first to rest first */
+    uint64_t scan_count;             /* of both */
     struct reactor_task task;
-    uint64_t turn_ns;  /* the turn of the loop in which scans ran last, */
-    uint64_t spent_ns; /* and how long */
+    struct timer timer; /* ends all rests */
+    uint64_t turn_ns;   /* the turn of the loop in which scans ran last, */
+    uint64_t spent_ns;  /* and how long */
 };
 
 /* Set the first five before. */

@@ -45,9 +45,19 @@ struct fixture {
     const struct user_lister_stats *stats;
     uint64_t change;
     uint64_t sequences[USERS_MAX]; /* by the number of the user; 0 = not there */
+    bool slow_reader;              /* the client of all calls takes no answers */
 };
 
 static struct fixture fixture;
+
+static inline bool may_deliver(struct grpc_call_host *host)
+{
+    (void)host;
+    return !fixture.slow_reader;
+}
+
+static const struct grpc_call_host_ops host_ops = {.may_deliver = may_deliver};
+static struct grpc_call_host host = {.ops = &host_ops};
 
 static const struct user_lister_options DEFAULTS = {
     .page_token_key = {{1, 2, 3}},
@@ -171,6 +181,7 @@ static inline void call_with(struct fake_call *call, struct bytes message)
         memcpy(copy, message.data, message.size);
     }
     fake_call_init(call);
+    call->call.host = &host;
     user_lister_handle(fixture.lister, &call->call, (struct bytes){copy, message.size});
     free(copy);
 }

@@ -170,6 +170,33 @@ START_TEST(page_token_makes_its_key_once)
 
 END_TEST
 
+/* Somebody else makes the file as soon as we have found that there is none. */
+static void fill_late(struct random_source *source, void *bytes, size_t size)
+{
+    (void)source;
+    memset(bytes, 'm', size);
+    write_file(PAGE_TOKEN_KEY_SIZE);
+}
+
+/* Of two servers that share a key file and start together both take the key of the one that was
+ * first: tokens of either would be lost otherwise. */
+START_TEST(page_token_takes_the_key_that_came_first)
+{
+    struct random_source late = {fill_late};
+    struct page_token_key key;
+    struct page_token_key again;
+
+    make_folder();
+    ck_assert_int_eq(page_token_key_load(path, &late, &key), 0);
+    ck_assert_uint_eq(key.bytes[0], 'k');
+    ck_assert_int_eq(page_token_key_load(path, random_system(), &again), 0);
+    ck_assert_mem_eq(&key, &again, sizeof(key));
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_eq(rmdir(folder), 0); /* nothing else is in it */
+}
+
+END_TEST
+
 /* A name without a folder is one in the folder the program runs in. */
 START_TEST(page_token_takes_a_plain_name)
 {
@@ -213,5 +240,5 @@ END_TEST
 
 UNIT_MAIN("page_token", page_token_opens_what_it_sealed, page_token_is_never_the_same,
           page_token_refuses_what_was_changed, page_token_is_bound_to_filter_and_key,
-          page_token_makes_its_key_once, page_token_takes_a_plain_name,
-          page_token_refuses_bad_key_files)
+          page_token_makes_its_key_once, page_token_takes_the_key_that_came_first,
+          page_token_takes_a_plain_name, page_token_refuses_bad_key_files)

@@ -492,6 +492,8 @@ START_TEST(user_filter_folds_ascii_like_user_fold)
         ck_assert_int_eq(proto_wire_append_bytes(&message, 7, buf_bytes(&profile)), 0);
         ck_assert(matches_message("profile.first_name:nnn", buf_bytes(&message)) ==
                   (user_fold(text, folded, &folded_size) == 0));
+        ck_assert(matches_message("profile.first_name:\"\"", buf_bytes(&message)) ==
+                  (user_fold(text, folded, &folded_size) == 0));
         buf_deinit(&profile);
         buf_deinit(&message);
     }

@@ -223,6 +223,32 @@ START_TEST(user_order_behaves_like_an_array)
 
 END_TEST
 
+/* Chunks that become sparse one after the other, from the first to the last, leave no trail of
+ * them: each is poured into the one before. */
+START_TEST(user_order_does_not_become_sparse)
+{
+    enum {
+        CHUNKS = 8,
+    };
+
+    start(1);
+    for (uint64_t sequence = 1; sequence <= CHUNKS * USER_ORDER_CHUNK; sequence++) {
+        insert(sequence);
+    }
+    for (size_t kept = 1; kept <= CHUNKS; kept++) {
+        for (unsigned i = 1; i < USER_ORDER_CHUNK; i++) {
+            remove_at(kept);
+            check_shape();
+        }
+    }
+    ck_assert_uint_eq(fixture.count, CHUNKS);
+    ck_assert_uint_eq(fixture.order.chunk_count, 1);
+    check_from(0);
+    finish();
+}
+
+END_TEST
+
 /* After a reservation so many entries find room behind the others, and one before that anywhere,
  * without another chunk being made. */
 START_TEST(user_order_reserves_room)
@@ -256,4 +282,4 @@ END_TEST
 
 UNIT_MAIN("user_order", user_order_may_be_empty, user_order_appends_densely,
           user_order_takes_any_order_of_arrival, user_order_behaves_like_an_array,
-          user_order_reserves_room)
+          user_order_does_not_become_sparse, user_order_reserves_room)

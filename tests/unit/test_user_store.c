@@ -1,5 +1,6 @@
 #include "lib/unit.h"
 
+#include "allocation_faults.h"
 #include "service/user_order.h"
 #include "service/user_store.h"
 
@@ -588,43 +589,48 @@ START_TEST(user_store_folds_all_letters)
 
 END_TEST
 
-/* Many changes on their way at once all find room when they are applied. */
-START_TEST(user_store_applies_many_in_any_order)
+/* Many changes on their way at once: what is durable must be applied, so nothing needs memory then
+ * that was not put by before. */
+START_TEST(user_store_applies_many_without_memory)
 {
     enum {
-        COUNT = 100
+        COUNT = 1600, /* more than fit the chunks of the order that one change has put by */
     };
+    static struct change changes[COUNT];
+    static char texts[COUNT][3][16];
     struct fixture fixture;
-    struct change *changes = calloc(COUNT, sizeof(*changes));
-    char ids[COUNT][16];
-    char names[COUNT][16];
-    char emails[COUNT][16];
 
-    ck_assert_ptr_nonnull(changes);
     start(&fixture, COUNT);
     for (unsigned i = 0; i < COUNT; i++) {
-        struct user_names user;
+        struct user_names names;
 
-        (void)snprintf(ids[i], sizeof(ids[i]), "id%u", i);
-        (void)snprintf(names[i], sizeof(names[i]), "name%u", i);
-        (void)snprintf(emails[i], sizeof(emails[i]), "e%u@x", i);
-        user = names_of(ids[i], names[i], emails[i]);
-        ck_assert_int_eq(reserve(&fixture, &changes[i], ids[i], names[i], emails[i]), 0);
-        plan(&fixture, &changes[i], &user);
+        (void)snprintf(texts[i][0], sizeof(texts[i][0]), "id%u", i);
+        (void)snprintf(texts[i][1], sizeof(texts[i][1]), "name%u", i);
+        (void)snprintf(texts[i][2], sizeof(texts[i][2]), "e%u@x", i);
+        names = names_of(texts[i][0], texts[i][1], texts[i][2]);
+        names.request_id = names.id;
+        ck_assert_int_eq(user_store_reserve(fixture.store, &changes[i].change, &names), 0);
+        plan(&fixture, &changes[i], &names);
     }
-    for (unsigned i = COUNT; i > 0; i--) {
-        ck_assert_int_eq(apply(&fixture, USER_RECORD_PUT, changes[i - 1].mutation.record), 0);
-        release(&fixture, &changes[i - 1]);
+    for (unsigned i = 0; i < COUNT; i++) {
+        struct bytes record = changes[i].mutation.record;
+        int result;
+
+        allocation_faults_arm(1);
+        result = apply(&fixture, USER_RECORD_PUT, record);
+        ck_assert(!allocation_faults_disarm());
+        ck_assert_int_eq(result, 0);
+        release(&fixture, &changes[i]);
     }
     ck_assert_uint_eq(user_store_count(fixture.store), COUNT);
     for (unsigned i = 0; i < COUNT; i++) {
-        ck_assert_ptr_nonnull(user_store_find(fixture.store, text(ids[i])));
+        ck_assert_ptr_nonnull(user_store_find(fixture.store, text(texts[i][0])));
+        ck_assert_ptr_nonnull(user_store_find_request(fixture.store, text(texts[i][0])));
     }
     user_store_clear(fixture.store);
     ck_assert_uint_eq(user_store_count(fixture.store), 0);
     ck_assert_ptr_null(user_store_find(fixture.store, text("id1")));
     put(&fixture, "id1", "name1", "e1@x");
-    free(changes);
     finish(&fixture);
 }
 
@@ -637,4 +643,4 @@ UNIT_MAIN("user_store", user_store_shows_what_was_applied, user_store_refuses_ta
           user_store_stamps_in_order, user_store_names_the_keys, user_store_names_no_key_that_stays,
           user_store_refuses_records_that_do_not_fit, user_store_finds_by_names,
           user_store_keeps_the_order, user_store_refuses_names_that_do_not_fold,
-          user_store_folds_all_letters, user_store_applies_many_in_any_order)
+          user_store_folds_all_letters, user_store_applies_many_without_memory)
