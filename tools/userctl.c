@@ -6,8 +6,10 @@
 #include "userctl_commands.h"
 #include "userctl_output.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #ifndef USERD_VERSION
 #define USERD_VERSION "unknown"
@@ -30,12 +32,24 @@ static int run(const struct userctl_arguments *arguments)
     return userctl_commands_run(arguments);
 }
 
+/* Who starts us may have closed them, and a socket would take their number: what is meant for the
+ * output would go to the server. In their place stands something that cannot be read or written. */
+static void keep_standard_files(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0) {
+            (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY); /* the lowest free */
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct userctl_arguments arguments;
     int exit_code;
     int written;
 
+    keep_standard_files();
     /* A reader that went away is a failed write, which is reported, not a silent death. */
     (void)signal(SIGPIPE, SIG_IGN);
     exit_code = userctl_arguments_read(argc, argv, &arguments);

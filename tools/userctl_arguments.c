@@ -469,11 +469,12 @@ static void print_overview(FILE *out)
     }
     (void)fputs("\noptions, before or after the command:\n", out);
     print_options(out, FOR_ALL, true);
-    (void)fprintf(out,
-                  "\nexit code: 0, the number of the gRPC status, %d for a wrong command line,\n"
-                  "%d when a file cannot be read or output not be written, %d where io_uring is\n"
-                  "forbidden\n",
-                  USERCTL_EXIT_USAGE, USERCTL_EXIT_IO, USERCTL_EXIT_CONFIGURATION);
+    (void)fprintf(
+        out,
+        "\nexit code: 0, the number of the gRPC status, %d for a wrong command line or\n"
+        "a file that cannot be opened, %d when reading or writing fails, %d where io_uring\n"
+        "is forbidden\n",
+        USERCTL_EXIT_USAGE, USERCTL_EXIT_IO, USERCTL_EXIT_CONFIGURATION);
 }
 
 void userctl_arguments_help(FILE *out, enum userctl_command command)

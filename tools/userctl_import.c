@@ -42,6 +42,7 @@ struct transfer {
     uint64_t sent;     /* on this stream */
     uint64_t replies;
     uint64_t unanswered; /* of a stream that failed */
+    bool is_untouched;   /* and the server took none of them */
     bool is_open;
 };
 
@@ -145,6 +146,9 @@ static void stream_failed(struct transfer *transfer, int error)
     exit_code = userctl_session_failed(&transfer->session, transfer->client, error);
     fail_with(transfer, exit_code);
     transfer->unanswered = lost;
+    transfer->is_untouched =
+        error == USER_CLIENT_E_FAILED &&
+        (failure->cause == CHANNEL_CAUSE_CONNECT || failure->cause == CHANNEL_CAUSE_REFUSED);
 }
 
 static int finish_stream(struct transfer *transfer)
@@ -282,8 +286,9 @@ static void print_summary(struct transfer *transfer)
                   transfer->is_sync ? "synced" : "imported", progress->done, seconds,
                   progress->failed);
     if (transfer->unanswered != 0) {
-        (void)fprintf(stderr, ", %" PRIu64 " not answered: they may or may not be in",
-                      transfer->unanswered);
+        (void)fprintf(stderr, ", %" PRIu64 " not answered: %s", transfer->unanswered,
+                      transfer->is_untouched ? "the server took none of them"
+                                             : "they may or may not be in");
     }
     (void)fputc('\n', stderr);
 }

@@ -55,8 +55,8 @@ static int fill(struct userctl_lines *lines)
     lines->end -= lines->start;
     lines->start = 0;
     assert(lines->end < BUFFER_SIZE);
-    if (poll(&ready, 1, 0) == 0) {
-        return USERCTL_LINES_E_WAIT;
+    if (poll(&ready, 1, 0) <= 0) {
+        return USERCTL_LINES_E_WAIT; /* nothing, or a signal: reading could wait for ever */
     }
     size = read(lines->fd, lines->data + lines->end, BUFFER_SIZE - lines->end);
     if (size < 0) {
@@ -70,6 +70,7 @@ static int fill(struct userctl_lines *lines)
 /* Takes `size` bytes off the front as a line, or as the end of one that was too long. */
 static int take(struct userctl_lines *lines, size_t size, struct bytes *ret_line)
 {
+    const struct bytes mark = BYTES_LITERAL("\xef\xbb\xbf"); /* of UTF-8, by some editors */
     const uint8_t *line = (const uint8_t *)lines->data + lines->start;
     bool was_skipping = lines->is_skipping;
 
@@ -81,6 +82,10 @@ static int take(struct userctl_lines *lines, size_t size, struct bytes *ret_line
         return USERCTL_LINES_E_TOO_LONG;
     }
     *ret_line = (struct bytes){line, size > 0 && line[size - 1] == '\n' ? size - 1 : size};
+    if (lines->number == 1 && ret_line->size >= mark.size &&
+        memcmp(line, mark.data, mark.size) == 0) {
+        *ret_line = (struct bytes){line + mark.size, ret_line->size - mark.size};
+    }
     return 0;
 }
 

@@ -125,6 +125,9 @@ static int use_list(struct userctl_session *session, struct user_client *client)
         shown += page.count;
         list.page_token = page.next_page_token;
     } while (arguments->all && page.next_page_token[0] != '\0' && ferror(stdout) == 0);
+    if (ferror(stdout) != 0) {
+        return 0; /* said at the end */
+    }
     if (page.next_page_token[0] != '\0') {
         (void)fprintf(stderr, "%" PRIu64 " of %" PRId32 " users shown; --all shows the rest\n",
                       shown, page.total_count);

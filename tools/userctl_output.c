@@ -8,22 +8,46 @@
 
 #define NUMBER_SIZE 16
 
+/* Bytes of the character that begins here; 0 when it is not UTF-8. */
+static size_t character_size(const unsigned char *text)
+{
+    unsigned char least = text[0] == 0xe0 ? 0xa0 : text[0] == 0xf0 ? 0x90 : 0x80; /* second byte */
+    unsigned char most = text[0] == 0xed ? 0x9f : text[0] == 0xf4 ? 0x8f : 0xbf;
+    size_t size = text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 : 4;
+
+    if (text[0] < 0x80) {
+        return 1;
+    }
+    if (text[0] < 0xc2 || text[0] > 0xf4 || text[1] < least || text[1] > most) {
+        return 0;
+    }
+    for (size_t i = 2; i < size; i++) {
+        if ((text[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    return size;
+}
+
 /* A text from the server must not be able to drive the terminal: control bytes are shown as \xNN,
- * those of two bytes in UTF-8 (C1, U+0080 to U+009F) too. */
+ * those of two bytes in UTF-8 (C1, U+0080 to U+009F) too, and so is what is not UTF-8. */
 static void print_text(FILE *out, const char *text, const char *line_start)
 {
     const unsigned char *byte = (const unsigned char *)text;
 
     for (; *byte != '\0'; byte++) {
+        size_t size = character_size(byte);
+
         if (*byte == '\n' && line_start != NULL) {
             (void)fprintf(out, "\n%s", byte[1] == '\0' ? "" : line_start);
-        } else if (*byte < ' ' || *byte == 0x7f) {
+        } else if (*byte < ' ' || *byte == 0x7f || size == 0) {
             (void)fprintf(out, "\\x%02x", *byte);
         } else if (byte[0] == 0xc2 && byte[1] >= 0x80 && byte[1] <= 0x9f) {
             (void)fprintf(out, "\\x%02x", byte[1]);
             byte++;
         } else {
-            (void)fputc(*byte, out);
+            (void)fwrite(byte, 1, size, out);
+            byte += size - 1;
         }
     }
 }
@@ -119,6 +143,8 @@ void userctl_output_json_text(FILE *out, const char *text)
 {
     (void)fputc('"', out);
     for (const unsigned char *byte = (const unsigned char *)text; *byte != '\0'; byte++) {
+        size_t size = character_size(byte);
+
         if (*byte == '"' || *byte == '\\') {
             (void)fprintf(out, "\\%c", *byte);
         } else if (*byte < ' ' || *byte == 0x7f) {
@@ -126,8 +152,11 @@ void userctl_output_json_text(FILE *out, const char *text)
         } else if (byte[0] == 0xc2 && byte[1] >= 0x80 && byte[1] <= 0x9f) {
             (void)fprintf(out, "\\u%04x", byte[1]);
             byte++;
+        } else if (size == 0) {
+            (void)fputs("\\ufffd", out);
         } else {
-            (void)fputc(*byte, out);
+            (void)fwrite(byte, 1, size, out);
+            byte += size - 1;
         }
     }
     (void)fputc('"', out);
@@ -302,9 +331,12 @@ int userctl_output_failure(const struct userctl_arguments *arguments,
 
 int userctl_output_finish(void)
 {
+    errno = 0;
     if (fflush(stdout) == 0 && ferror(stdout) == 0) {
         return 0;
     }
-    (void)fprintf(stderr, "userctl: cannot write the result: %s\n", strerror(errno));
+    /* Of an earlier write that failed nothing is left to fail again. */
+    (void)fprintf(stderr, "userctl: cannot write the result%s%s\n", errno == 0 ? "" : ": ",
+                  errno == 0 ? "" : strerror(errno));
     return USERCTL_EXIT_IO;
 }

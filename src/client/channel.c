@@ -155,6 +155,10 @@ static void step_closing(struct channel *channel)
         channel_end_connection(channel);
     } else if (channel->state == CHANNEL_IDLE && channel->call_count == 0) {
         free_channel(channel);
+        return;
+    }
+    if (channel->aborting && channel->conn != NULL) {
+        conn_abort(channel->conn);
     }
 }
 
@@ -382,4 +386,10 @@ void channel_close(struct channel *channel)
 {
     channel->closing = true;
     channel_wake(channel);
+}
+
+void channel_abort(struct channel *channel)
+{
+    channel->aborting = true;
+    channel_close(channel);
 }

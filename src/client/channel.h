@@ -140,6 +140,10 @@ void channel_cancel(struct channel_call *call);
  * repeat until then. */
 void channel_close(struct channel *channel);
 
+/* The same without a goodbye: what still had to be sent is lost. Also after channel_close(), for
+ * who has waited long enough. */
+void channel_abort(struct channel *channel);
+
 /* "READY" and so on, for tests and the log. */
 const char *channel_state_name(const struct channel *channel);
 

@@ -40,6 +40,7 @@ struct channel {
     void *context;
     enum channel_state state;
     bool closing;
+    bool aborting; /* and without a goodbye */
     struct reactor_task task;
     struct list waiting;
     struct list open;

@@ -109,6 +109,9 @@ static void on_stream_closed(void *context, uint32_t error)
     call->end_error = error;
     if (error == H2_ERROR_REFUSED_STREAM) {
         call->cause = CHANNEL_CAUSE_REFUSED;
+        if (call->channel->problem[0] != '\0') { /* by GOAWAY: what it says is the reason */
+            call_reply_fail(&call->reply, GRPC_STATUS_UNAVAILABLE, call->channel->problem);
+        }
     }
     channel_finish(call, true);
 }

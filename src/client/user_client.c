@@ -25,6 +25,9 @@
 #define RING_BUFFERS       16
 #define RING_BUFFER_SIZE   16384
 
+/* How long a connection may take to end: a server that reads nothing must not hold the program. */
+#define GOODBYE_NS (1 * CLOCK_NS_PER_S)
+
 /* How late a signal may be heard of that comes between the look at it and the wait. */
 #define INTERRUPT_SLICE_NS (100 * CLOCK_NS_PER_MS)
 
@@ -197,19 +200,32 @@ int user_client_new(const struct user_client_options *options, char *problem,
     return 0;
 }
 
+/* Returns 0 or negative errno. */
+static int close_channel(struct user_client *client)
+{
+    uint64_t end_ns = clock_monotonic_ns(clock_system()) + GOODBYE_NS;
+    int ret = 0;
+
+    channel_cancel(&client->call); /* so that an unfinished stream tells nothing more */
+    channel_close(client->channel);
+    while (ret == 0 && !client->is_closed) {
+        uint64_t now_ns = clock_monotonic_ns(clock_system());
+
+        if (now_ns >= end_ns) {
+            channel_abort(client->channel);
+        }
+        ret = reactor_turn(&client->reactor, now_ns < end_ns ? end_ns - now_ns : UINT64_MAX);
+    }
+    return ret;
+}
+
 void user_client_free(struct user_client *client)
 {
     if (client == NULL) {
         return;
     }
-    if (client->channel != NULL) {
-        channel_cancel(&client->call); /* so that an unfinished stream tells nothing more */
-        channel_close(client->channel);
-        while (!client->is_closed) {
-            if (reactor_turn(&client->reactor, UINT64_MAX) != 0) {
-                return; /* Not tested: the kernel still holds our memory, so it is left behind. */
-            }
-        }
+    if (client->channel != NULL && close_channel(client) != 0) {
+        return; /* Not tested: the kernel still holds our memory, so it is left behind. */
     }
     reactor_deinit(&client->reactor);
     tls_context_unref(client->tls);

@@ -59,7 +59,7 @@ static const char *problem_of(enum user_fold_fault fault)
     case USER_FOLD_UNASSIGNED:
         return "must not have unassigned or private-use characters";
     case USER_FOLD_SPACE:
-        return "must not have other spaces than U+0020";
+        return "must not have other spaces than U+0020, nor one at an end when it is normalized";
     case USER_FOLD_MARK:
         return "must not have a combining mark first, nor more than 30 in a row";
     case USER_FOLD_DIRECTION:

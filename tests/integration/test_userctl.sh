@@ -338,6 +338,10 @@ says "$OUT" '^\{"line":4,.*no JSON object'
 says "$OUT" '^\{"line":6,.*username'
 says "$OUT" '^\{"line":7,.*request_id.* twice'
 says "$OUT" '^\{"line":8,.*twice'
+file euros "{\"$("$PYTHON" -c 'print("\u20ac" * 60)')\":1}"
+runs 3 "import with a long name that is no field" "$USERCTL" import "$TEST_FOLDER/euros" \
+    --errors "$TEST_FOLDER/errors2"
+is_json_lines "$TEST_FOLDER/errors2"
 if grep -q hush "$OUT"; then
     not_ok "  ... without a word of the line" "it shows one"
 else
@@ -359,6 +363,14 @@ says "$ERR" '^imported 1 users'
 runs 0 "import on a terminal" on_terminal "$USERCTL" import "$TEST_FOLDER/five"
 says "$OUT" '\] +[0-9]+%  [0-9]+ users  [0-9]+/s'
 says "$OUT" 'imported 5 users'
+file marked $'\xef\xbb\xbf{"username":"marked","email":"marked@example.com","password":"correct horse"}'
+runs 0 "import of a file with a byte order mark" "$USERCTL" import "$TEST_FOLDER/marked"
+says "$ERR" '^imported 1 users'
+closed_input() {
+    timeout 60 "$USERCTL" import - <&-
+}
+runs 74 "import from a standard input that is closed" closed_input
+says "$ERR" '^userctl: cannot read -: Bad file descriptor'
 runs 0 "import of nothing" "$USERCTL" import /dev/null
 says "$ERR" '^imported 0 users'
 runs 64 "import without a file" "$USERCTL" import
@@ -468,6 +480,23 @@ ended "watch ends with Ctrl-C" 0 "$pid"
 exec {watch}<&-
 cp "$TEST_FOLDER/watch.err" "$ERR"
 says_nothing "$ERR"
+
+# Whoever reads what a watch shows may go away.
+coproc WATCH { exec "$USERCTL" watch "$id" 2>"$TEST_FOLDER/watch.err"; }
+pid=$WATCH_PID
+exec {watch}<&"${WATCH[0]}"
+eval "exec ${WATCH[0]}<&-"
+next_line "$watch" "watch for a while" '"username":"watched"'
+exec {watch}<&-
+"$USERCTL" update "$id" --set roles=seen >/dev/null
+ended "watch ends with its reader" 74 "$pid"
+cp "$TEST_FOLDER/watch.err" "$ERR"
+says "$ERR" '^userctl: cannot write the result'
+if grep -q Success "$ERR"; then
+    not_ok "  ... not for success" "it says so"
+else
+    ok "  ... not for success"
+fi
 
 # A way to the server that can be cut: relays one connection until its standard input ends.
 coproc RELAY { exec "$PYTHON" -c 'import os, select, socket, sys
@@ -594,6 +623,11 @@ runs 14 "a host that the certificate does not name" "$USERCTL" get x \
 runs 14 "plain text to a server with TLS" "$USERCTL" get x --plaintext
 says "$ERR" '^hint: .*--plaintext'
 
+end_peer() {
+    kill "$1"
+    wait "$1" 2>/dev/null
+}
+
 # A server that takes connections and says nothing.
 coproc SILENT { "$PYTHON" -c 'import socket, sys
 listener = socket.create_server(("127.0.0.1", 0))
@@ -603,7 +637,57 @@ read -r silent_port <&"${SILENT[0]}"
 runs 4 "a server that says nothing" "$USERCTL" get x --target "127.0.0.1:$silent_port" --deadline 200ms
 says "$ERR" '^userctl: DEADLINE_EXCEEDED: '
 says "$ERR" '^hint: .*--deadline'
-kill "$SILENT_PID"
+end_peer "$SILENT_PID"
+
+# One that ends every connection at once, with a reason.
+coproc LEAVING { "$PYTHON" -c 'import socket, struct, sys, threading
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+def leave():
+    while True:
+        client = listener.accept()[0]
+        client.sendall(b"\0\0\0\4\0\0\0\0\0" + b"\0\0\x0c\7\0\0\0\0\0" + struct.pack(">II", 0, 11) + b"busy")
+        while client.recv(65536):
+            pass
+threading.Thread(target=leave, daemon=True).start()
+sys.stdin.read()'; }
+read -r leaving_port <&"${LEAVING[0]}"
+runs 14 "a server that leaves at once" "$USERCTL" import "$TEST_FOLDER/five" --plaintext \
+    --target "127.0.0.1:$leaving_port"
+says "$ERR" '^userctl: UNAVAILABLE: the server ends the connection \(HTTP/2 error 11, busy\)$'
+says "$ERR" '5 not answered: the server took none of them$'
+end_peer "$LEAVING_PID"
+
+# One that grants every window and reads nothing. Ctrl-C ends the program soon all the same.
+coproc STUCK { "$PYTHON" -c 'import fcntl, socket, struct, sys, termios, time
+listener = socket.create_server(("127.0.0.1", 0))
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+print(listener.getsockname()[1], flush=True)
+client = listener.accept()[0]
+client.sendall(b"\0\0\6\4\0\0\0\0\0" + struct.pack(">HI", 4, 2**31 - 1) +
+               b"\0\0\4\x08\0\0\0\0\0" + struct.pack(">I", 2**31 - 65536))
+waiting = [-1, 0]  # bytes in the socket: no more of them, and so the other side is stuck
+while waiting[-1] == 0 or waiting[-1] != waiting[-2]:
+    time.sleep(0.5)
+    waiting.append(struct.unpack("i", fcntl.ioctl(client, termios.FIONREAD, b"\0" * 4))[0])
+print("stuck", flush=True)
+sys.stdin.read()'; }
+read -r stuck_port <&"${STUCK[0]}"
+"$PYTHON" -c 'for i in range(40000):
+    print("{\"username\":\"%s\",\"email\":\"e\"}" % ("x" * 400))' >"$TEST_FOLDER/heavy"
+"$USERCTL" import "$TEST_FOLDER/heavy" --plaintext --target "127.0.0.1:$stuck_port" 2>"$ERR" &
+pid=$!
+read -r -t 60 <&"${STUCK[0]}"
+started=$SECONDS
+kill -INT "$pid"
+ended "a server that reads nothing, and Ctrl-C" 1 "$pid"
+: >"$OUT"
+if [ $((SECONDS - started)) -le 8 ]; then
+    ok "  ... does not wait for it"
+else
+    not_ok "  ... does not wait for it" "it took $((SECONDS - started)) s"
+fi
+end_peer "$STUCK_PID"
 
 echo "# output that cannot be written"
 

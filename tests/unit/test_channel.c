@@ -425,7 +425,7 @@ static void make_tls(const char *ca_file)
     ck_assert_msg(tls_context_new_client(&client, problem, &client_tls) == 0, "%s", problem);
 }
 
-static void close_in_state(const char *state)
+static void close_in_state(const char *state, void (*ask)(struct channel *channel))
 {
     closed_count = 0;
     make_tls(certs.ca);
@@ -434,20 +434,36 @@ static void close_in_state(const char *state)
     while (strcmp(channel_state_name(channel), state) != 0) {
         turn();
     }
-    close_channel();
+    ask(channel);
+    while (closed_count == 0) {
+        turn();
+    }
     ck_assert(attempts[0].is_done);
     expect(&attempts[0], GRPC_STATUS_CANCELLED, CHANNEL_CAUSE_CANCELLED);
     end();
 }
 
+static void close_then_abort(struct channel *of)
+{
+    channel_close(of);
+    turn();
+    if (closed_count == 0) {
+        channel_abort(of);
+    }
+}
+
 /* Closing before connecting, while connecting, in the handshake and with a call open: the call ends
- * with CANCELLED, once, and nothing is left. */
+ * with CANCELLED, once, and nothing is left; the same without a goodbye. */
 START_TEST(channel_closes_in_every_state)
 {
-    close_in_state("IDLE");
-    close_in_state("CONNECTING");
-    close_in_state("HANDSHAKING");
-    close_in_state("READY");
+    void (*const ways[])(struct channel *) = {channel_close, channel_abort, close_then_abort};
+
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        close_in_state("IDLE", ways[i]);
+        close_in_state("CONNECTING", ways[i]);
+        close_in_state("HANDSHAKING", ways[i]);
+        close_in_state("READY", ways[i]);
+    }
 }
 
 END_TEST

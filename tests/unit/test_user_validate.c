@@ -99,7 +99,10 @@ START_TEST(user_validate_names_the_fault_of_a_name)
         {"a\xff", "must be UTF-8"},
         {"a\xe2\x80\xae", "must not have control or invisible characters"},
         {"a\xcd\xb8", "must not have unassigned or private-use characters"},
-        {"a\xe3\x80\x80z", "must not have other spaces than U+0020"},
+        {"a\xe3\x80\x80z",
+         "must not have other spaces than U+0020, nor one at an end when it is normalized"},
+        {"\xc2\xb4z",
+         "must not have other spaces than U+0020, nor one at an end when it is normalized"},
         {"\xcc\x81", "must not have a combining mark first, nor more than 30 in a row"},
         {"\xd7\x90z", "must not mix writing directions against RFC 5893"},
     };

@@ -45,6 +45,7 @@ class RawPeer:
         self.received = b""
         self.data_bytes = {}  # per stream
         self.data_frames = {}
+        self.heads = set()  # of the streams that were answered with HEADERS
         self.ended = set()
         self.reset = {}
         self.goaway = None
@@ -100,6 +101,8 @@ class RawPeer:
             self.data_bytes[stream] = self.data_bytes.get(stream, 0) + size
             self.data_frames[stream] = self.data_frames.get(stream, 0) + 1
             self.order.append((stream, size))
+        elif kind == HEADERS:
+            self.heads.add(stream)
         elif kind == RST_STREAM:
             self.reset[stream] = int.from_bytes(self.received[at:at + 4], "big")
         elif kind == SETTINGS and not flags & ACK:
