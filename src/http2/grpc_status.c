@@ -83,8 +83,15 @@ static size_t character_size(uint8_t lead)
     return 1;
 }
 
-static bool is_raw(uint8_t byte)
+/* A field value may not begin or end with a blank (RFC 9113 section 8.2.1): some clients drop the
+ * whole message for it. */
+static bool is_raw(struct bytes message, size_t index)
 {
+    uint8_t byte = message.data[index];
+
+    if (byte == ' ' && (index == 0 || index == message.size - 1)) {
+        return false;
+    }
     return byte >= 0x20 && byte <= 0x7e && byte != '%';
 }
 
@@ -99,7 +106,7 @@ size_t grpc_status_encode_message(struct bytes message, char *out, size_t room)
     }
     while (i < message.size) {
         size_t size = character_size(message.data[i]);
-        size_t need = is_raw(message.data[i]) ? 1 : 3 * size;
+        size_t need = is_raw(message, i) ? 1 : 3 * size;
 
         if (size > message.size - i) {
             size = 1; /* a character cut short by the text's own end */
@@ -117,6 +124,9 @@ size_t grpc_status_encode_message(struct bytes message, char *out, size_t room)
             out[used++] = digits[message.data[i] >> 4];
             out[used++] = digits[message.data[i] & 0xf];
         }
+    }
+    while (used > 0 && out[used - 1] == ' ') {
+        used--; /* where the text was cut */
     }
     out[used] = '\0';
     return used;

@@ -44,7 +44,7 @@ enum grpc_status grpc_status_from_h2_error(uint32_t error);
 enum grpc_status grpc_status_from_http(int http_status);
 
 /* Percent-encodes a message (P20) into `out` with a NUL, cut at a character border so that it fits
- * `room`. Returns the length. */
+ * `room`. A blank at either end is encoded too. Returns the length. */
 size_t grpc_status_encode_message(struct bytes message, char *out, size_t room);
 
 /* The reverse; bad escapes stay as they are. Returns the length, without the NUL it writes. */

@@ -73,6 +73,8 @@ START_TEST(status_message_is_percent_encoded)
     check_encoded("User 42 not found", "User 42 not found");
     check_encoded("100% ~", "100%25 ~");
     check_encoded("\t\n\x7f", "%09%0A%7F");
+    check_encoded(" in between ", "%20in between%20");
+    check_encoded(" ", "%20");
     /* The text of the interop case special_status_message. */
     check_encoded(
         "\t\ntest with whitespace\r\nand Unicode BMP \xe2\x98\xba and non-BMP \xf0\x9f\x98\x88\t\n",
@@ -91,6 +93,8 @@ START_TEST(status_message_is_cut_at_a_character_border)
     ck_assert_str_eq(out, "ab");
     ck_assert_uint_eq(grpc_status_encode_message(BYTES_LITERAL("ab\xe2\x98\xba"), out, 12), 11);
     ck_assert_str_eq(out, "ab%E2%98%BA");
+    ck_assert_uint_eq(grpc_status_encode_message(BYTES_LITERAL("ab  cd"), out, 5), 2);
+    ck_assert_str_eq(out, "ab");
     ck_assert_uint_eq(grpc_status_encode_message(BYTES_LITERAL("abc"), out, 1), 0);
     ck_assert_str_eq(out, "");
     ck_assert_uint_eq(grpc_status_encode_message(BYTES_LITERAL("abc"), out, 0), 0);
