@@ -200,7 +200,7 @@ static int take_roles(const struct filling *filling, json_t *value)
 static const struct field *find_field(struct table table, const char *name)
 {
     for (size_t i = 0; i < table.count; i++) {
-        const struct field *field = &table.fields[i];
+        const struct field *field = table.fields + i;
 
         if (strcmp(field->name, name) == 0 || strcmp(field->camel, name) == 0) {
             return field;

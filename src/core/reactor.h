@@ -2,9 +2,9 @@
  * One event loop: a ring, its timers, and the work left for the end of the turn. All state of a
  * server hangs on one of these; nothing is global, so that later there can be several.
  *
- * A turn: wait (no longer than the next timer) -> run completions -> run due timers -> run the tasks
- * deferred meanwhile, in the order they were deferred -> if there are slow tasks: submit, run a few
- * of them, run the tasks that these deferred -> submit with the next wait.
+ * A turn: wait (no longer than the next timer) -> run completions -> run due timers -> run the
+ * tasks deferred meanwhile, in the order they were deferred -> if there are slow tasks: submit, run
+ * a few of them, run the tasks that these deferred -> submit with the next wait.
  *
  * Owns:    the ring, the timer set, the lists of deferred tasks.
  * Borrows: the clock, the log; tasks and timers while armed.
