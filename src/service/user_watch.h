@@ -44,8 +44,8 @@ int user_watch_new(struct reactor *reactor, struct user_store *store,
 /* No watcher may be left. NULL is fine. */
 void user_watch_free(struct user_watch *watch);
 
-/* The handler of WatchUser; `watch` is a struct user_watch. */
-void user_watch_handle(void *watch, struct grpc_call *call, struct bytes request);
+/* The handler of WatchUser; the context is a struct user_watch. */
+void user_watch_handle(void *context, struct grpc_call *call, struct bytes request);
 
 /* A record is about to be applied to the store: call it right before. The watchers of that user
  * hear of it from the loop, in slices of at most 200 us. Cannot fail. */

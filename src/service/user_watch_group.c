@@ -247,19 +247,18 @@ static bool slice_is_over(struct slice *slice)
     return slice->watchers == 0 || clock_monotonic_ns(slice->clock) >= slice->end_ns;
 }
 
-static struct user_watcher *first_of(const struct list *list)
+/* Takes the first watcher out of whichever list has one; NULL when there is none. */
+static struct user_watcher *take_any(struct watch_group *group)
 {
-    return list_is_empty(list) ? NULL : CONTAINER_OF(list->next, struct user_watcher, link);
-}
+    struct list *link = list_pop_front(&group->pending);
 
-static struct user_watcher *first_in(const struct watch_group *group)
-{
-    struct user_watcher *watcher = first_of(&group->pending);
-
-    if (watcher == NULL) {
-        watcher = first_of(&group->idle);
+    if (link == NULL) {
+        link = list_pop_front(&group->idle);
     }
-    return watcher == NULL ? first_of(&group->behind) : watcher;
+    if (link == NULL) {
+        link = list_pop_front(&group->behind);
+    }
+    return link == NULL ? NULL : CONTAINER_OF(link, struct user_watcher, link);
 }
 
 /* Returns false when the slice ended, true when there is nothing to do for the group any more. */
@@ -267,10 +266,10 @@ static bool group_update(struct watch_group *group, struct slice *slice)
 {
     uint8_t scratch[TOMBSTONE_SIZE];
     struct bytes message = group_message(group, scratch);
-    struct user_watcher *watcher;
+    struct list *link;
 
-    while ((watcher = first_of(&group->pending)) != NULL) {
-        watcher_update(watcher, message);
+    while ((link = list_pop_front(&group->pending)) != NULL) {
+        watcher_update(CONTAINER_OF(link, struct user_watcher, link), message);
         if (slice_is_over(slice)) {
             return false;
         }
@@ -286,7 +285,7 @@ static bool group_end(struct watch_group *group, struct slice *slice)
     if (group->deleted && !group_update(group, slice)) {
         return false;
     }
-    while ((watcher = first_in(group)) != NULL) {
+    while ((watcher = take_any(group)) != NULL) {
         user_watch_fail_shutdown(watcher->call);
         watcher_leave(watcher);
         if (slice_is_over(slice)) {
@@ -301,12 +300,13 @@ void watch_group_fan_out(struct reactor_task *task)
     struct user_watch *watch = CONTAINER_OF(task, struct user_watch, fan_out);
     struct clock_source *clock = watch->reactor->clock;
     struct slice slice = {clock, clock_monotonic_ns(clock) + SLICE_NS, SLICE_WATCHERS};
+    struct list *link;
     bool goes_on = true;
 
-    while (goes_on && !list_is_empty(&watch->queued)) {
-        struct watch_group *group = CONTAINER_OF(watch->queued.next, struct watch_group, link);
+    /* Taken out: if something is left to do for it, the others come first. */
+    while (goes_on && (link = list_pop_front(&watch->queued)) != NULL) {
+        struct watch_group *group = CONTAINER_OF(link, struct watch_group, link);
 
-        list_remove(&group->link); /* if something is left to do, the others come first */
         goes_on = watch->ending ? group_end(group, &slice) : group_update(group, &slice);
         watch_group_settle(group);
     }
