@@ -42,6 +42,7 @@ To try it, paste these lines into a second terminal, in this folder:
   . run/env; name=ada-$(date +%s); id=$(echo 'correct horse battery' | userctl --json create --username $name --email $name@example.com --password-stdin | sed -n 's/.*"id": *"\([^"]*\)".*/\1/p'); echo "created $id"
   . run/env; userctl get $id
   . run/env; userctl update $id --set status=SUSPENDED
+  . run/env; userctl list --filter 'status = SUSPENDED AND username = "ada-*"'
 
 Ctrl-C stops the server.
 

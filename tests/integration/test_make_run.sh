@@ -94,11 +94,12 @@ set --
 exec 3< <(cd "$FOLDER" && exec env -u USERD -u USERCTL -u USERD_BUILD -u USERD_SLOW MAKEFLAGS='' make "$@" run 2>&1)
 make_pid=$!
 check "make run serves" wait_until_said ' listening '
-check "  ... and prints three lines" test "$(printed_lines | wc -l)" -eq 3
+check "  ... and prints four lines" test "$(printed_lines | wc -l)" -eq 4
 check "which run in a second terminal" second_terminal
 check "  ... the first creates a user" out_has '^created [0-9a-f-]{36}$'
 check "  ... the second shows it" out_has '"username":"ada-[0-9]+"'
 check "  ... the third changes it" out_has '"status":"USER_STATUS_SUSPENDED"'
+check "  ... the fourth lists it" test "$(grep -c '"username":"ada-[0-9]*".*SUSPENDED' "$OUT")" -eq 2
 check "run/ has its secrets for the owner alone" test "$(stat -c %a "$FOLDER/run/jwt.secret")" -eq 600
 check "SIGTERM ends it" ends_clean
 if [ "$failed" -ne 0 ]; then
