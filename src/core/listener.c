@@ -34,6 +34,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+/* Bytes of one connection that the kernel keeps and has not sent: what lies there nothing can
+ * overtake, and by itself it grows to megabytes. */
+#define NOT_SENT_MAX 131072
+
 #define REST_NS          (100 * CLOCK_NS_PER_MS)
 #define REST_TOLD_NS     (10 * CLOCK_NS_PER_S) /* between two lines about it */
 #define ADDRESS_SIZE     (NI_MAXHOST + 16)     /* brackets, colon, port */
@@ -84,6 +88,7 @@ static int bind_socket(const struct sockaddr *address, socklen_t size, bool dual
 {
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int yes = 1;
+    int unsent_max = NOT_SENT_MAX;
     int v6_only = dual_stack ? 0 : 1;
     int error = 0;
 
@@ -92,8 +97,9 @@ static int bind_socket(const struct sockaddr *address, socklen_t size, bool dual
     }
     if (address->sa_family != AF_UNIX &&
         (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) < 0 ||
-         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes)) < 0)) {
-        error = errno; /* accepted sockets inherit TCP_NODELAY */
+         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes)) < 0 ||
+         setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_max, sizeof(unsent_max)) < 0)) {
+        error = errno; /* accepted sockets inherit these */
     } else if (address->sa_family == AF_INET6 &&
                setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof(v6_only)) < 0) {
         error = errno;

@@ -119,6 +119,15 @@ static size_t listed_size(const struct h2_field *field)
     return field->name.size + field->value.size + FIELD_OVERHEAD;
 }
 
+/* Adds a field without which it would be no answer. */
+static void add_required(struct answer_block *block, struct h2_field field)
+{
+    size_t size = listed_size(&field);
+
+    block->fields[block->count++] = field;
+    block->room -= size < block->room ? size : block->room;
+}
+
 /* Adds the field when there is room for it. */
 static void add_field(struct answer_block *block, struct h2_field field)
 {
@@ -203,10 +212,10 @@ static void add_custom(struct answer_block *block, const struct h2_field *fields
 
 static void add_head(struct answer_block *block, int http_status)
 {
-    add_field(block, (struct h2_field){.name = BYTES_LITERAL(":status"),
-                                       .value = http_status_text(http_status),
-                                       .constant = true});
-    add_field(block, field_content_type);
+    add_required(block, (struct h2_field){.name = BYTES_LITERAL(":status"),
+                                          .value = http_status_text(http_status),
+                                          .constant = true});
+    add_required(block, field_content_type);
 }
 
 static void add_constant(struct answer_block *block, const char *name, const char *value)
@@ -253,7 +262,8 @@ int grpc_answer_end(struct h2_stream *stream, struct arena *arena, const struct 
     struct answer_block block;
 
     block_init(&block, stream, H2_TRAILERS_MAX);
-    add_field(&block, status_field(answer->error == NULL ? GRPC_STATUS_OK : answer->error->status));
+    add_required(&block,
+                 status_field(answer->error == NULL ? GRPC_STATUS_OK : answer->error->status));
     add_rest(&block, arena, answer);
     return h2_stream_end(stream, block.fields, block.count);
 }
@@ -265,7 +275,7 @@ int grpc_answer_error(struct h2_stream *stream, struct arena *arena,
 
     block_init(&block, stream, H2_FIELDS_MAX);
     add_head(&block, answer->http_status);
-    add_field(&block, status_field(answer->error->status));
+    add_required(&block, status_field(answer->error->status));
     if (answer->extra_name != NULL) {
         add_constant(&block, answer->extra_name, answer->extra_value);
     }

@@ -61,7 +61,7 @@ struct grpc_call_host_ops {
     /* The one request message of the other methods and its end have come. `message` is borrowed. */
     void (*request_complete)(struct grpc_call_host *host, struct grpc_call *call,
                              struct bytes message);
-    /* May request messages be handed to handlers now? After a "no" the host calls
+    /* May a method with long answers have its request now? After a "no" the host calls
      * grpc_call_deliver() on each of its calls when it is better. NULL = always. */
     bool (*may_deliver)(struct grpc_call_host *host);
     /* The call has its final status (also a call that never got to a handler): once, before it is

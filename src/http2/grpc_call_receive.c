@@ -91,7 +91,7 @@ static void check_head(struct grpc_call *call)
         break;
     case GRPC_HEAD_NO_MEMORY:
         grpc_call_fail_text(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "TOO_MUCH_METADATA",
-                            "request metadata has too many fields or is too large");
+                            "request metadata is too large, or has more than 128 custom fields");
         break;
     }
 }
@@ -144,7 +144,11 @@ static bool is_held_back(const struct grpc_call *call)
 {
     const struct grpc_call_host *host = call->host;
 
-    return call->paused || (host->ops->may_deliver != NULL && !host->ops->may_deliver(call->host));
+    if (call->paused) {
+        return true;
+    }
+    return call->method != NULL && call->method->long_answers && host->ops->may_deliver != NULL &&
+           !host->ops->may_deliver(call->host);
 }
 
 /* The request is whole and may be delivered: runs the handler of a method with one message. */

@@ -19,7 +19,9 @@
  * The limits of the session hold only under this rule. Answers wait in their streams until the
  * client takes them; while there are too many bytes of these, requests are read but not handled, so
  * that a client which does not read its answers gets no more of them. (Reading itself must go on:
- * the window updates that let answers go come the same way.)
+ * the window updates that let answers go come the same way.) That holds for methods with long
+ * answers; the short ones of all others together are bounded by the number of streams, and nobody
+ * waits for them.
  *
  * One timer watches over everything that may take too long: the peer's first SETTINGS, its
  * acknowledgement of ours, a header block, bodies and answers that do not move, an idle connection,

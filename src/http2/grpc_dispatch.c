@@ -14,9 +14,15 @@
 #define NAME_SHOWN_MAX 128 /* bytes of a foreign name in a message */
 #define TEXT_SIZE      512
 
-static int shown_size(struct bytes text)
+/* Keeps as much of a foreign name as is shown. */
+static void show(char out[NAME_SHOWN_MAX + 1], struct bytes name)
 {
-    return (int)(text.size < NAME_SHOWN_MAX ? text.size : NAME_SHOWN_MAX);
+    size_t size = name.size < NAME_SHOWN_MAX ? name.size : NAME_SHOWN_MAX;
+
+    if (size > 0) {
+        memcpy(out, name.data, size);
+    }
+    out[size] = '\0';
 }
 
 static void run_ends(const struct grpc_dispatch *dispatch, struct grpc_call *call)
@@ -56,26 +62,28 @@ static void fail_unknown(const struct grpc_dispatch *dispatch, struct grpc_call 
 {
     struct bytes path = call->head.path;
     const uint8_t *slash = memrchr(path.data, '/', path.size);
-    struct bytes service = {path.data + 1, (size_t)(slash - path.data) - 1};
-    struct bytes method = {slash + 1, path.size - (size_t)(slash - path.data) - 1};
+    char service[NAME_SHOWN_MAX + 1];
+    char method[NAME_SHOWN_MAX + 1];
     char text[TEXT_SIZE];
+    struct grpc_error error = {
+        .status = GRPC_STATUS_UNIMPLEMENTED, .message = text, .domain = "grpc"};
 
+    show(service, (struct bytes){path.data + 1, (size_t)(slash - path.data) - 1});
+    show(method, (struct bytes){slash + 1, path.size - (size_t)(slash - path.data) - 1});
+    grpc_error_add_metadata(&error, "service", service);
     if (call->method != NULL) {
-        (void)snprintf(text, sizeof(text), "method %.*s not implemented", shown_size(method),
-                       (const char *)method.data);
-        grpc_call_fail_text(call, GRPC_STATUS_UNIMPLEMENTED, "METHOD_NOT_IMPLEMENTED", text);
-        return;
+        error.reason = "METHOD_NOT_IMPLEMENTED";
+        (void)snprintf(text, sizeof(text), "method %s not implemented", method);
+        grpc_error_add_metadata(&error, "method", method);
+    } else if (grpc_method_service_is_known(dispatch->methods, path)) {
+        error.reason = "UNKNOWN_METHOD";
+        (void)snprintf(text, sizeof(text), "unknown method %s for service %s", method, service);
+        grpc_error_add_metadata(&error, "method", method);
+    } else {
+        error.reason = "UNKNOWN_SERVICE";
+        (void)snprintf(text, sizeof(text), "unknown service %s", service);
     }
-    if (grpc_method_service_is_known(dispatch->methods, path)) {
-        (void)snprintf(text, sizeof(text), "unknown method %.*s for service %.*s",
-                       shown_size(method), (const char *)method.data, shown_size(service),
-                       (const char *)service.data);
-        grpc_call_fail_text(call, GRPC_STATUS_UNIMPLEMENTED, "UNKNOWN_METHOD", text);
-        return;
-    }
-    (void)snprintf(text, sizeof(text), "unknown service %.*s", shown_size(service),
-                   (const char *)service.data);
-    grpc_call_fail_text(call, GRPC_STATUS_UNIMPLEMENTED, "UNKNOWN_SERVICE", text);
+    grpc_call_fail(call, &error);
 }
 
 static bool is_implemented(const struct grpc_method *method)

@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GRPC_METADATA_CUSTOM_MAX 32
+#define GRPC_METADATA_CUSTOM_MAX 128 /* as many fields as http2.max_headers allows by default */
 #define GRPC_TIMEOUT_NONE        UINT64_MAX
 
 /* What is wrong with a head; checked in this order when it is complete (but for the last, which

@@ -37,6 +37,8 @@ struct grpc_method {
     grpc_handler_fn handler; /* of methods with one request message */
     grpc_open_fn open;       /* of methods with a stream of them */
     void *service;
+    /* Answers may be long: requests wait while their client leaves too much untaken. */
+    bool long_answers;
     bool secret;    /* requests hold passwords: wiped from memory once the handler has returned */
     unsigned index; /* position in the table: metrics and policy key on it */
 };

@@ -120,7 +120,7 @@ const struct config_option config_options[] = {
     NUMBER(limits, max_deadline_ms, "0", 0, 86400000, "milliseconds",
            "cap on deadlines asked; 0 = none"),
 
-    NUMBER(http2, max_concurrent_streams, "100", 1, 100000, "", "calls open on one connection"),
+    NUMBER(http2, max_concurrent_streams, "200", 1, 100000, "", "calls open on one connection"),
     SIZE(http2, stream_window, "64KiB", 1 * KIB, 1 * GIB, "receive window of a stream"),
     SIZE(http2, connection_window, "1MiB", 64 * KIB, 1 * GIB, "receive window of a connection"),
     SIZE(http2, max_frame_size, "16KiB", 16 * KIB, 16 * MIB - 1, "largest frame accepted"),
@@ -137,7 +137,7 @@ const struct config_option config_options[] = {
     NUMBER(http2, max_empty_frames, "8", 0, 100000, "", "empty frames in a row"),
     NUMBER(http2, max_outq, "256", 16, 100000, "", "frames waiting before reading stops"),
     SIZE(http2, max_unsent, "1MiB", 64 * KIB, 1 * GIB,
-         "answers a client has not read, before its requests wait"),
+         "answers a client has not taken, before its lists wait"),
     {ROW(http2, compress_replies), .type = CONFIG_TYPE_BOOL, .fallback = "false", .unit = "",
      .help = "gzip for clients that take it"},
     SIZE(http2, compress_min, "1KiB", 0, 64 * MIB, "smaller messages are not compressed"),

@@ -52,7 +52,9 @@ void interop_service_methods(struct grpc_method rows[INTEROP_METHOD_COUNT])
 {
     static const struct grpc_method methods[INTEROP_METHOD_COUNT] = {
         {.path = "/grpc.testing.TestService/EmptyCall", .handler = empty_call},
-        {.path = "/grpc.testing.TestService/UnaryCall", .handler = unary_call},
+        {.path = "/grpc.testing.TestService/UnaryCall",
+         .handler = unary_call,
+         .long_answers = true},
         {.path = "/grpc.testing.TestService/CacheableUnaryCall", .handler = unary_call},
         {.path = "/grpc.testing.TestService/StreamingOutputCall",
          .kind = GRPC_METHOD_SERVER_STREAM,

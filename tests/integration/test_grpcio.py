@@ -250,7 +250,10 @@ def test_unknown_methods(server):
     for path in ("/users.v1.UserService/Nothing", "/users.v1.NoService/GetUser",
                  "/users.v1.UserService/getUser", "/users.v1.UserService/GetUser/"):
         error = failure(server_channel(server).unary_unary(path), b"", timeout=DEADLINE_S)
-        assert error.code() == grpc.StatusCode.UNIMPLEMENTED, (path, error)
+        details = expect(error, grpc.StatusCode.UNIMPLEMENTED, domain="grpc")
+        service, _, method = path[1:].rpartition("/")
+        metadata = details["ErrorInfo"]["metadata"]
+        assert metadata["service"] == service and metadata.get("method", method) == method, metadata
 
 
 def server_channel(server):

@@ -206,11 +206,14 @@ void call_rig_check(const struct h2_peer_call *call, enum grpc_status status, co
     }
 }
 
-const struct grpc_method call_rig_server_stream = {.path = "/s.S/M",
-                                                   .kind = GRPC_METHOD_SERVER_STREAM};
-const struct grpc_method call_rig_client_stream = {.path = "/s.S/M",
-                                                   .kind = GRPC_METHOD_CLIENT_STREAM};
-const struct grpc_method call_rig_bidi_stream = {.path = "/s.S/M", .kind = GRPC_METHOD_BIDI_STREAM};
+/* Their requests wait while the host is shut. */
+const struct grpc_method call_rig_unary = {.path = "/s.S/M", .long_answers = true};
+const struct grpc_method call_rig_server_stream = {
+    .path = "/s.S/M", .kind = GRPC_METHOD_SERVER_STREAM, .long_answers = true};
+const struct grpc_method call_rig_client_stream = {
+    .path = "/s.S/M", .kind = GRPC_METHOD_CLIENT_STREAM, .long_answers = true};
+const struct grpc_method call_rig_bidi_stream = {
+    .path = "/s.S/M", .kind = GRPC_METHOD_BIDI_STREAM, .long_answers = true};
 
 static void hear(struct call_rig *rig, const char *sign, struct bytes text, const char *end)
 {

@@ -81,7 +81,8 @@ void call_rig_write(struct call_rig *rig, struct h2_peer_call *call, struct byte
 /* Listens, and notes in `heard`. Takes no hold. */
 void call_rig_open(struct grpc_call *call);
 
-/* Methods of the other three shapes, for `method`. */
+/* Methods of the four shapes, with long answers, for `method`. */
+extern const struct grpc_method call_rig_unary;
 extern const struct grpc_method call_rig_server_stream;
 extern const struct grpc_method call_rig_client_stream;
 extern const struct grpc_method call_rig_bidi_stream;

@@ -66,7 +66,7 @@ void serve_rig_init(struct serve_rig *rig)
     const struct grpc_method rows[] = {
         {.path = "/t.T/Echo", .handler = echo, .service = rig},
         {.path = "/t.T/Hold", .handler = hold, .service = rig},
-        {.path = "/t.T/Large", .handler = answer_large, .service = rig},
+        {.path = "/t.T/Large", .handler = answer_large, .service = rig, .long_answers = true},
     };
 
     *rig = (struct serve_rig){

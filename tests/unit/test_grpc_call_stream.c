@@ -313,7 +313,7 @@ END_TEST
  * otherwise before. */
 START_TEST(request_waits_for_the_host)
 {
-    const struct grpc_method *const methods[] = {NULL, &call_rig_server_stream};
+    const struct grpc_method *const methods[] = {&call_rig_unary, &call_rig_server_stream};
     static const char *const timeout[] = {"grpc-timeout", "1S", NULL};
     unsigned i;
 
