@@ -33,7 +33,7 @@ static const struct {
                                     "or more than 16 that are unknown)",
                                     0, NULL, NULL},
     [USER_ERROR_NUL] = {GRPC_STATUS_INVALID_ARGUMENT, "NUL_IN_TEXT",
-                        "NUL character in a text field", 0, NULL, NULL},
+                        "NUL character in a text field", 0, "id", "must not have U+0000"},
     [USER_ERROR_ID_MISSING] = {GRPC_STATUS_INVALID_ARGUMENT, "MISSING_FIELDS",
                                "Missing required fields", 0, "id", "must not be empty"},
     [USER_ERROR_ID_TOO_LONG] = {GRPC_STATUS_INVALID_ARGUMENT, "INVALID_FIELDS",
@@ -132,9 +132,22 @@ static void set_taken(struct user_error *error, const char *field, struct bytes 
     error->grpc.resource_name = error->resource;
 }
 
+/* A path longer than any valid text is no help, and may be cut in a character. */
+static void add_path(struct user_error *error, struct bytes path)
+{
+    if (path.data != NULL && path.size <= USER_TEXT_BYTES_MAX) {
+        keep_value(error, path);
+        grpc_error_add_metadata(&error->grpc, "path", error->value);
+    }
+}
+
 void user_error_fields(struct user_error *error, const struct user_faults *faults)
 {
-    if (faults->missing) {
+    if (faults->has_nul) {
+        start(error, GRPC_STATUS_INVALID_ARGUMENT, "NUL_IN_TEXT", "NUL character in a text field");
+    } else if (faults->path.data != NULL) {
+        start(error, GRPC_STATUS_INVALID_ARGUMENT, "INVALID_UPDATE_MASK", "Invalid update mask");
+    } else if (faults->missing) {
         start(error, GRPC_STATUS_INVALID_ARGUMENT, "MISSING_FIELDS", "Missing required fields");
     } else {
         start(error, GRPC_STATUS_INVALID_ARGUMENT, "INVALID_FIELDS", "Invalid user fields");
@@ -142,6 +155,7 @@ void user_error_fields(struct user_error *error, const struct user_faults *fault
     for (unsigned i = 0; i < faults->count; i++) {
         grpc_error_add_field(&error->grpc, faults->items[i].field, faults->items[i].problem);
     }
+    add_path(error, faults->path);
 }
 
 void user_error_of_request(struct user_error *error, int result, const struct user_faults *faults)
@@ -162,18 +176,6 @@ void user_error_of_request(struct user_error *error, int result, const struct us
     default:
         user_error_set(error, result == -ENOMEM ? USER_ERROR_NO_MEMORY : USER_ERROR_MALFORMED);
         break;
-    }
-}
-
-void user_error_mask(struct user_error *error, struct bytes path)
-{
-    start(error, GRPC_STATUS_INVALID_ARGUMENT, "INVALID_UPDATE_MASK", "Invalid update mask");
-    grpc_error_add_field(&error->grpc, "update_mask",
-                         "must name fields of a user that may be set, or *");
-    if (path.size <=
-        USER_TEXT_BYTES_MAX) { /* a longer one is no help, and may be cut in a character */
-        keep_value(error, path);
-        grpc_error_add_metadata(&error->grpc, "path", error->value);
     }
 }
 

@@ -19,7 +19,7 @@
 enum user_error_kind {
     USER_ERROR_MALFORMED,       /* the message is no protobuf of that type */
     USER_ERROR_TOO_MANY_FIELDS, /* limits.max_fields */
-    USER_ERROR_NUL,
+    USER_ERROR_NUL,             /* in the id of a request that has no other text */
     USER_ERROR_ID_MISSING,
     USER_ERROR_ID_TOO_LONG,
     USER_ERROR_TOO_MANY_USERS, /* store.max_users */
@@ -52,15 +52,13 @@ void user_error_set(struct user_error *error, enum user_error_kind kind);
 /* `User <id> not found`; the id is at most USER_ID_BYTES_MAX bytes of UTF-8. */
 void user_error_not_found(struct user_error *error, struct bytes id);
 
-/* All bad fields at once: `Missing required fields` when one of them is missing. */
+/* All bad fields at once, with the path of a mask that names nothing. The reason is that of the
+ * gravest: NUL_IN_TEXT, INVALID_UPDATE_MASK, MISSING_FIELDS, else INVALID_FIELDS. */
 void user_error_fields(struct user_error *error, const struct user_faults *faults);
 
 /* What user_request.h said of a request that is no good; `faults` counts with
  * USER_REQUEST_E_FAULTS. */
 void user_error_of_request(struct user_error *error, int result, const struct user_faults *faults);
-
-/* A path of an update_mask that names nothing. */
-void user_error_mask(struct user_error *error, struct bytes path);
 
 /* Why a change came to nothing: every outcome but DONE and ON_ITS_WAY. */
 void user_error_of_write(struct user_error *error, const struct user_write *write,

@@ -110,70 +110,6 @@ static void fail(struct grpc_call *call, enum user_error_kind kind)
     grpc_call_fail(call, &error.grpc);
 }
 
-static void fail_request(struct grpc_call *call, int result)
-{
-    if (result == USER_REQUEST_E_TOO_MANY) {
-        fail(call, USER_ERROR_TOO_MANY_FIELDS);
-    } else {
-        fail(call, result == USER_REQUEST_E_NUL ? USER_ERROR_NUL : USER_ERROR_MALFORMED);
-    }
-}
-
-static struct grpc_error bad_field(const char *reason, const char *message, const char *field,
-                                   const char *description)
-{
-    struct grpc_error error = {
-        .status = GRPC_STATUS_INVALID_ARGUMENT,
-        .message = message,
-        .reason = reason,
-        .domain = "users.v1",
-    };
-
-    grpc_error_add_field(&error, field, description);
-    return error;
-}
-
-static void fail_page_size(struct grpc_call *call)
-{
-    struct grpc_error error = bad_field("INVALID_PAGE_SIZE", "Invalid page size", "page_size",
-                                        "must not be negative; 0 stands for 50");
-
-    grpc_call_fail(call, &error);
-}
-
-static void fail_page_token(struct grpc_call *call)
-{
-    struct grpc_error error =
-        bad_field("INVALID_PAGE_TOKEN", "Invalid page token", "page_token",
-                  "must be the next_page_token of a reply to a request with the same filter");
-
-    grpc_call_fail(call, &error);
-}
-
-static void fail_filter_size(struct grpc_call *call, uint32_t size_max)
-{
-    struct grpc_error error;
-    char text[80];
-
-    (void)snprintf(text, sizeof(text), "must have at most %u bytes (limits.max_filter)",
-                   (unsigned)size_max);
-    error = bad_field("FILTER_TOO_LONG", "Filter too long", "filter", text);
-    grpc_call_fail(call, &error);
-}
-
-static void fail_filter(struct grpc_call *call, const struct user_filter_problem *problem)
-{
-    struct grpc_error error;
-    char text[sizeof(problem->text) + 40];
-    char position[24];
-
-    (void)snprintf(position, sizeof(position), "%zu", problem->position);
-    (void)snprintf(text, sizeof(text), "at byte %s: %s", position, problem->text);
-    error = bad_field("INVALID_FILTER", "Invalid filter", "filter", text);
-    grpc_error_add_metadata(&error, "position", position);
-    grpc_call_fail(call, &error);
-}
-
 static void fail_crowded(struct grpc_call *call)
 {
     const struct grpc_error error = {
@@ -378,28 +314,33 @@ static void scan_all(struct listing *listing)
 
 /* ---- the request ---- */
 
-/* False with the call failed. */
-static bool read_place(struct listing *listing, const struct user_list_request *request)
+/* Without a filter that could be read, nothing but the form of a token can be judged. */
+static void read_place(struct listing *listing, const struct user_list_request *request,
+                       bool has_filter, struct user_list_faults *faults)
 {
     const struct user_lister *lister = listing->lister;
     struct page_place *place = &listing->place;
+    struct bytes token = request->page_token;
+    bool is_good;
 
-    if (request->page_token.size == 0) {
-        return true;
+    if (token.size == 0) {
+        return;
     }
-    if (page_token_open(&lister->options.page_token_key, request->page_token, request->filter,
-                        place) != 0) {
-        fail_page_token(listing->call);
-        return false;
+    is_good = has_filter ? page_token_open(&lister->options.page_token_key, token, request->filter,
+                                           place) == 0
+                         : user_list_request_has_token_form(token);
+    if (!is_good) {
+        user_list_faults_add_token(faults);
+        return;
     }
     listing->scan.after = place->after;
     listing->scan.is_counted =
         place->change != 0 && place->change == user_store_applied(lister->store);
-    return true;
 }
 
-/* False with the call failed. */
-static bool read_filter(struct listing *listing, const struct user_list_request *request)
+/* Returns 0, USER_FILTER_E_INVALID with the fault added, or -ENOMEM. */
+static int read_filter(struct listing *listing, const struct user_list_request *request,
+                       struct user_list_faults *faults)
 {
     struct bytes text = request->filter;
     struct arena *arena = &listing->call->arena;
@@ -410,20 +351,17 @@ static bool read_filter(struct listing *listing, const struct user_list_request 
         listing->filter.data = (const uint8_t *)arena_copy_text(arena, text);
         listing->filter.size = text.size;
         if (listing->filter.data == NULL) {
-            fail(listing->call, USER_ERROR_NO_MEMORY);
-            return false;
+            return -ENOMEM;
         }
     }
     if (!user_list_request_has_filter(request)) {
-        return true;
+        return 0;
     }
     result = user_filter_parse(listing->filter, arena, &listing->scan.filter, &problem);
     if (result == USER_FILTER_E_INVALID) {
-        fail_filter(listing->call, &problem);
-    } else if (result != 0) {
-        fail(listing->call, USER_ERROR_NO_MEMORY);
+        user_list_faults_add_filter(faults, &problem);
     }
-    return result == 0;
+    return result;
 }
 
 static uint32_t page_size_of(const struct user_lister *lister,
@@ -434,21 +372,31 @@ static uint32_t page_size_of(const struct user_lister *lister,
     return size < lister->options.max_page_size ? size : lister->options.max_page_size;
 }
 
-/* Judges the request. NULL with the call failed. */
+/* Judges the whole request, so that all its faults are told at once. False with the call failed. */
+static bool read_request(struct listing *listing, const struct user_list_request *request)
+{
+    struct user_list_faults faults = {0};
+    bool may_parse = user_list_request_judge(request, listing->lister->options.max_filter, &faults);
+    int result = may_parse ? read_filter(listing, request, &faults) : USER_FILTER_E_INVALID;
+
+    if (result != 0 && result != USER_FILTER_E_INVALID) {
+        fail(listing->call, USER_ERROR_NO_MEMORY);
+        return false;
+    }
+    read_place(listing, request, result == 0, &faults);
+    if (faults.error.field_count > 0) {
+        grpc_call_fail(listing->call, &faults.error);
+        return false;
+    }
+    return true;
+}
+
+/* NULL with the call failed. */
 static struct listing *new_listing(struct user_lister *lister, struct grpc_call *call,
                                    const struct user_list_request *request)
 {
-    struct listing *listing;
+    struct listing *listing = arena_alloc(&call->arena, sizeof(*listing));
 
-    if (request->page_size < 0) {
-        fail_page_size(call);
-        return NULL;
-    }
-    if (request->filter.size > lister->options.max_filter) {
-        fail_filter_size(call, lister->options.max_filter);
-        return NULL;
-    }
-    listing = arena_alloc(&call->arena, sizeof(*listing));
     if (listing == NULL) {
         fail(call, USER_ERROR_NO_MEMORY);
         return NULL;
@@ -459,10 +407,7 @@ static struct listing *new_listing(struct user_lister *lister, struct grpc_call 
         .scan.page = {.count_max = page_size_of(lister, request),
                       .bytes_max = lister->options.max_page_bytes},
     };
-    if (!read_place(listing, request) || !read_filter(listing, request)) {
-        return NULL;
-    }
-    return listing;
+    return read_request(listing, request) ? listing : NULL;
 }
 
 void user_lister_handle(void *context, struct grpc_call *call, struct bytes message)
@@ -475,7 +420,8 @@ void user_lister_handle(void *context, struct grpc_call *call, struct bytes mess
     int result = user_list_request_read(message, lister->options.max_fields, &request);
 
     if (result != 0) {
-        fail_request(call, result);
+        fail(call,
+             result == USER_REQUEST_E_TOO_MANY ? USER_ERROR_TOO_MANY_FIELDS : USER_ERROR_MALFORMED);
         return;
     }
     listing = new_listing(lister, call, &request);

@@ -82,19 +82,70 @@ static void unpacker_free(void *context, void *memory)
     (void)memory;
 }
 
-/* True when a text field, however deep, holds a NUL. The message was scanned: it is well formed,
- * and as deep as its shape. */
-static bool has_nul(struct bytes message, const struct proto_wire_shape *shape)
+/* Where the texts of a message stand in its request, by field number. */
+struct text_names {
+    const char *texts[10];
+    const struct text_names *messages[8];
+};
+
+static const struct text_names create_names = {
+    .texts = {[1] = "username", [2] = "email", [3] = "password", [4] = "request_id"},
+};
+
+static const struct text_names sync_profile_names = {
+    .texts = {[1] = "profile.first_name", [2] = "profile.last_name", [3] = "profile.avatar_url"},
+};
+
+static const struct text_names sync_names = {
+    .texts = {[1] = "id", [2] = "username", [3] = "email", [5] = "roles", [9] = "etag"},
+    .messages[7] = &sync_profile_names,
+};
+
+static const struct text_names update_profile_names = {
+    .texts = {[1] = "user.profile.first_name",
+              [2] = "user.profile.last_name",
+              [3] = "user.profile.avatar_url"},
+};
+
+static const struct text_names update_user_names = {
+    .texts = {[1] = "user.id",
+              [2] = "user.username",
+              [3] = "user.email",
+              [5] = "user.roles",
+              [9] = "user.etag"},
+    .messages[7] = &update_profile_names,
+};
+
+static const struct text_names mask_names = {.texts = {[1] = "update_mask"}};
+
+static const struct text_names update_names = {
+    .texts = {[1] = "id"},
+    .messages = {[2] = &update_user_names, [3] = &mask_names},
+};
+
+static const struct text_names delete_names = {.texts = {[1] = "id", [2] = "etag"}};
+
+static bool has_nul(struct bytes text)
+{
+    return text.size > 0 && memchr(text.data, 0, text.size) != NULL;
+}
+
+/* Adds every text field, however deep, that holds a NUL. The message was scanned: it is well
+ * formed, and as deep as its shape, whose strings and messages `names` has all. */
+static void find_nuls(struct bytes message, const struct proto_wire_shape *shape,
+                      const struct text_names *names, struct user_faults *faults)
 {
     struct {
         struct bytes rest;
         const struct proto_wire_shape *shape;
-    } levels[3] = {{message, shape}}; /* request, user, profile */
+        const struct text_names *names;
+    } levels[3] = {{message, shape, names}}; /* request, user, profile */
 
     size_t depth = 1;
 
     while (depth > 0) {
         const struct proto_wire_shape *here = levels[depth - 1].shape;
+        const struct text_names *names_here = levels[depth - 1].names;
         struct proto_wire_field field;
 
         if (proto_wire_read(&levels[depth - 1].rest, &field) != 0) {
@@ -102,16 +153,16 @@ static bool has_nul(struct bytes message, const struct proto_wire_shape *shape)
         } else if (field.type != PROTO_WIRE_BYTES || field.number > here->number_max) {
             continue;
         } else if ((here->strings & FIELD(field.number)) != 0) {
-            if (field.bytes.size > 0 && memchr(field.bytes.data, 0, field.bytes.size) != NULL) {
-                return true;
+            if (has_nul(field.bytes)) {
+                user_faults_add_nul(faults, names_here->texts[field.number]);
             }
         } else if (here->messages[field.number] != NULL) {
             levels[depth].rest = field.bytes;
             levels[depth].shape = here->messages[field.number];
+            levels[depth].names = names_here->messages[field.number];
             depth++;
         }
     }
-    return false;
 }
 
 static int check(struct bytes message, const struct proto_wire_shape *shape, uint32_t max_fields)
@@ -122,10 +173,24 @@ static int check(struct bytes message, const struct proto_wire_shape *shape, uin
     if (result == PROTO_WIRE_E_TOO_MANY) {
         return USER_REQUEST_E_TOO_MANY;
     }
+    return result != 0 ? -EBADMSG : 0;
+}
+
+/* The same, and begins the faults with every NUL in it. */
+static int check_texts(struct bytes message, const struct proto_wire_shape *shape,
+                       uint32_t max_fields, const struct text_names *names,
+                       struct user_faults *ret_faults)
+{
+    int result = check(message, shape, max_fields);
+
     if (result != 0) {
-        return -EBADMSG;
+        return result;
     }
-    return has_nul(message, shape) ? USER_REQUEST_E_NUL : 0;
+    *ret_faults = (struct user_faults){0};
+    if (has_nul(message)) { /* hardly any message has a zero at all */
+        find_nuls(message, shape, names, ret_faults);
+    }
+    return 0;
 }
 
 /* Returns 0, -EBADMSG, USER_REQUEST_E_TOO_LARGE or -ENOMEM. */
@@ -148,25 +213,12 @@ static int unpack(struct bytes message, const ProtobufCMessageDescriptor *descri
     return 0;
 }
 
-static int read_message(struct bytes message, const struct proto_wire_shape *shape,
-                        const ProtobufCMessageDescriptor *descriptor, uint32_t max_fields,
-                        struct arena *arena, ProtobufCMessage **ret_unpacked)
-{
-    int result = check(message, shape, max_fields);
-
-    return result != 0 ? result : unpack(message, descriptor, arena, ret_unpacked);
-}
-
-/* Reads the texts of a message that has nothing else: field i+1 into *texts[i]. */
+/* Reads the texts of a checked message that has nothing else: field i+1 into *texts[i]. */
 static int read_texts(struct bytes message, const struct proto_wire_shape *shape,
-                      uint32_t max_fields, struct bytes *const *texts)
+                      struct bytes *const *texts)
 {
     struct proto_wire_field field;
-    int result = check(message, shape, max_fields);
 
-    if (result != 0) {
-        return result;
-    }
     while (proto_wire_read(&message, &field) == 0) {
         if (field.number > shape->number_max) {
             continue;
@@ -182,12 +234,19 @@ static int read_texts(struct bytes message, const struct proto_wire_shape *shape
 int user_request_read_get(struct bytes message, uint32_t max_fields, struct bytes *ret_id)
 {
     struct bytes id = {0};
-    int result = read_texts(message, &get_shape, max_fields, (struct bytes *[]){&id});
+    int result = check(message, &get_shape, max_fields);
 
     if (result == 0) {
-        *ret_id = id;
+        result = read_texts(message, &get_shape, (struct bytes *[]){&id});
     }
-    return result;
+    if (result != 0) {
+        return result;
+    }
+    if (has_nul(id)) {
+        return USER_REQUEST_E_NUL;
+    }
+    *ret_id = id;
+    return 0;
 }
 
 int user_request_read_create(struct bytes message, uint32_t max_fields,
@@ -196,14 +255,16 @@ int user_request_read_create(struct bytes message, uint32_t max_fields,
 {
     struct user_draft draft = {0};
     struct bytes *texts[] = {&draft.username, &draft.email, &draft.password, &draft.request_id};
-    int result = read_texts(message, &create_shape, max_fields, texts);
+    int result = check_texts(message, &create_shape, max_fields, &create_names, ret_faults);
 
+    if (result == 0) {
+        result = read_texts(message, &create_shape, texts);
+    }
     if (result != 0) {
         return result;
     }
     draft.username = user_validate_trim(draft.username);
     draft.email = user_validate_trim(draft.email);
-    *ret_faults = (struct user_faults){0};
     user_validate_draft(&draft, rule, ret_faults);
     if (ret_faults->count > 0) {
         return USER_REQUEST_E_FAULTS;
@@ -233,7 +294,7 @@ static bool has_user_types(struct bytes message)
 int user_request_read_sync(struct bytes message, uint32_t max_fields, struct user *ret_user,
                            struct user_faults *ret_faults)
 {
-    int result = check(message, &user_shape, max_fields);
+    int result = check_texts(message, &user_shape, max_fields, &sync_names, ret_faults);
 
     if (result != 0) {
         return result;
@@ -243,7 +304,6 @@ int user_request_read_sync(struct bytes message, uint32_t max_fields, struct use
     }
     ret_user->username = user_validate_trim(ret_user->username);
     ret_user->email = user_validate_trim(ret_user->email);
-    *ret_faults = (struct user_faults){0};
     user_validate_sync(ret_user, ret_faults);
     return ret_faults->count > 0 ? USER_REQUEST_E_FAULTS : 0;
 }
@@ -271,15 +331,18 @@ static void copy_user(const Users__V1__User *from, struct user *user)
 }
 
 int user_request_read_update(struct bytes message, uint32_t max_fields, struct arena *arena,
-                             struct user_update_request *ret_request)
+                             struct user_update_request *ret_request,
+                             struct user_faults *ret_faults)
 {
     const Users__V1__UpdateUserRequest *request;
     ProtobufCMessage *unpacked;
     struct bytes *paths = NULL;
     size_t path_count = 0;
-    int result = read_message(message, &update_shape, &users__v1__update_user_request__descriptor,
-                              max_fields, arena, &unpacked);
+    int result = check_texts(message, &update_shape, max_fields, &update_names, ret_faults);
 
+    if (result == 0) {
+        result = unpack(message, &users__v1__update_user_request__descriptor, arena, &unpacked);
+    }
     if (result != 0) {
         return result;
     }
@@ -306,13 +369,16 @@ int user_request_read_update(struct bytes message, uint32_t max_fields, struct a
 }
 
 int user_request_read_delete(struct bytes message, uint32_t max_fields, struct arena *arena,
-                             struct user_delete_request *ret_request)
+                             struct user_delete_request *ret_request,
+                             struct user_faults *ret_faults)
 {
     const Users__V1__DeleteUserRequest *request;
     ProtobufCMessage *unpacked;
-    int result = read_message(message, &delete_shape, &users__v1__delete_user_request__descriptor,
-                              max_fields, arena, &unpacked);
+    int result = check_texts(message, &delete_shape, max_fields, &delete_names, ret_faults);
 
+    if (result == 0) {
+        result = unpack(message, &users__v1__delete_user_request__descriptor, arena, &unpacked);
+    }
     if (result != 0) {
         return result;
     }

@@ -19,7 +19,7 @@
 /* Besides these every reader returns 0, -EBADMSG for what is no such message (bad UTF-8 included),
  * or -ENOMEM. */
 #define USER_REQUEST_E_TOO_MANY  1 /* fields in all, or unknown ones */
-#define USER_REQUEST_E_NUL       2 /* a NUL inside a text, which C would cut there */
+#define USER_REQUEST_E_NUL       2 /* from the reader of a get: a NUL inside the id */
 #define USER_REQUEST_E_TOO_LARGE 3 /* larger, unpacked, than any valid request */
 #define USER_REQUEST_E_FAULTS    4 /* from the judging ones: fields are wrong, see `faults` */
 
@@ -41,7 +41,8 @@ struct user_delete_request {
 int user_request_read_get(struct bytes message, uint32_t max_fields, struct bytes *ret_id);
 
 /* Reads a CreateUserRequest in place too, so that the password is not copied about; trims its names
- * and judges its fields. `ret_faults` is filled in with USER_REQUEST_E_FAULTS. */
+ * and judges its fields. `ret_faults` is filled in with USER_REQUEST_E_FAULTS, `ret_draft` is not.
+ */
 int user_request_read_create(struct bytes message, uint32_t max_fields,
                              const struct user_password_rule *rule, struct user_draft *ret_draft,
                              struct user_faults *ret_faults);
@@ -50,9 +51,13 @@ int user_request_read_create(struct bytes message, uint32_t max_fields,
 int user_request_read_sync(struct bytes message, uint32_t max_fields, struct user *ret_user,
                            struct user_faults *ret_faults);
 
+/* These two look for NULs alone and leave the rest to judge, so that all can be told at once: they
+ * return 0 also when texts with a NUL, which are cut there, were put into `ret_faults`. */
 int user_request_read_update(struct bytes message, uint32_t max_fields, struct arena *arena,
-                             struct user_update_request *ret_request);
+                             struct user_update_request *ret_request,
+                             struct user_faults *ret_faults);
 int user_request_read_delete(struct bytes message, uint32_t max_fields, struct arena *arena,
-                             struct user_delete_request *ret_request);
+                             struct user_delete_request *ret_request,
+                             struct user_faults *ret_faults);
 
 #endif

@@ -14,6 +14,7 @@
 #include "service/user_write.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 /* GetUserResponse, CreateUserResponse and UpdateUserResponse alike: field 1 is the user. */
 static void reply_user(struct grpc_call *call, const struct user_entry *entry)
@@ -191,58 +192,85 @@ void user_unary_create(void *unary, struct grpc_call *call, struct bytes request
     start_write(write);
 }
 
-/* Takes the fields that the mask names. False with the call failed. */
-static bool read_mask(struct grpc_call *call, const struct user_update_request *request,
-                      struct user_patch *patch)
+/* A path longer than this is not quoted; the longest that names something has 18 bytes. */
+#define PATH_QUOTED_MAX 64
+
+/* Says which path of the mask names nothing; the text lies in the arena. Returns 0 or -ENOMEM. */
+static int add_unknown_path(struct arena *arena, struct bytes path, struct user_faults *faults)
 {
+    static const char format[] = "must not name `%.*s`, which is no field that may be set";
+    const size_t size = sizeof(format) + PATH_QUOTED_MAX;
+    char *problem;
+
+    if (path.size > PATH_QUOTED_MAX) {
+        user_faults_add_path(faults, path, "must name fields of a user that may be set, or *");
+        return 0;
+    }
+    problem = arena_alloc(arena, size);
+    if (problem == NULL) {
+        return -ENOMEM;
+    }
+    (void)snprintf(problem, size, format, (int)path.size, (const char *)path.data);
+    user_faults_add_path(faults, path, problem);
+    return 0;
+}
+
+/* Takes the fields that the mask names, and adds what it names in vain. Returns 0 or -ENOMEM. */
+static int read_mask(struct arena *arena, const struct user_update_request *request,
+                     struct user_patch *patch, struct user_faults *faults)
+{
+    int result = 0;
+
     if (request->path_count == 0) {
         user_patch_add_populated(patch);
     }
-    for (size_t i = 0; i < request->path_count; i++) {
-        if (user_patch_add_path(patch, request->paths[i]) != 0) {
-            struct user_error error;
-
-            user_error_mask(&error, request->paths[i]);
-            grpc_call_fail(call, &error.grpc);
-            return false;
+    for (size_t i = 0; i < request->path_count && result == 0; i++) {
+        if (user_patch_add_path(patch, request->paths[i]) != 0 && faults->count < USER_FAULTS_MAX) {
+            result = add_unknown_path(arena, request->paths[i], faults);
         }
     }
-    return true;
+    return result;
+}
+
+/* Adds all that is wrong with the request to the faults. Returns 0, USER_REQUEST_E_FAULTS or
+ * -ENOMEM. */
+static int read_patch(struct arena *arena, const struct user_update_request *request,
+                      struct user_patch *patch, struct user_faults *faults)
+{
+    int result;
+
+    *patch = (struct user_patch){.user = request->user};
+    user_validate_id(request->id, faults);
+    result = read_mask(arena, request, patch, faults);
+    if (result != 0) {
+        return result;
+    }
+    /* After the mask: a name of blanks alone was set, and is refused. */
+    patch->user.username = user_validate_trim(request->user.username);
+    patch->user.email = user_validate_trim(request->user.email);
+    user_validate_patch(patch, faults);
+    return faults->count > 0 ? USER_REQUEST_E_FAULTS : 0;
 }
 
 /* Reads, trims and judges an UpdateUserRequest. NULL with the call failed. The patch lies in the
  * arena, like all its texts. */
-static struct user_patch *read_patch(struct user_unary *self, struct grpc_call *call,
-                                     struct bytes message, struct bytes *ret_id)
+static struct user_patch *new_patch(struct user_unary *self, struct grpc_call *call,
+                                    struct bytes message, struct bytes *ret_id)
 {
     struct user_patch *patch = arena_alloc(&call->arena, sizeof(*patch));
-    struct user_faults faults = {0};
     struct user_update_request request;
+    struct user_faults faults;
     int result = -ENOMEM;
 
     if (patch != NULL) {
-        result = user_request_read_update(message, self->max_fields, &call->arena, &request);
+        result =
+            user_request_read_update(message, self->max_fields, &call->arena, &request, &faults);
+    }
+    if (result == 0) {
+        result = read_patch(&call->arena, &request, patch, &faults);
     }
     if (result != 0) {
-        fail_request(call, result, NULL);
-        return NULL;
-    }
-    if (is_bad_id(call, request.id)) {
-        return NULL;
-    }
-    *patch = (struct user_patch){.user = request.user};
-    if (!read_mask(call, &request, patch)) {
-        return NULL;
-    }
-    /* After the mask: a name of blanks alone was set, and is refused. */
-    patch->user.username = user_validate_trim(request.user.username);
-    patch->user.email = user_validate_trim(request.user.email);
-    user_validate_patch(patch, &faults);
-    if (faults.count > 0) {
-        struct user_error error;
-
-        user_error_fields(&error, &faults);
-        grpc_call_fail(call, &error.grpc);
+        fail_request(call, result, &faults);
         return NULL;
     }
     *ret_id = request.id;
@@ -253,7 +281,7 @@ void user_unary_update(void *unary, struct grpc_call *call, struct bytes request
 {
     struct user_unary *self = unary;
     struct bytes id;
-    const struct user_patch *patch = read_patch(self, call, request, &id);
+    const struct user_patch *patch = new_patch(self, call, request, &id);
     struct user_write *write;
 
     if (patch == NULL) {
@@ -268,24 +296,27 @@ void user_unary_update(void *unary, struct grpc_call *call, struct bytes request
     }
 }
 
-void user_unary_delete(void *unary, struct grpc_call *call, struct bytes message)
+void user_unary_delete(void *unary, struct grpc_call *call, struct bytes request)
 {
     struct user_unary *self = unary;
-    struct user_delete_request request;
+    struct user_delete_request wanted;
+    struct user_faults faults;
     struct user_write *write;
-    int result = user_request_read_delete(message, self->max_fields, &call->arena, &request);
+    int result =
+        user_request_read_delete(request, self->max_fields, &call->arena, &wanted, &faults);
 
-    if (result != 0) {
-        fail_request(call, result, NULL);
-        return;
+    if (result == 0) {
+        user_validate_id(wanted.id, &faults);
+        result = faults.count > 0 ? USER_REQUEST_E_FAULTS : 0;
     }
-    if (is_bad_id(call, request.id)) {
+    if (result != 0) {
+        fail_request(call, result, &faults);
         return;
     }
     write = new_write(self, USER_WRITE_DELETE, call);
     if (write != NULL) {
-        write->id = request.id;
-        write->etag = request.etag;
+        write->id = wanted.id;
+        write->etag = wanted.etag;
         start_write(write);
     }
 }

@@ -6,19 +6,49 @@
 #include <stdio.h>
 
 static const char problem_empty[] = "must not be empty";
+static const char problem_nul[] = "must not have U+0000";
+
+static void append_fault(struct user_faults *faults, const char *field, const char *problem)
+{
+    if (faults->count < USER_FAULTS_MAX) {
+        faults->items[faults->count].field = field;
+        faults->items[faults->count].problem = problem;
+        faults->count++;
+    }
+}
+
+static bool is_known_for_nul(const struct user_faults *faults, const char *field)
+{
+    for (unsigned i = 0; i < faults->count; i++) {
+        if (faults->items[i].problem == problem_nul && strcmp(faults->items[i].field, field) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
 
 static void add_fault(struct user_faults *faults, const char *field, const char *problem)
 {
-    if (problem == NULL) {
+    if (problem == NULL || (faults->has_nul && is_known_for_nul(faults, field))) {
         return;
     }
     if (problem == problem_empty) {
         faults->missing = true;
     }
-    if (faults->count < USER_FAULTS_MAX) {
-        faults->items[faults->count].field = field;
-        faults->items[faults->count].problem = problem;
-        faults->count++;
+    append_fault(faults, field, problem);
+}
+
+void user_faults_add_nul(struct user_faults *faults, const char *field)
+{
+    add_fault(faults, field, problem_nul);
+    faults->has_nul = true;
+}
+
+void user_faults_add_path(struct user_faults *faults, struct bytes path, const char *problem)
+{
+    append_fault(faults, "update_mask", problem);
+    if (faults->path.data == NULL) {
+        faults->path = path;
     }
 }
 
@@ -242,6 +272,15 @@ void user_validate_draft(const struct user_draft *draft, const struct user_passw
     add_fault(faults, "email", check_email(draft->email));
     add_fault(faults, "password", check_password(draft->password, rule, faults));
     add_fault(faults, "request_id", check_request_id(draft->request_id));
+}
+
+void user_validate_id(struct bytes id, struct user_faults *faults)
+{
+    if (id.size == 0) {
+        add_fault(faults, "id", problem_empty);
+    } else if (id.size > USER_ID_BYTES_MAX) {
+        add_fault(faults, "id", "must have at most 64 bytes");
+    }
 }
 
 static bool is_id_character(uint8_t c)

@@ -49,8 +49,10 @@ struct user_faults {
     } items[USER_FAULTS_MAX];
 
     unsigned count;
-    bool missing;  /* one of them is a required field that is empty */
-    char text[64]; /* holds a problem that names a configured number */
+    bool missing;      /* one of them is a required field that is empty */
+    bool has_nul;      /* one of them is a text with a U+0000 */
+    struct bytes path; /* the first of an update_mask that names nothing; without data: none did */
+    char text[64];     /* holds a problem that names a configured number */
 };
 
 struct user_password_rule {
@@ -68,6 +70,16 @@ struct user_draft {
 
 /* Without white space (ASCII) at both ends: the form in which names are kept and shown. */
 struct bytes user_validate_trim(struct bytes text);
+
+/* Adds that a text holds a U+0000, which C would cut there: said once of a field, and nothing else
+ * is said of it from then on. */
+void user_faults_add_nul(struct user_faults *faults, const char *field);
+
+/* Adds, in the words of `problem`, that the update_mask has a path that names nothing. */
+void user_faults_add_path(struct user_faults *faults, struct bytes path, const char *problem);
+
+/* Adds what is wrong with the id of the user that a request is about. */
+void user_validate_id(struct bytes id, struct user_faults *faults);
 
 /* Adds what is wrong with a new user. */
 void user_validate_draft(const struct user_draft *draft, const struct user_password_rule *rule,

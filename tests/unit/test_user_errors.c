@@ -106,20 +106,53 @@ START_TEST(user_errors_name_bad_fields)
 
 END_TEST
 
-/* A path is named unless it is too long to be of use. */
+/* The first path is named unless it is too long to be of use. */
 START_TEST(user_errors_name_the_path)
 {
     static const uint8_t long_path[1000] = {'x'};
+    struct user_faults faults = {0};
     struct user_error error;
 
-    user_error_mask(&error, BYTES_LITERAL("pasword"));
+    user_faults_add_path(&faults, BYTES_LITERAL("pasword"), "is odd");
+    user_faults_add_path(&faults, BYTES_LITERAL("second"), "is odd too");
+    user_error_fields(&error, &faults);
     check_error(&error);
     ck_assert_int_eq(error.grpc.status, GRPC_STATUS_INVALID_ARGUMENT);
+    ck_assert_uint_eq(error.grpc.field_count, 2);
     ck_assert_str_eq(error.grpc.fields[0].field, "update_mask");
+    ck_assert_str_eq(error.grpc.fields[1].description, "is odd too");
+    ck_assert_uint_eq(error.grpc.metadata_count, 1);
     ck_assert_str_eq(error.grpc.metadata[0].value, "pasword");
-    user_error_mask(&error, (struct bytes){long_path, sizeof(long_path)});
+    faults = (struct user_faults){0};
+    user_faults_add_path(&faults, (struct bytes){long_path, sizeof(long_path)}, "is odd");
+    user_error_fields(&error, &faults);
     check_error(&error);
+    ck_assert_uint_eq(error.grpc.field_count, 1);
     ck_assert_uint_eq(error.grpc.metadata_count, 0);
+}
+
+END_TEST
+
+/* Of several kinds of faults the gravest gives the reason; the path is told whatever it is. */
+START_TEST(user_errors_choose_a_reason)
+{
+    struct user_faults faults = {.items = {{"email", "is odd"}}, .count = 1};
+    struct user_error error;
+
+    user_error_fields(&error, &faults);
+    ck_assert_str_eq(error.grpc.reason, "INVALID_FIELDS");
+    faults.missing = true;
+    user_error_fields(&error, &faults);
+    ck_assert_str_eq(error.grpc.reason, "MISSING_FIELDS");
+    user_faults_add_path(&faults, BYTES_LITERAL("x"), "is odd");
+    user_error_fields(&error, &faults);
+    ck_assert_str_eq(error.grpc.reason, "INVALID_UPDATE_MASK");
+    user_faults_add_nul(&faults, "username");
+    user_error_fields(&error, &faults);
+    check_error(&error);
+    ck_assert_str_eq(error.grpc.reason, "NUL_IN_TEXT");
+    ck_assert_str_eq(error.grpc.metadata[0].key, "path");
+    ck_assert_uint_eq(error.grpc.field_count, 3);
 }
 
 END_TEST
@@ -266,6 +299,6 @@ END_TEST
 
 UNIT_MAIN("user_errors", user_errors_have_their_statuses, user_errors_name_the_user,
           user_errors_hold_the_longest_id, user_errors_name_bad_fields, user_errors_name_the_path,
-          user_errors_cover_every_outcome, user_errors_name_what_is_taken,
-          user_errors_explain_a_stale_etag, user_errors_name_what_a_sync_asked_for,
-          user_errors_cover_requests)
+          user_errors_choose_a_reason, user_errors_cover_every_outcome,
+          user_errors_name_what_is_taken, user_errors_explain_a_stale_etag,
+          user_errors_name_what_a_sync_asked_for, user_errors_cover_requests)

@@ -129,11 +129,56 @@ START_TEST(user_list_refuses_bad_requests)
     }
     call_with(&call, BYTES_LITERAL("\x1a\x03"
                                    "a\0b"));
-    expect_refusal(&call, GRPC_STATUS_INVALID_ARGUMENT, "NUL_IN_TEXT", "");
+    expect_refusal(&call, GRPC_STATUS_INVALID_ARGUMENT, "NUL_IN_TEXT",
+                   "filter: must not have U+0000; ");
+    fake_call_deinit(&call);
+    call_with(&call, BYTES_LITERAL("\x12\x03"
+                                   "a\0b"));
+    expect_refusal(&call, GRPC_STATUS_INVALID_ARGUMENT, "INVALID_PAGE_TOKEN", "page_token: ");
     fake_call_deinit(&call);
     list(&call, 0, NULL, "id = u1 AND status = NOBODY");
     expect_refusal(&call, GRPC_STATUS_INVALID_ARGUMENT, "INVALID_FILTER", "filter: at byte ");
     ck_assert_str_ne(call.metadata, "position=0; ");
+    fake_call_deinit(&call);
+    finish();
+}
+
+END_TEST
+
+/* All bad fields are named at once. A token is bound to its filter, so beside a bad one it is named
+ * only when it is no token at all. */
+START_TEST(user_list_names_all_bad_fields)
+{
+    static const char *const filters[] = {
+        "nonsense = 1", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+    static struct fake_call call;
+    char token[PAGE_TOKEN_SIZE_MAX];
+
+    start();
+    put_many(0, 20);
+    (void)snprintf(token, sizeof(token), "%s", get_page(5, NULL, NULL)->token);
+    for (size_t i = 0; i < sizeof(filters) / sizeof(filters[0]); i++) {
+        list(&call, -1, "junk", filters[i]);
+        expect_refusal(&call, GRPC_STATUS_INVALID_ARGUMENT, "INVALID_PAGE_SIZE", "page_size: ");
+        ck_assert_ptr_nonnull(strstr(call.fields, "; filter: "));
+        ck_assert_ptr_nonnull(strstr(call.fields, "; page_token: "));
+        fake_call_deinit(&call);
+        list(&call, -1, token, filters[i]);
+        expect_refusal(&call, GRPC_STATUS_INVALID_ARGUMENT, "INVALID_PAGE_SIZE", "page_size: ");
+        ck_assert_ptr_nonnull(strstr(call.fields, "; filter: "));
+        ck_assert_ptr_null(strstr(call.fields, "page_token: "));
+        fake_call_deinit(&call);
+    }
+    token[3] = '*';
+    list(&call, 0, token, "nonsense = 1");
+    expect_refusal(&call, GRPC_STATUS_INVALID_ARGUMENT, "INVALID_FILTER", "filter: at byte 0: ");
+    ck_assert_ptr_nonnull(strstr(call.fields, "; page_token: "));
+    fake_call_deinit(&call);
+    list(&call, -1, "junk", "roles:admin");
+    expect_refusal(&call, GRPC_STATUS_INVALID_ARGUMENT, "INVALID_PAGE_SIZE", "page_size: ");
+    ck_assert_ptr_nonnull(strstr(call.fields, "; page_token: "));
+    ck_assert_ptr_null(strstr(call.fields, "filter: "));
     fake_call_deinit(&call);
     finish();
 }
@@ -344,6 +389,7 @@ END_TEST
 
 UNIT_MAIN("user_list", user_list_gives_pages, user_list_of_nobody_is_empty,
           user_list_limits_the_bytes_of_a_page, user_list_refuses_bad_requests,
-          user_list_takes_its_own_tokens_only, user_list_misses_and_repeats_nobody,
-          user_list_answers_from_an_index, user_list_names_its_plan, user_list_counts_what_matches,
+          user_list_names_all_bad_fields, user_list_takes_its_own_tokens_only,
+          user_list_misses_and_repeats_nobody, user_list_answers_from_an_index,
+          user_list_names_its_plan, user_list_counts_what_matches,
           user_list_survives_a_lack_of_memory)

@@ -71,6 +71,7 @@ START_TEST(user_request_counts_fields)
     struct buf unknown = {0};
     struct bytes id;
     struct user_delete_request request;
+    struct user_faults faults;
 
     for (unsigned i = 0; i < 10; i++) {
         add_text(&message, 1, "x");
@@ -80,9 +81,10 @@ START_TEST(user_request_counts_fields)
     for (unsigned i = 0; i < USER_REQUEST_UNKNOWN_MAX; i++) {
         add_text(&unknown, 50 + i, "x");
     }
-    ck_assert_int_eq(user_request_read_delete(buf_bytes(&unknown), 256, &arena, &request), 0);
+    ck_assert_int_eq(user_request_read_delete(buf_bytes(&unknown), 256, &arena, &request, &faults),
+                     0);
     add_text(&unknown, 99, "x");
-    ck_assert_int_eq(user_request_read_delete(buf_bytes(&unknown), 256, &arena, &request),
+    ck_assert_int_eq(user_request_read_delete(buf_bytes(&unknown), 256, &arena, &request, &faults),
                      USER_REQUEST_E_TOO_MANY);
     buf_deinit(&message);
     buf_deinit(&unknown);
@@ -119,37 +121,151 @@ START_TEST(user_request_reads_create)
 
 END_TEST
 
-/* A NUL is found in every text, however deep, and is fine outside of texts. */
-START_TEST(user_request_refuses_nul_in_texts)
+/* True when the faults are these fields, each for a NUL. */
+static void check_nuls(const struct user_faults *faults, const char *const *fields)
 {
-    static const uint8_t nul[] = {'a', 0, 'b'};
-    const struct bytes text = {nul, sizeof(nul)};
+    unsigned count = 0;
+
+    ck_assert(faults->has_nul);
+    for (; fields[count] != NULL; count++) {
+        ck_assert_uint_lt(count, faults->count);
+        ck_assert_str_eq(faults->items[count].field, fields[count]);
+        ck_assert_str_eq(faults->items[count].problem, "must not have U+0000");
+    }
+    ck_assert_uint_eq(faults->count, count);
+}
+
+static void add_nul(struct buf *out, uint32_t number)
+{
+    ck_assert_int_eq(proto_wire_append_bytes(out, number, BYTES_LITERAL("a\0b")), 0);
+}
+
+/* Every text of an update that holds a NUL, however deep, is named, and named once; outside of
+ * texts a NUL is fine. */
+START_TEST(user_request_names_nuls_of_an_update)
+{
+    static const char *const fields[] = {
+        "id",
+        "user.id",
+        "user.username",
+        "user.email",
+        "user.roles",
+        "user.profile.first_name",
+        "user.profile.last_name",
+        "user.profile.avatar_url",
+        "user.etag",
+        "update_mask",
+        NULL,
+    };
+    static const uint32_t texts[] = {1, 2, 3, 5, 5, 9};
     struct arena arena = {0};
     struct buf message = {0};
     struct buf user = {0};
     struct buf profile = {0};
-    struct user_draft draft;
-    struct user_faults faults;
+    struct buf mask = {0};
     struct user_update_request request;
+    struct user_faults faults;
 
-    ck_assert_int_eq(proto_wire_append_bytes(&message, 3, text), 0);
-    ck_assert_int_eq(
-        user_request_read_create(buf_bytes(&message), MAX_FIELDS, &rule, &draft, &faults),
-        USER_REQUEST_E_NUL);
-    buf_clear(&message);
-    ck_assert_int_eq(proto_wire_append_bytes(&profile, 2, text), 0);
-    add_message(&user, 7, &profile);
+    for (uint32_t i = 1; i <= 3; i++) {
+        add_nul(&profile, i);
+    }
+    for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        if (texts[i] == 9) {
+            add_message(&user, 7, &profile);
+        }
+        add_nul(&user, texts[i]);
+    }
+    add_nul(&mask, 1);
+    add_nul(&mask, 1);
+    add_nul(&message, 1);
     add_message(&message, 2, &user);
-    ck_assert_int_eq(user_request_read_update(buf_bytes(&message), MAX_FIELDS, &arena, &request),
-                     USER_REQUEST_E_NUL);
+    add_message(&message, 3, &mask);
+    ck_assert_int_eq(
+        user_request_read_update(buf_bytes(&message), MAX_FIELDS, &arena, &request, &faults), 0);
+    check_nuls(&faults, fields);
     buf_clear(&message);
     ck_assert_int_eq(proto_wire_append_varint(&user, 6, 0), 0);
-    ck_assert_int_eq(proto_wire_append_bytes(&user, 99, text), 0);
+    add_nul(&user, 99);
     add_message(&message, 2, &user);
-    ck_assert_int_eq(user_request_read_update(buf_bytes(&message), MAX_FIELDS, &arena, &request),
-                     0);
+    ck_assert_int_eq(
+        user_request_read_update(buf_bytes(&message), MAX_FIELDS, &arena, &request, &faults), 0);
+    ck_assert_uint_eq(faults.count, 0);
     buf_deinit(&message);
     arena_deinit(&arena);
+}
+
+END_TEST
+
+/* So it is with the flat requests. Nothing else is said of a text with a NUL, and what is wrong
+ * with the others is told along with it. */
+START_TEST(user_request_names_nuls_of_the_others)
+{
+    static const char *const of_create[] = {"username", "email", "password", "request_id", NULL};
+    static const char *const of_delete[] = {"id", "etag", NULL};
+    struct arena arena = {0};
+    struct buf message = {0};
+    struct user_draft draft;
+    struct user_delete_request request;
+    struct user_faults faults;
+    struct bytes id;
+
+    add_nul(&message, 1);
+    ck_assert_int_eq(user_request_read_get(buf_bytes(&message), MAX_FIELDS, &id),
+                     USER_REQUEST_E_NUL);
+    add_text(&message, 2, "nobody");
+    ck_assert_int_eq(
+        user_request_read_create(buf_bytes(&message), MAX_FIELDS, &rule, &draft, &faults),
+        USER_REQUEST_E_FAULTS);
+    ck_assert(faults.has_nul && faults.missing);
+    ck_assert_uint_eq(faults.count, 3);
+    ck_assert_str_eq(faults.items[0].field, "username");
+    ck_assert_str_eq(faults.items[1].field, "email");
+    ck_assert_str_eq(faults.items[2].field, "password");
+    add_nul(&message, 2);
+    ck_assert_int_eq(
+        user_request_read_delete(buf_bytes(&message), MAX_FIELDS, &arena, &request, &faults), 0);
+    check_nuls(&faults, of_delete);
+    add_nul(&message, 3);
+    add_nul(&message, 4);
+    ck_assert_int_eq(
+        user_request_read_create(buf_bytes(&message), MAX_FIELDS, &rule, &draft, &faults),
+        USER_REQUEST_E_FAULTS);
+    check_nuls(&faults, of_create);
+    buf_deinit(&message);
+    arena_deinit(&arena);
+}
+
+END_TEST
+
+/* A User of SyncUsers has the same texts under shorter names. */
+START_TEST(user_request_names_nuls_of_a_sync)
+{
+    static const char *const fields[] = {"id",
+                                         "username",
+                                         "email",
+                                         "roles",
+                                         "etag",
+                                         "profile.first_name",
+                                         "profile.last_name",
+                                         "profile.avatar_url",
+                                         NULL};
+    static const uint32_t texts[] = {1, 2, 3, 5, 9};
+    struct buf message = {0};
+    struct buf profile = {0};
+    struct user user;
+    struct user_faults faults;
+
+    for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        add_nul(&message, texts[i]);
+    }
+    for (uint32_t i = 1; i <= 3; i++) {
+        add_nul(&profile, i);
+    }
+    add_message(&message, 7, &profile);
+    ck_assert_int_eq(user_request_read_sync(buf_bytes(&message), MAX_FIELDS, &user, &faults),
+                     USER_REQUEST_E_FAULTS);
+    check_nuls(&faults, fields);
+    buf_deinit(&message);
 }
 
 END_TEST
@@ -163,6 +279,7 @@ START_TEST(user_request_reads_update)
     struct buf profile = {0};
     struct buf mask = {0};
     struct user_update_request request;
+    struct user_faults faults;
 
     add_text(&profile, 1, "Anna");
     add_text(&profile, 3, "http://a");
@@ -179,8 +296,8 @@ START_TEST(user_request_reads_update)
     add_text(&message, 1, "id-1");
     add_message(&message, 2, &user);
     add_message(&message, 3, &mask);
-    ck_assert_int_eq(user_request_read_update(buf_bytes(&message), MAX_FIELDS, &arena, &request),
-                     0);
+    ck_assert_int_eq(
+        user_request_read_update(buf_bytes(&message), MAX_FIELDS, &arena, &request, &faults), 0);
     ck_assert(is_text(request.id, "id-1"));
     ck_assert(is_text(request.user.id, "other"));
     ck_assert(is_text(request.user.username, "anna"));
@@ -206,8 +323,10 @@ START_TEST(user_request_reads_an_empty_update)
 {
     struct arena arena = {0};
     struct user_update_request request;
+    struct user_faults faults;
 
-    ck_assert_int_eq(user_request_read_update((struct bytes){0}, MAX_FIELDS, &arena, &request), 0);
+    ck_assert_int_eq(
+        user_request_read_update((struct bytes){0}, MAX_FIELDS, &arena, &request, &faults), 0);
     ck_assert_uint_eq(request.id.size, 0);
     ck_assert_uint_eq(request.user.username.size, 0);
     ck_assert_uint_eq(request.path_count, 0);
@@ -223,13 +342,14 @@ START_TEST(user_request_counts_roles)
     struct buf message = {0};
     struct buf user = {0};
     struct user_update_request request;
+    struct user_faults faults;
 
     for (unsigned i = 0; i < USER_ROLES_MAX + 1; i++) {
         add_text(&user, 5, "r");
     }
     add_message(&message, 2, &user);
-    ck_assert_int_eq(user_request_read_update(buf_bytes(&message), MAX_FIELDS, &arena, &request),
-                     0);
+    ck_assert_int_eq(
+        user_request_read_update(buf_bytes(&message), MAX_FIELDS, &arena, &request, &faults), 0);
     ck_assert_uint_eq(request.user.role_count, USER_ROLES_MAX + 1);
     buf_deinit(&message);
     arena_deinit(&arena);
@@ -250,9 +370,11 @@ START_TEST(user_request_refuses_malformed_updates)
     };
     struct arena arena = {0};
     struct user_update_request request;
+    struct user_faults faults;
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        ck_assert_int_eq(user_request_read_update(bad[i], MAX_FIELDS, &arena, &request), -EBADMSG);
+        ck_assert_int_eq(user_request_read_update(bad[i], MAX_FIELDS, &arena, &request, &faults),
+                         -EBADMSG);
     }
     arena_deinit(&arena);
 }
@@ -265,15 +387,17 @@ START_TEST(user_request_tells_when_memory_is_out)
     struct arena arena = {.size_max = 64};
     struct buf message = {0};
     struct user_delete_request request;
+    struct user_faults faults;
 
     add_text(&message, 1, "a long id that does not fit into what is left of the arena");
     add_text(&message, 2, "etag");
-    ck_assert_int_eq(user_request_read_delete(buf_bytes(&message), MAX_FIELDS, &arena, &request),
-                     -ENOMEM);
+    ck_assert_int_eq(
+        user_request_read_delete(buf_bytes(&message), MAX_FIELDS, &arena, &request, &faults),
+        -ENOMEM);
     arena_deinit(&arena);
     arena.size_max = 0;
-    ck_assert_int_eq(user_request_read_delete(buf_bytes(&message), MAX_FIELDS, &arena, &request),
-                     0);
+    ck_assert_int_eq(
+        user_request_read_delete(buf_bytes(&message), MAX_FIELDS, &arena, &request, &faults), 0);
     ck_assert(is_text(request.etag, "etag"));
     buf_deinit(&message);
     arena_deinit(&arena);
@@ -289,12 +413,14 @@ START_TEST(user_request_tells_when_a_text_is_too_large)
     struct buf user = {0};
     struct buf message = {0};
     struct user_update_request request;
+    struct user_faults faults;
 
     memset(large, 'x', sizeof(large) - 1);
     add_text(&user, 2, large);
     add_message(&message, 2, &user);
-    ck_assert_int_eq(user_request_read_update(buf_bytes(&message), MAX_FIELDS, &arena, &request),
-                     USER_REQUEST_E_TOO_LARGE);
+    ck_assert_int_eq(
+        user_request_read_update(buf_bytes(&message), MAX_FIELDS, &arena, &request, &faults),
+        USER_REQUEST_E_TOO_LARGE);
     buf_deinit(&message);
     arena_deinit(&arena);
 }
@@ -340,14 +466,19 @@ START_TEST(user_request_reads_sync)
     ck_assert_str_eq(faults.items[0].field, "status");
     ck_assert_int_eq(proto_wire_append_bytes(&message, 2, BYTES_LITERAL("x\0y")), 0);
     ck_assert_int_eq(user_request_read_sync(buf_bytes(&message), MAX_FIELDS, &user, &faults),
-                     USER_REQUEST_E_NUL);
+                     USER_REQUEST_E_FAULTS);
+    ck_assert_uint_eq(faults.count, 2);
+    ck_assert_str_eq(faults.items[0].field, "username");
+    ck_assert_str_eq(faults.items[1].field, "status");
     buf_deinit(&message);
 }
 
 END_TEST
 
 UNIT_MAIN("user_request", user_request_reads_get, user_request_refuses_a_malformed_get,
-          user_request_counts_fields, user_request_reads_create, user_request_refuses_nul_in_texts,
-          user_request_reads_update, user_request_reads_an_empty_update, user_request_counts_roles,
+          user_request_counts_fields, user_request_reads_create,
+          user_request_names_nuls_of_an_update, user_request_names_nuls_of_the_others,
+          user_request_names_nuls_of_a_sync, user_request_reads_update,
+          user_request_reads_an_empty_update, user_request_counts_roles,
           user_request_refuses_malformed_updates, user_request_tells_when_memory_is_out,
           user_request_tells_when_a_text_is_too_large, user_request_reads_sync)

@@ -108,6 +108,9 @@ START_TEST(user_unary_refuses_bad_messages)
         fake_call_init(&call);
         service_call(&fixture, method, &call, (struct bytes){(const uint8_t *)"\x0a\x02x", 4});
         ck_assert_str_eq(call.reason, "NUL_IN_TEXT");
+        ck_assert_ptr_nonnull(strstr(call.fields, method == CREATE_USER
+                                                      ? "username: must not have U+0000; "
+                                                      : "id: must not have U+0000; "));
         fake_call_deinit(&call);
     }
     service_finish(&fixture);
@@ -309,9 +312,9 @@ START_TEST(user_unary_refuses_bad_updates)
         const char *fields;
         const char *message;
     } rows[] = {
-        {"password", "update_mask: must name fields of a user that may be set, or *; ",
+        {"password", "update_mask: must not name `password`, which is no field that may be set; ",
          "Invalid update mask"},
-        {"roles.0", "update_mask: must name fields of a user that may be set, or *; ",
+        {"roles.0", "update_mask: must not name `roles.0`, which is no field that may be set; ",
          "Invalid update mask"},
         {"username", "user.username: must not be empty; ", "Missing required fields"},
         {"status", "user.status: must be ACTIVE, INACTIVE or SUSPENDED; ", "Invalid user fields"},

@@ -494,6 +494,46 @@ START_TEST(user_validate_tells_all_faults_of_synced_users)
 
 END_TEST
 
+/* The id that a request is about may be any that a user can have. */
+START_TEST(user_validate_checks_ids_asked_for)
+{
+    struct user_faults faults = {0};
+    uint8_t id[USER_ID_BYTES_MAX + 1];
+
+    memset(id, '*', sizeof(id));
+    user_validate_id((struct bytes){id, USER_ID_BYTES_MAX}, &faults);
+    ck_assert_uint_eq(faults.count, 0);
+    user_validate_id((struct bytes){id, sizeof(id)}, &faults);
+    ck_assert_uint_eq(faults.count, 1);
+    ck_assert(!faults.missing);
+    user_validate_id((struct bytes){0}, &faults);
+    ck_assert_uint_eq(faults.count, 2);
+    ck_assert(faults.missing);
+    ck_assert_str_eq(faults.items[1].field, "id");
+}
+
+END_TEST
+
+/* Of a field that holds a NUL nothing else is said, before the table is full and after. */
+START_TEST(user_validate_names_a_nul_once)
+{
+    struct user_faults faults = {0};
+
+    user_faults_add_nul(&faults, "id");
+    user_faults_add_nul(&faults, "id");
+    user_validate_id((struct bytes){0}, &faults);
+    ck_assert_uint_eq(faults.count, 1);
+    ck_assert(faults.has_nul && !faults.missing);
+    for (unsigned i = 0; i < USER_FAULTS_MAX; i++) {
+        user_faults_add_path(&faults, BYTES_LITERAL("x"), "is odd");
+    }
+    ck_assert_uint_eq(faults.count, USER_FAULTS_MAX);
+    user_faults_add_nul(&faults, "id");
+    ck_assert_uint_eq(faults.count, USER_FAULTS_MAX);
+}
+
+END_TEST
+
 UNIT_MAIN("user_validate", user_validate_trims, user_validate_accepts_usernames,
           user_validate_refuses_hidden_characters, user_validate_limits_usernames,
           user_validate_accepts_emails, user_validate_refuses_emails, user_validate_limits_emails,
@@ -502,4 +542,5 @@ UNIT_MAIN("user_validate", user_validate_trims, user_validate_accepts_usernames,
           user_validate_knows_the_states, user_validate_limits_roles,
           user_validate_limits_profile_texts, user_validate_names_the_fault_of_a_name,
           user_validate_limits_folded_emails, user_validate_accepts_synced_users,
-          user_validate_limits_synced_ids, user_validate_tells_all_faults_of_synced_users)
+          user_validate_limits_synced_ids, user_validate_tells_all_faults_of_synced_users,
+          user_validate_checks_ids_asked_for, user_validate_names_a_nul_once)
