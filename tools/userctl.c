@@ -50,7 +50,8 @@ int main(int argc, char **argv)
     int written;
 
     keep_standard_files();
-    /* A reader that went away is a failed write, which is reported, not a silent death. */
+    /* A reader that went away is a failed write: the calls under way still end as they should, and
+     * the exit code is that of a program which died of the signal. */
     (void)signal(SIGPIPE, SIG_IGN);
     exit_code = userctl_arguments_read(argc, argv, &arguments);
     if (exit_code != 0) {

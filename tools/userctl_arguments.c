@@ -36,7 +36,8 @@ static const struct command commands[USERCTL_COMMAND_COUNT] = {
     [USERCTL_LIST] =
         {"list", NULL, "list users in the order of their creation",
          "Shows one page, and says when there is more. The filter is one of AIP-160, such as\n"
-         "'status = SUSPENDED AND roles:admin' or 'email = \"*@example.com\"'.\n"},
+         "'status = SUSPENDED AND roles:admin' or 'email = \"*@example.com\"'.\n"
+         "On a terminal long values are cut; --json shows them whole.\n"},
     [USERCTL_WATCH] =
         {"watch", "ID", "show a user now and after each change",
          "Ends when the user is deleted, when the connection is lost, or with Ctrl-C. There is no\n"
@@ -473,8 +474,8 @@ static void print_overview(FILE *out)
         out,
         "\nexit code: 0, the number of the gRPC status, %d for a wrong command line or\n"
         "a file that cannot be opened, %d when reading or writing fails, %d where io_uring\n"
-        "is forbidden\n",
-        USERCTL_EXIT_USAGE, USERCTL_EXIT_IO, USERCTL_EXIT_CONFIGURATION);
+        "is forbidden, %d when nobody reads the output any more ('userctl list | head -1')\n",
+        USERCTL_EXIT_USAGE, USERCTL_EXIT_IO, USERCTL_EXIT_CONFIGURATION, USERCTL_EXIT_NO_READER);
 }
 
 void userctl_arguments_help(FILE *out, enum userctl_command command)

@@ -15,6 +15,8 @@
 #define USERCTL_EXIT_USAGE         64
 #define USERCTL_EXIT_IO            74 /* a file could not be read, or output not be written */
 #define USERCTL_EXIT_CONFIGURATION 78 /* io_uring is forbidden here */
+#define USERCTL_EXIT_NO_READER                                                                     \
+    141 /* nobody reads the output any more: as of a program that SIGPIPE ended */
 
 #define USERCTL_SETS_MAX    16
 #define USERCTL_NO_DEADLINE UINT64_MAX

@@ -5,11 +5,12 @@
  * 1. It is parsed; one that is malformed is reported and left out.
  * 2. A stream is opened when none is: the server takes a limited number of messages on each, so
  * after ITEMS_PER_STREAM the stream is finished and the next begins.
- * 3. It is sent, and its number remembered until the reply with the same index comes.
+ * 3. It is sent, and its number remembered until the reply with the same index comes. Only then has
+ * the progress passed it: what is read and sent runs far ahead of what the server has done.
  *
  * What can go wrong: a line fails (reported by its number; the rest goes on), the stream fails (it
- * ends here, and what was not answered is counted, since nobody knows whether it went in), the
- * program is interrupted (likewise), a file cannot be read or written.
+ * ends here, and what was not answered is counted, since seldom anybody knows whether it is in),
+ * the program is interrupted (likewise), a file cannot be read or written.
  */
 #include "userctl_import.h"
 
@@ -29,6 +30,12 @@
 #define INPUT_WAIT_NS     (50 * CLOCK_NS_PER_MS)
 #define ERROR_BUFFER_SIZE 4096
 
+/* A line that was sent. */
+struct sent_line {
+    uint64_t number;
+    uint64_t end; /* its offset in the file */
+};
+
 struct transfer {
     struct userctl_session session;
     struct user_client *client;
@@ -37,12 +44,12 @@ struct transfer {
     struct userctl_lines lines;
     struct userctl_progress progress;
     FILE *errors;
-    int exit_code;     /* the first failure's */
-    uint64_t *numbers; /* of the lines of this stream, by index */
-    uint64_t sent;     /* on this stream */
+    int exit_code;                /* the first failure's */
+    struct sent_line *sent_lines; /* of this stream, by index */
+    uint64_t sent;                /* on this stream */
     uint64_t replies;
     uint64_t unanswered; /* of a stream that failed */
-    bool is_untouched;   /* and the server took none of them */
+    bool is_untouched;   /* and none of them is in */
     bool is_open;
 };
 
@@ -51,6 +58,27 @@ static void fail_with(struct transfer *transfer, int exit_code)
     if (transfer->exit_code == 0) {
         transfer->exit_code = exit_code;
     }
+}
+
+/* As an array of lines. The index that the server names counts the items of its stream: here it
+ * would only contradict the number of the line. */
+static void print_details(FILE *out, const char *details)
+{
+    static const char index_label[] = "metadata index: ";
+    const char *separator = "";
+
+    (void)fputs(",\"details\":[", out);
+    while (*details != '\0') {
+        size_t size = strcspn(details, "\n");
+
+        if (strncmp(details, index_label, sizeof(index_label) - 1) != 0) {
+            (void)fputs(separator, out);
+            userctl_output_json_part(out, details, size);
+            separator = ",";
+        }
+        details += size + (details[size] == '\n');
+    }
+    (void)fputc(']', out);
 }
 
 /* A JSON line about a line that did not go in. */
@@ -68,8 +96,7 @@ static void report(struct transfer *transfer, uint64_t number,
                   grpc_status_name((int)failure->status));
     userctl_output_json_text(out, failure->message);
     if (failure->details[0] != '\0') {
-        (void)fputs(",\"details\":", out);
-        userctl_output_json_text(out, failure->details);
+        print_details(out, failure->details);
     }
     (void)fputs("}\n", out);
 }
@@ -85,20 +112,32 @@ static void report_malformed(struct transfer *transfer, const char *problem)
     report(transfer, transfer->lines.number, &failure);
 }
 
+/* All that was read is behind us when nothing waits for its answer: lines that were left out too.
+ */
+static void note_progress(struct transfer *transfer)
+{
+    if (transfer->replies == transfer->sent) {
+        transfer->progress.passed = transfer->lines.taken;
+    } else if (transfer->replies != 0) {
+        transfer->progress.passed = transfer->sent_lines[transfer->replies - 1].end;
+    }
+    userctl_progress_draw(&transfer->progress);
+}
+
 static void on_reply(void *context, const struct user_client_reply *reply)
 {
     struct transfer *transfer = context;
 
     transfer->replies++;
     if (reply->user == NULL) {
-        report(transfer, transfer->numbers[reply->index], reply->failure);
+        report(transfer, transfer->sent_lines[reply->index].number, reply->failure);
     } else {
         transfer->progress.done++;
         if (transfer->arguments->json) {
             userctl_output_user(reply->user, true);
         }
     }
-    userctl_progress_draw(&transfer->progress);
+    note_progress(transfer);
 }
 
 static int open_stream(struct transfer *transfer)
@@ -121,6 +160,22 @@ static int open_stream(struct transfer *transfer)
     return ret;
 }
 
+/* True when nothing that was sent can be in: it never came to the server, or the server refused the
+ * call before it looked at an item. A token that expires ends a stream that is at work. */
+static bool is_untouched(const struct transfer *transfer, const struct user_client_failure *failure)
+{
+    if (failure->cause == CHANNEL_CAUSE_CONNECT || failure->cause == CHANNEL_CAUSE_REFUSED) {
+        return true;
+    }
+    if (failure->cause != CHANNEL_CAUSE_ANSWER || transfer->replies != 0 || failure->index >= 0) {
+        return false;
+    }
+    return failure->status == GRPC_STATUS_PERMISSION_DENIED ||
+           failure->status == GRPC_STATUS_UNIMPLEMENTED ||
+           (failure->status == GRPC_STATUS_UNAUTHENTICATED &&
+            strstr(failure->details, "reason: TOKEN_EXPIRED\n") == NULL);
+}
+
 /* The stream is over with a failure: says which, and which line it is about if it is about one. */
 static void stream_failed(struct transfer *transfer, int error)
 {
@@ -138,17 +193,15 @@ static void stream_failed(struct transfer *transfer, int error)
     }
     if (error == USER_CLIENT_E_FAILED && failure->index >= 0 &&
         (uint64_t)failure->index < transfer->sent) {
-        report(transfer, transfer->numbers[failure->index], failure);
+        report(transfer, transfer->sent_lines[failure->index].number, failure);
         (void)fprintf(stderr, "userctl: line %" PRIu64 " ends it:\n",
-                      transfer->numbers[failure->index]);
+                      transfer->sent_lines[failure->index].number);
         lost -= lost > 0 ? 1 : 0;
     }
     exit_code = userctl_session_failed(&transfer->session, transfer->client, error);
     fail_with(transfer, exit_code);
     transfer->unanswered = lost;
-    transfer->is_untouched =
-        error == USER_CLIENT_E_FAILED &&
-        (failure->cause == CHANNEL_CAUSE_CONNECT || failure->cause == CHANNEL_CAUSE_REFUSED);
+    transfer->is_untouched = error == USER_CLIENT_E_FAILED && is_untouched(transfer, failure);
 }
 
 static int finish_stream(struct transfer *transfer)
@@ -162,16 +215,24 @@ static int finish_stream(struct transfer *transfer)
     return ret;
 }
 
-/* Remembers the number before the reply can come, which is within the sending. */
+/* Before the reply can come, which is within the sending. */
+static void remember_line(struct transfer *transfer)
+{
+    transfer->sent_lines[transfer->sent++] = (struct sent_line){
+        .number = transfer->lines.number,
+        .end = transfer->lines.taken,
+    };
+}
+
 static int send_create(struct transfer *transfer, const struct user_client_create *create)
 {
-    transfer->numbers[transfer->sent++] = transfer->lines.number;
+    remember_line(transfer);
     return user_client_stream_create(transfer->client, create);
 }
 
 static int send_user(struct transfer *transfer, const struct user_client_user *user)
 {
-    transfer->numbers[transfer->sent++] = transfer->lines.number;
+    remember_line(transfer);
     return user_client_stream_sync(transfer->client, user);
 }
 
@@ -259,9 +320,8 @@ static void transfer_lines(struct transfer *transfer)
     while (ret == 0 && userctl_session_interrupted == 0 && ferror(stdout) == 0) {
         struct bytes line;
 
+        note_progress(transfer);
         ret = userctl_lines_next(&transfer->lines, &line);
-        transfer->progress.taken = transfer->lines.taken;
-        userctl_progress_draw(&transfer->progress);
         if (ret == 0 && !is_blank(line)) {
             ret = transfer_line(transfer, line);
         } else if (ret == USERCTL_LINES_E_TOO_LONG) {
@@ -287,8 +347,7 @@ static void print_summary(struct transfer *transfer)
                   progress->failed);
     if (transfer->unanswered != 0) {
         (void)fprintf(stderr, ", %" PRIu64 " not answered: %s", transfer->unanswered,
-                      transfer->is_untouched ? "the server took none of them"
-                                             : "they may or may not be in");
+                      transfer->is_untouched ? "none of them is in" : "they may or may not be in");
     }
     (void)fputc('\n', stderr);
 }
@@ -348,14 +407,14 @@ static int run_transfer(struct transfer *transfer)
     int exit_code;
     int written;
 
-    transfer->numbers = calloc(ITEMS_PER_STREAM, sizeof(*transfer->numbers));
-    if (transfer->numbers == NULL) {
+    transfer->sent_lines = calloc(ITEMS_PER_STREAM, sizeof(*transfer->sent_lines));
+    if (transfer->sent_lines == NULL) {
         return userctl_arguments_refuse(arguments, "out of memory");
     }
     if (arguments->errors_file != NULL) {
         transfer->errors = fopen(arguments->errors_file, "we");
         if (transfer->errors == NULL) {
-            free(transfer->numbers);
+            free(transfer->sent_lines);
             return cannot(arguments, "write", arguments->errors_file, -errno);
         }
     }
@@ -365,7 +424,7 @@ static int run_transfer(struct transfer *transfer)
     userctl_session_catch_signals();
     exit_code = userctl_session_run(&transfer->session);
     written = close_errors(transfer);
-    free(transfer->numbers);
+    free(transfer->sent_lines);
     return exit_code != 0 ? exit_code : written;
 }
 

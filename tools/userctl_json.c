@@ -272,16 +272,42 @@ static int take_value(const struct filling *filling, const struct field *field, 
     return take_profile(filling, value);
 }
 
-/* What jansson says without the piece of the line that it shows: it could be of a password. */
+/* In words of our own: those of jansson speak of its options, and show pieces of the line, which
+ * could be of a password. */
+static const char *fault_of(const json_error_t *error)
+{
+    enum json_error_code code = json_error_code(error);
+
+    if (code == json_error_out_of_memory) {
+        return "out of memory";
+    }
+    if (code == json_error_null_character || code == json_error_null_byte_in_key) {
+        return "a text holds U+0000, which is not allowed";
+    }
+    if (code == json_error_duplicate_key) {
+        return "no JSON: a field is there twice";
+    }
+    if (code == json_error_invalid_utf8) {
+        return "no JSON: this is not UTF-8";
+    }
+    if (code == json_error_premature_end_of_input) {
+        return "no JSON: it ends too early";
+    }
+    if (code == json_error_end_of_input_expected) {
+        return "no JSON: something follows its end";
+    }
+    if (code == json_error_numeric_overflow) {
+        return "a number is too large";
+    }
+    if (code == json_error_stack_overflow) {
+        return "it is nested too deeply";
+    }
+    return "no JSON: it is malformed";
+}
+
 static int refuse_line(const struct filling *filling, const json_error_t *error)
 {
-    const char *near = strstr(error->text, " near ");
-    size_t size = near == NULL ? strlen(error->text) : (size_t)(near - error->text);
-
-    if (json_error_code(error) == json_error_duplicate_key) {
-        return refuse(filling, "no JSON: a field is there twice");
-    }
-    return refuse(filling, "no JSON: %.*s (column %d)", (int)size, error->text, error->column);
+    return refuse(filling, "%s (column %d)", fault_of(error), error->column);
 }
 
 static int read_line(const struct filling *filling, struct table table, struct bytes line)

@@ -8,6 +8,7 @@
 
 #define PAGE_SIZE_OF_ALL 1000 /* fewer, larger pages when all are wanted */
 #define STATUS_WIDTH     9    /* "SUSPENDED" */
+#define COLUMN_MAX       40   /* a longer value is cut: one of them would widen all rows */
 
 struct widths {
     int id;
@@ -44,23 +45,73 @@ static int max(int a, int b)
     return a > b ? a : b;
 }
 
-/* Grows only, so that the pages of a walk stay in line as far as they can. */
+static int capped(int columns)
+{
+    return columns > COLUMN_MAX ? COLUMN_MAX : columns;
+}
+
+/* Grows only, so that the pages of a walk stay in line as far as they can. The ID, of 64 bytes at
+ * most, is shown whole: other commands want it. */
 static void measure(struct widths *widths, const struct user_client_page *page)
 {
     for (size_t i = 0; i < page->count; i++) {
         const struct user_client_user *user = &page->users[i];
 
         widths->id = max(widths->id, width(user->id));
-        widths->username = max(widths->username, width(user->username));
-        widths->email = max(widths->email, width(user->email));
-        widths->roles = max(widths->roles, roles_width(user));
+        widths->username = max(widths->username, capped(width(user->username)));
+        widths->email = max(widths->email, capped(width(user->email)));
+        widths->roles = max(widths->roles, capped(roles_width(user)));
     }
+}
+
+/* At most so many characters of a text. Returns how many there were. */
+static int print_start(const char *text, int columns)
+{
+    const char *end = text;
+    int count = 0;
+
+    for (; *end != '\0'; end++) {
+        bool is_first = ((unsigned char)*end & 0xc0) != 0x80;
+
+        if (is_first && count == columns) {
+            break;
+        }
+        count += is_first;
+    }
+    userctl_output_text_part(stdout, text, (size_t)(end - text));
+    return count;
+}
+
+/* Ends a cell of `size` columns, of which some may not have been printed. */
+static void end_cell(int size, int columns)
+{
+    (void)fputs(size > COLUMN_MAX ? "…" : "", stdout);
+    (void)printf("%*s", max(columns - capped(size), 0) + 2, "");
+}
+
+static int room_in_cell(int size)
+{
+    return size > COLUMN_MAX ? COLUMN_MAX - 1 : COLUMN_MAX;
 }
 
 static void print_cell(const char *text, int columns)
 {
-    userctl_output_text(stdout, text);
-    (void)printf("%*s", max(columns - width(text), 0) + 2, "");
+    int size = width(text);
+
+    (void)print_start(text, room_in_cell(size));
+    end_cell(size, columns);
+}
+
+static void print_roles_cell(const struct user_client_user *user, int columns)
+{
+    int size = roles_width(user);
+    int room = room_in_cell(size);
+
+    for (size_t i = 0; i < user->role_count; i++) {
+        room -= print_start(i == 0 ? "" : ", ", room);
+        room -= print_start(user->roles[i], room);
+    }
+    end_cell(size, columns);
 }
 
 static void print_row(const struct user_client_user *user, const struct widths *widths)
@@ -68,12 +119,12 @@ static void print_row(const struct user_client_user *user, const struct widths *
     char number[16];
     char time[USERCTL_TIME_SIZE];
 
-    print_cell(user->id, widths->id);
+    userctl_output_text(stdout, user->id);
+    (void)printf("%*s", max(widths->id - width(user->id), 0) + 2, "");
     print_cell(user->username, widths->username);
     print_cell(user->email, widths->email);
     print_cell(userctl_output_status(user->status, number), STATUS_WIDTH);
-    userctl_output_roles(stdout, user);
-    (void)printf("%*s", max(widths->roles - roles_width(user), 0) + 2, "");
+    print_roles_cell(user, widths->roles);
     userctl_output_time(user->created_at_ms, time);
     (void)printf("%s\n", time);
 }

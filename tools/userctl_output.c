@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -31,11 +32,12 @@ static size_t character_size(const unsigned char *text)
 
 /* A text from the server must not be able to drive the terminal: control bytes are shown as \xNN,
  * those of two bytes in UTF-8 (C1, U+0080 to U+009F) too, and so is what is not UTF-8. */
-static void print_text(FILE *out, const char *text, const char *line_start)
+static void print_part(FILE *out, const char *text, size_t text_size, const char *line_start)
 {
     const unsigned char *byte = (const unsigned char *)text;
+    const unsigned char *end = byte + text_size;
 
-    for (; *byte != '\0'; byte++) {
+    for (; byte < end; byte++) {
         size_t size = character_size(byte);
 
         if (*byte == '\n' && line_start != NULL) {
@@ -52,6 +54,11 @@ static void print_text(FILE *out, const char *text, const char *line_start)
     }
 }
 
+static void print_text(FILE *out, const char *text, const char *line_start)
+{
+    print_part(out, text, strlen(text), line_start);
+}
+
 static void print_row(const char *name, const char *text)
 {
     if (text[0] != '\0') {
@@ -64,6 +71,11 @@ static void print_row(const char *name, const char *text)
 void userctl_output_text(FILE *out, const char *text)
 {
     print_text(out, text, NULL);
+}
+
+void userctl_output_text_part(FILE *out, const char *text, size_t size)
+{
+    print_part(out, text, size, NULL);
 }
 
 void userctl_output_time(int64_t time_ms, char *out)
@@ -139,10 +151,13 @@ static void print_table(const struct user_client_user *user)
     print_row("etag", user->etag);
 }
 
-void userctl_output_json_text(FILE *out, const char *text)
+void userctl_output_json_part(FILE *out, const char *text, size_t text_size)
 {
+    const unsigned char *byte = (const unsigned char *)text;
+    const unsigned char *end = byte + text_size;
+
     (void)fputc('"', out);
-    for (const unsigned char *byte = (const unsigned char *)text; *byte != '\0'; byte++) {
+    for (; byte < end; byte++) {
         size_t size = character_size(byte);
 
         if (*byte == '"' || *byte == '\\') {
@@ -160,6 +175,11 @@ void userctl_output_json_text(FILE *out, const char *text)
         }
     }
     (void)fputc('"', out);
+}
+
+void userctl_output_json_text(FILE *out, const char *text)
+{
+    userctl_output_json_part(out, text, strlen(text));
 }
 
 /* One member. Fields at their default are left out, as the protobuf mapping has it. */
@@ -329,14 +349,29 @@ int userctl_output_failure(const struct userctl_arguments *arguments,
     return (int)failure->status;
 }
 
+/* Whoever read our output has enough of it, as `head` has. The write that failed of it may be long
+ * ago and its errno lost, so the pipe itself is asked. */
+static bool reader_is_gone(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO};
+
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
+
 int userctl_output_finish(void)
 {
+    int error;
+
     errno = 0;
     if (fflush(stdout) == 0 && ferror(stdout) == 0) {
         return 0;
     }
+    error = errno;
+    if (error == EPIPE || reader_is_gone()) {
+        return USERCTL_EXIT_NO_READER;
+    }
     /* Of an earlier write that failed nothing is left to fail again. */
-    (void)fprintf(stderr, "userctl: cannot write the result%s%s\n", errno == 0 ? "" : ": ",
-                  errno == 0 ? "" : strerror(errno));
+    (void)fprintf(stderr, "userctl: cannot write the result%s%s\n", error == 0 ? "" : ": ",
+                  error == 0 ? "" : strerror(error));
     return USERCTL_EXIT_IO;
 }

@@ -26,7 +26,9 @@ int userctl_output_failure(const struct userctl_arguments *arguments,
 /* Pieces of other outputs. A text of the server cannot drive the terminal: its control bytes are
  * shown as \xNN, and in JSON as \uNNNN. */
 void userctl_output_text(FILE *out, const char *text);
-void userctl_output_json_text(FILE *out, const char *text); /* with its quotes */
+void userctl_output_text_part(FILE *out, const char *text, size_t size); /* whole characters */
+void userctl_output_json_text(FILE *out, const char *text);              /* with its quotes */
+void userctl_output_json_part(FILE *out, const char *text, size_t size);
 
 #define USERCTL_TIME_SIZE 96
 
@@ -41,7 +43,8 @@ const char *userctl_output_status(int status, char *number);
 /* "admin, viewer". */
 void userctl_output_roles(FILE *out, const struct user_client_user *user);
 
-/* Writes out what waits. Returns 0, or USERCTL_EXIT_IO after it has said why. */
+/* Writes out what waits. Returns 0, USERCTL_EXIT_IO after it has said why, or
+ * USERCTL_EXIT_NO_READER, which is nothing to speak of. */
 int userctl_output_finish(void);
 
 #endif

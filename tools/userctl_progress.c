@@ -61,9 +61,9 @@ void userctl_progress_draw(struct userctl_progress *progress)
     progress->is_drawn = true;
     (void)fputs("\r\033[K", stderr);
     if (progress->size != 0) {
-        share = progress->taken >= progress->size
+        share = progress->passed >= progress->size
                     ? 1
-                    : (double)progress->taken / (double)progress->size;
+                    : (double)progress->passed / (double)progress->size;
         draw_bar(share);
     }
     (void)fprintf(stderr, "%" PRIu64 " users  %.0f/s", progress->done,

@@ -15,7 +15,7 @@
 struct userctl_progress {
     uint64_t done;   /* items that went in */
     uint64_t failed; /* items that did not */
-    uint64_t taken;  /* bytes read */
+    uint64_t passed; /* bytes of the items that are done or failed */
     uint64_t size;   /* bytes in all; 0 = unknown */
     /* The rest is its own. */
     uint64_t started_ns;
