@@ -40,6 +40,7 @@ SETTINGS = {
         "header_timeout_ms": str(1000 * SLOW),
         "body_progress_ms": str(1000 * SLOW),
     },
+    "http2": {"max_concurrent_streams": "100"},
 }
 
 
