@@ -147,8 +147,8 @@ int grpc_gzip_inflate(struct bytes packed, size_t size_max, bool is_secret, stru
 }
 
 /* Window and memory for a message of that size: a context for the largest would be 256 KiB. The
- * fast level, for the loop waits: it takes a third of the time, and its result is a tenth or two
- * larger. */
+ * fast level, for the loop waits: of 64 KiB of users it makes 7 % more bytes than the default, in a
+ * third of the time. */
 static int init_deflate(z_stream *stream, size_t size)
 {
     int window = WINDOW_MIN;

@@ -27,7 +27,7 @@ struct grpc_server_options {
     uint32_t max_running;        /* limits.max_running: handlers at once, all connections; over it
                                     REFUSED_STREAM */
     uint32_t max_unsent;         /* http2.max_unsent: bytes of answers that a client has not taken;
-                                    beyond it requests of its connection wait */
+                                    beyond it requests for long answers wait */
     bool compress_replies;       /* http2.compress_replies */
     uint32_t compress_min;       /* http2.compress_min */
     uint32_t compress_max;       /* http2.compress_max */
