@@ -40,10 +40,10 @@ enum disk_open {
  * op may be used again or freed. All but `done` is the disk's own. */
 struct disk_op {
     void (*done)(struct disk_op *op, int result);
-    struct ring_op write_op;
+    struct ring_op write_op; /* or the read */
     struct ring_op sync_op;
     struct disk_file *file; /* NULL for what concerns the directory */
-    size_t size;            /* bytes to be written */
+    size_t size;            /* bytes to be written or read */
     int result;             /* 0 so far, or the failure */
     unsigned completions_due;
 };
@@ -72,9 +72,12 @@ struct disk_ops {
     int (*write_later)(struct disk_file *file, struct disk_op *op, struct bytes bytes,
                        uint64_t offset); /* write alone */
     int (*sync_later)(struct disk_file *file, struct disk_op *op);
+    int (*read_later)(struct disk_file *file, struct disk_op *op, void *bytes, size_t size,
+                      uint64_t offset); /* aligned like writes; fewer bytes than asked = -EIO */
     int (*sync_directory_later)(struct disk *disk, struct disk_op *op);
     int (*rename_later)(struct disk *disk, struct disk_op *op, const char *old_name,
                         const char *new_name); /* the names must live until `done` */
+    int (*remove_later)(struct disk *disk, struct disk_op *op, const char *name); /* the same */
 
     void (*free)(struct disk *disk); /* releases the lock; nothing may be pending or open */
 };

@@ -380,7 +380,8 @@ static void complete_one(struct disk_op *op)
     }
 }
 
-static void on_written(struct ring_op *ring_op, const struct ring_event *event)
+/* Completion of a write or a read. */
+static void on_transferred(struct ring_op *ring_op, const struct ring_event *event)
 {
     struct disk_op *op = CONTAINER_OF(ring_op, struct disk_op, write_op);
 
@@ -409,7 +410,7 @@ static int real_write_synced(struct disk_file *file, struct disk_op *op, struct 
 {
     assert(is_aligned(bytes.data, bytes.size, offset));
     begin(op, file, bytes.size, 2);
-    op->write_op.done = on_written;
+    op->write_op.done = on_transferred;
     op->sync_op.done = on_synced;
     return begun(op, ring_write_synced(ring_of(file), &op->write_op, &op->sync_op,
                                        file_of(file)->fd, bytes, offset));
@@ -420,7 +421,7 @@ static int real_write_later(struct disk_file *file, struct disk_op *op, struct b
 {
     assert(is_aligned(bytes.data, bytes.size, offset));
     begin(op, file, bytes.size, 1);
-    op->write_op.done = on_written;
+    op->write_op.done = on_transferred;
     return begun(op, ring_write(ring_of(file), &op->write_op, file_of(file)->fd, bytes.data,
                                 bytes.size, offset));
 }
@@ -430,6 +431,16 @@ static int real_sync_later(struct disk_file *file, struct disk_op *op)
     begin(op, file, 0, 1);
     op->sync_op.done = on_synced;
     return begun(op, ring_sync_data(ring_of(file), &op->sync_op, file_of(file)->fd));
+}
+
+static int real_read_later(struct disk_file *file, struct disk_op *op, void *bytes, size_t size,
+                           uint64_t offset)
+{
+    assert(is_aligned(bytes, size, offset));
+    begin(op, file, size, 1);
+    op->write_op.done = on_transferred;
+    return begun(op,
+                 ring_read(ring_of(file), &op->write_op, file_of(file)->fd, bytes, size, offset));
 }
 
 static int real_sync_directory_later(struct disk *base, struct disk_op *op)
@@ -450,6 +461,15 @@ static int real_rename_later(struct disk *base, struct disk_op *op, const char *
     op->sync_op.done = on_synced;
     return begun(op,
                  ring_rename(disk->reactor->ring, &op->sync_op, disk->dir_fd, old_name, new_name));
+}
+
+static int real_remove_later(struct disk *base, struct disk_op *op, const char *name)
+{
+    struct real_disk *disk = disk_of(base);
+
+    begin(op, NULL, 0, 1);
+    op->sync_op.done = on_synced;
+    return begun(op, ring_unlink(disk->reactor->ring, &op->sync_op, disk->dir_fd, name));
 }
 
 static void real_free(struct disk *base)
@@ -484,8 +504,10 @@ int disk_new(struct reactor *reactor, const char *path, struct disk **ret_disk)
         .write_synced = real_write_synced,
         .write_later = real_write_later,
         .sync_later = real_sync_later,
+        .read_later = real_read_later,
         .sync_directory_later = real_sync_directory_later,
         .rename_later = real_rename_later,
+        .remove_later = real_remove_later,
         .free = real_free,
     };
     struct real_disk *disk;

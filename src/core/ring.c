@@ -382,6 +382,17 @@ int ring_rename(struct ring *ring, struct ring_op *op, int dir_fd, const char *o
     return result;
 }
 
+int ring_unlink(struct ring *ring, struct ring_op *op, int dir_fd, const char *name)
+{
+    struct io_uring_sqe *entry;
+    int result = begin(ring, op, &entry);
+
+    if (result == 0) {
+        io_uring_prep_unlinkat(entry, dir_fd, name, 0);
+    }
+    return result;
+}
+
 int ring_sync(struct ring *ring, struct ring_op *op, int fd)
 {
     struct io_uring_sqe *entry;

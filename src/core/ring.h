@@ -117,6 +117,9 @@ int ring_write_synced(struct ring *ring, struct ring_op *write_op, struct ring_o
 int ring_rename(struct ring *ring, struct ring_op *op, int dir_fd, const char *old_name,
                 const char *new_name);
 
+/* The string must live until completion. */
+int ring_unlink(struct ring *ring, struct ring_op *op, int dir_fd, const char *name);
+
 /* fsync, for a directory. */
 int ring_sync(struct ring *ring, struct ring_op *op, int fd);
 

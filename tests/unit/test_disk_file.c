@@ -256,7 +256,41 @@ START_TEST(disk_file_works_later)
     ck_assert_int_eq(disk->ops->sync_directory_later(disk, fresh(&probe)), 0);
     ck_assert_int_eq(finish(&probe), 0);
     disk->ops->close_file(file);
+    ck_assert_int_eq(disk->ops->remove_later(disk, fresh(&probe), "b"), 0);
+    ck_assert_int_eq(finish(&probe), 0);
+    ck_assert_int_eq(disk->ops->open(disk, "b", DISK_OPEN_READ, &file), DISK_E_NOT_FOUND);
+    ck_assert_int_eq(disk->ops->remove_later(disk, fresh(&probe), "b"), 0);
+    ck_assert_int_eq(finish(&probe), -ENOENT);
     close_disk();
+}
+
+END_TEST
+
+/* A read in the loop brings the bytes that are there, or -EIO when there are fewer than asked for.
+ */
+START_TEST(disk_file_reads_later)
+{
+    struct probe probe;
+    struct disk_file *file;
+    uint8_t *bytes = aligned_alloc(BLOCK, 8 * BLOCK);
+
+    ck_assert_ptr_nonnull(bytes);
+    open_disk();
+    disk->ops->close_file(make_file("a", 6));
+    file = open_file("a", DISK_OPEN_READ);
+    ck_assert_int_eq(disk->ops->read_later(file, fresh(&probe), bytes, 3 * BLOCK, 2 * BLOCK), 0);
+    ck_assert_int_eq(finish(&probe), 0);
+    ck_assert_mem_eq(bytes, memory + 2 * BLOCK, 3 * BLOCK);
+    ck_assert_int_eq(disk->ops->read_later(file, fresh(&probe), bytes, 6 * BLOCK, 0), 0);
+    ck_assert_int_eq(finish(&probe), 0);
+    ck_assert_mem_eq(bytes, memory, 6 * BLOCK);
+    ck_assert_int_eq(disk->ops->read_later(file, fresh(&probe), bytes, 2 * BLOCK, 5 * BLOCK), 0);
+    ck_assert_int_eq(finish(&probe), -EIO);
+    ck_assert_int_eq(disk->ops->read_later(file, fresh(&probe), bytes, BLOCK, 6 * BLOCK), 0);
+    ck_assert_int_eq(finish(&probe), -EIO);
+    disk->ops->close_file(file);
+    close_disk();
+    free(bytes);
 }
 
 END_TEST
@@ -452,6 +486,7 @@ START_TEST(disk_file_needs_a_directory)
 END_TEST
 
 UNIT_MAIN("disk_file", disk_file_reads_unaligned, disk_file_reads_odd_ends, disk_file_names,
-          disk_file_lists, disk_file_works_later, disk_file_reports_failed_writes,
-          disk_file_falls_back_to_the_cache, disk_file_is_direct, disk_file_locks,
-          disk_file_names_the_holder, disk_file_waits_for_the_lock, disk_file_needs_a_directory)
+          disk_file_lists, disk_file_works_later, disk_file_reads_later,
+          disk_file_reports_failed_writes, disk_file_falls_back_to_the_cache, disk_file_is_direct,
+          disk_file_locks, disk_file_names_the_holder, disk_file_waits_for_the_lock,
+          disk_file_needs_a_directory)

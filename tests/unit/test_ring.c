@@ -139,7 +139,7 @@ START_TEST(ring_writes_and_reads)
 
 END_TEST
 
-/* A rename and the directory's sync work, and a missing name is the kernel's error. */
+/* A rename, the directory's sync and a removal work, and a missing name is the kernel's error. */
 START_TEST(ring_renames)
 {
     struct probe probe;
@@ -162,8 +162,14 @@ START_TEST(ring_renames)
     ck_assert_int_eq(ring_rename(ring, &fresh(&probe)->op, dir_fd, "old", "new"), 0);
     run_until_idle();
     ck_assert_int_eq(probe.result, -ENOENT);
+    ck_assert_int_eq(ring_unlink(ring, &fresh(&probe)->op, dir_fd, "new"), 0);
+    run_until_idle();
+    ck_assert_int_eq(probe.result, 0);
+    ck_assert_int_eq(fstatat(dir_fd, "new", &stat, 0), -1);
+    ck_assert_int_eq(ring_unlink(ring, &fresh(&probe)->op, dir_fd, "new"), 0);
+    run_until_idle();
+    ck_assert_int_eq(probe.result, -ENOENT);
     ring_free(ring);
-    ck_assert_int_eq(unlinkat(dir_fd, "new", 0), 0);
     ck_assert_int_eq(close(dir_fd), 0);
     ck_assert_int_eq(rmdir(path), 0);
 }
