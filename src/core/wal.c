@@ -1,7 +1,8 @@
 /*
  * The write-ahead log: how a record becomes durable. What stands on disk is written down at the
  * head of wal_format.c; what happens at start in wal_recover.c; how segments are made in
- * wal_segment.c. This file is the commit path and the life of the log.
+ * wal_segment.c; snapshots in wal_checkpoint.c. This file is the life of the log, and wal_flush.c
+ * its way to the disk.
  *
  * A commit:
  *
@@ -16,86 +17,85 @@
  *  4. When nothing follows for 10 ms, a SEAL frame testifies to what stands before it; and once a
  *     second, while something changes, the control file does.
  *
+ * With a sync interval, 3. comes after the write alone, and the sync some time later.
+ *
  * When the next record does not fit into the segment, the spare becomes the segment; if there is
  * none yet, the queue waits for it. Close flushes the queue, writes a CLOSE frame (unless the
  * segment has no frame at all: then the next start goes on in it) and the clean mark, and frees
- * from the task.
+ * from the task. A snapshot that is being taken is given up.
  *
  * What can go wrong
  *
- *  - A write or sync fails, of a frame, the control file or a spare: final. `failed`, then -EIO to
- *    everyone who waits. Never a second try: after a failed sync the kernel may call pages clean
- *    that never reached the disk, and a second sync would say so too.
+ *  - A write or sync fails, of a frame, the control file or a spare, or a name cannot be made
+ *    durable: final. `failed`, then -EIO to everyone who waits. Never a second try: after a failed
+ *    sync the kernel may call pages clean that never reached the disk, and a second sync would say
+ *    so too.
  *  - No room for a further spare: not a failure. `space` tells; the rest of the present segment is
  *    used up; then appends are refused until there is room again. Who was accepted waits.
+ *  - A snapshot fails: not a failure either; see wal_trigger.c.
  *  - A crash at any point: see wal_format.c.
  */
 #include "core/wal.h"
 
-#include "core/clock.h"
-#include "core/disk.h"
-#include "core/reactor.h"
-#include "core/wal_control.h"
+#include "core/snapshot_format.h"
 #include "core/wal_format.h"
+#include "core/wal_internal.h"
 #include "core/wal_recover.h"
-#include "core/wal_segment.h"
-#include "core/wal_start.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SEAL_NS    (10 * CLOCK_NS_PER_MS)
-#define CONTROL_NS CLOCK_NS_PER_S
-
-static_assert(WAL_RECORD_SIZE_MAX == WAL_FORMAT_RECORD_SIZE_MAX, "one limit, said twice");
+static_assert(WAL_RECORD_SIZE_MAX + SNAPSHOT_FORMAT_PREFIX_SIZE <= WAL_FORMAT_RECORD_SIZE_MAX,
+              "what the log takes, a snapshot takes");
 static_assert(WAL_SEGMENT_SIZE_MIN >= WAL_RECORD_SIZE_MAX + 4 * WAL_FORMAT_BLOCK_SIZE,
               "header, the longest record in its frame, and a seal");
 
 static void wal_run(struct reactor_task *task);
-static void wal_on_flush(struct disk_op *op, int result);
 static void wal_on_spare(struct wal_spare *spare, int error);
-static void wal_on_control(struct wal_control *control, int error);
-static void wal_on_seal_timer(struct timer *timer);
-static void wal_on_control_timer(struct timer *timer);
 
-static int wal_alloc(struct wal **ret_wal)
+static void wal_free(struct wal *wal)
+{
+    assert(list_is_empty(&wal->queue));
+    assert(list_is_empty(&wal->flying));
+    wal_checkpoint_free(wal->checkpoint);
+    free(wal->frame);
+    free(wal);
+}
+
+static int wal_alloc(const struct wal_environment *environment, const struct wal_options *options,
+                     struct wal **ret_wal)
 {
     struct wal *wal = calloc(1, sizeof(*wal));
 
     if (wal == NULL) {
         return -ENOMEM;
     }
+    wal->disk = environment->disk;
+    wal->reactor = environment->reactor;
+    wal->random = environment->random;
+    wal->options = *options;
     list_init(&wal->queue);
     list_init(&wal->flying);
     list_init(&wal->task.link);
     wal->task.run = wal_run;
-    wal->flush_op.done = wal_on_flush;
-    wal->seal_timer.fire = wal_on_seal_timer;
-    wal->control_timer.fire = wal_on_control_timer;
     wal->frame = aligned_alloc(DISK_BLOCK_SIZE, WAL_FORMAT_FRAME_SIZE_MAX);
-    if (wal->frame == NULL) {
-        free(wal);
+    if (wal->frame == NULL || wal_trigger_init(wal) != 0) {
+        wal_free(wal);
         return -ENOMEM;
     }
     *ret_wal = wal;
     return 0;
 }
 
-static void wal_free(struct wal *wal)
-{
-    assert(list_is_empty(&wal->queue));
-    assert(list_is_empty(&wal->flying));
-    free(wal->frame);
-    free(wal);
-}
-
 int wal_open(const struct wal_environment *environment, const struct wal_options *options,
-             wal_replay_fn replay, void *replay_context, char *problem, struct wal **ret_wal)
+             const struct wal_replay *replay, void *replay_context, char *problem,
+             struct wal **ret_wal)
 {
     struct wal_recovery recovery = {
         .disk = environment->disk,
+        .clock = environment->reactor->clock,
         .replay = replay,
         .replay_context = replay_context,
         .problem = problem,
@@ -111,15 +111,11 @@ int wal_open(const struct wal_environment *environment, const struct wal_options
                        DISK_BLOCK_SIZE); /* fits */
         return -EINVAL;
     }
-    result = wal_alloc(&wal);
+    result = wal_alloc(environment, options, &wal);
     if (result != 0) {
         (void)snprintf(problem, WAL_PROBLEM_SIZE, "no memory for the log"); /* fits */
         return result;
     }
-    wal->disk = environment->disk;
-    wal->reactor = environment->reactor;
-    wal->random = environment->random;
-    wal->options = *options;
     result = wal_start(wal, &recovery);
     wal_recover_deinit(&recovery);
     if (result != 0) {
@@ -127,7 +123,7 @@ int wal_open(const struct wal_environment *environment, const struct wal_options
         wal_free(wal);
         return result;
     }
-    wal->control.written = wal_on_control;
+    wal_flush_init(wal);
     wal->spare.changed = wal_on_spare;
     reactor_defer(wal->reactor, &wal->task); /* the next spare */
     *ret_wal = wal;
@@ -140,6 +136,12 @@ void wal_set_events(struct wal *wal, const struct wal_events *events, void *owne
     wal->owner = owner;
 }
 
+void wal_set_source(struct wal *wal, const struct wal_snapshot_source *source, void *context)
+{
+    wal->source = source;
+    wal->source_context = context;
+}
+
 const struct wal_stats *wal_stats(const struct wal *wal)
 {
     return &wal->stats;
@@ -147,30 +149,17 @@ const struct wal_stats *wal_stats(const struct wal *wal)
 
 /* Appending. */
 
-static uint64_t payload_size(const struct wal_append *append)
-{
-    return WAL_FORMAT_RECORD_HEADER_SIZE + append->body.size;
-}
-
-/* Bytes that a frame with records may still take here: the last block is kept for a mark. */
-static uint64_t wal_room(const struct wal *wal)
-{
-    const uint64_t room = wal_segment_room(&wal->current);
-
-    return room < WAL_FORMAT_BLOCK_SIZE ? 0 : room - WAL_FORMAT_BLOCK_SIZE;
-}
-
 /* Whether the queue and this record would fit into the present segment. Exact when they make one
  * frame; with more, each may end up to one longest record early, and has a block's padding. */
 static bool wal_fits(const struct wal *wal, const struct wal_append *append)
 {
     const uint64_t frame_payload_min =
         WAL_FORMAT_FRAME_SIZE_MAX - WAL_RECORD_SIZE_MAX - WAL_FORMAT_BLOCK_SIZE;
-    const uint64_t bytes = wal->queue_bytes + payload_size(append);
+    const uint64_t bytes = wal->queue_bytes + wal_payload_size(append);
     const uint64_t frames =
         wal->queue_count / WAL_FORMAT_FRAME_RECORDS_MAX + bytes / frame_payload_min;
 
-    return wal_format_frame_size(bytes) + frames * 2 * WAL_FORMAT_BLOCK_SIZE <= wal_room(wal);
+    return wal_format_frame_size(bytes) + frames * 2 * WAL_FORMAT_BLOCK_SIZE <= wal_flush_room(wal);
 }
 
 int wal_append(struct wal *wal, struct wal_append *append)
@@ -194,7 +183,7 @@ int wal_append(struct wal *wal, struct wal_append *append)
     append->lsn = stats->next_lsn++;
     list_init(&append->link);
     list_push_back(&wal->queue, &append->link);
-    wal->queue_bytes += payload_size(append);
+    wal->queue_bytes += wal_payload_size(append);
     wal->queue_count++;
     stats->pending++;
     stats->pending_bytes += append->body.size;
@@ -202,8 +191,9 @@ int wal_append(struct wal *wal, struct wal_append *append)
     return 0;
 }
 
-/* Tells everyone in the list, in order. */
-static void tell(struct wal *wal, struct list *appends, int result)
+/* Telling. */
+
+void wal_tell(struct wal *wal, struct list *appends, int result)
 {
     struct wal_append *append;
     struct list *link;
@@ -216,8 +206,7 @@ static void tell(struct wal *wal, struct list *appends, int result)
     }
 }
 
-/* Tells everyone who waits that it will not be durable, or that nobody knows. */
-static void tell_all(struct wal *wal, int result)
+void wal_tell_all(struct wal *wal, int result)
 {
     struct list all;
 
@@ -226,159 +215,23 @@ static void tell_all(struct wal *wal, int result)
     list_splice_back(&all, &wal->queue);
     wal->queue_bytes = 0;
     wal->queue_count = 0;
-    tell(wal, &all, result);
+    wal_tell(wal, &all, result);
 }
 
-static void wal_fail(struct wal *wal, int error)
+void wal_fail(struct wal *wal, int error)
 {
     if (wal->failed) {
         return;
     }
     wal->failed = true;
-    reactor_stop_timer(wal->reactor, &wal->seal_timer);
-    reactor_stop_timer(wal->reactor, &wal->control_timer);
+    wal_flush_stop(wal);
     wal_spare_stop(&wal->spare);
     reactor_defer(wal->reactor, &wal->task); /* it may have to end a close */
     wal->events->failed(wal->owner, error);
-    tell_all(wal, -EIO);
+    wal_tell_all(wal, -EIO);
 }
 
-/* Flushing. */
-
-static struct wal_append *first_in_queue(struct wal *wal)
-{
-    return CONTAINER_OF(wal->queue.next, struct wal_append, link);
-}
-
-/* Moves the head of the queue into the frame buffer, as much as fits. Returns the payload size. */
-static size_t pack(struct wal *wal)
-{
-    const uint64_t room = wal_room(wal);
-    const uint64_t limit = (room < WAL_FORMAT_FRAME_SIZE_MAX ? room : WAL_FORMAT_FRAME_SIZE_MAX) -
-                           WAL_FORMAT_FRAME_HEADER_SIZE;
-    uint8_t *payload = wal->frame + WAL_FORMAT_FRAME_HEADER_SIZE;
-    size_t size = 0;
-
-    wal->frame_records = 0;
-    while (!list_is_empty(&wal->queue) && wal->frame_records < WAL_FORMAT_FRAME_RECORDS_MAX) {
-        struct wal_append *append = first_in_queue(wal);
-
-        if (size + payload_size(append) > limit) {
-            break;
-        }
-        size += wal_format_put_record(payload + size, append->type, append->body);
-        list_remove(&append->link);
-        list_push_back(&wal->flying, &append->link);
-        wal->frame_records++;
-    }
-    wal->queue_bytes -= size;
-    wal->queue_count -= wal->frame_records;
-    return size;
-}
-
-/* Sends off the frame whose payload stands in the buffer. Returns 0 or negative errno. */
-static int submit_frame(struct wal *wal, uint16_t flags, size_t size)
-{
-    struct wal_segment *current = &wal->current;
-    struct wal_format_frame frame = {
-        .flags = flags,
-        .payload_size = (uint32_t)size,
-        .record_count = wal->frame_records,
-        .epoch = current->header.epoch,
-        .first_lsn = wal->stats.durable_lsn + 1,
-        .durable_lsn = wal->stats.durable_lsn,
-        .realtime_ns = clock_realtime_ns(wal->reactor->clock),
-        .prev_crc = current->prev_crc,
-    };
-    const uint64_t offset = current->offset;
-    int result;
-
-    assert(!wal->flush_pending);
-    wal->frame_size = wal_format_put_frame(wal->frame, &frame);
-    assert(wal->frame_size <= wal_segment_room(current));
-    current->offset += wal->frame_size;
-    current->prev_crc = frame.crc;
-    current->frame_count++;
-    wal->frame_start_ns = clock_monotonic_ns(wal->reactor->clock);
-    result = wal->disk->ops->write_synced(current->file, &wal->flush_op,
-                                          (struct bytes){wal->frame, wal->frame_size}, offset);
-    wal->flush_pending = result == 0;
-    return result;
-}
-
-/* A frame that only testifies. */
-static int submit_mark(struct wal *wal, uint16_t flags)
-{
-    wal->frame_records = 0;
-    return submit_frame(wal, flags, 0);
-}
-
-/* The queue's next step: a flush, or a further segment. */
-static int step_queue(struct wal *wal)
-{
-    const uint64_t size = wal_format_frame_size(payload_size(first_in_queue(wal)));
-    struct wal_format_segment header;
-
-    if (size <= wal_room(wal)) {
-        wal->seal_due = false;
-        reactor_stop_timer(wal->reactor, &wal->seal_timer);
-        return submit_frame(wal, 0, pack(wal));
-    }
-    if (wal->spare.state == WAL_SPARE_READY) {
-        header = wal_start_header(wal);
-        return wal_spare_publish(&wal->spare, &header);
-    }
-    if (wal->closing && wal->spare.state == WAL_SPARE_NO_SPACE) {
-        tell_all(wal, -ENOSPC);
-        reactor_defer(wal->reactor, &wal->task);
-    }
-    return 0;
-}
-
-static int write_control(struct wal *wal, bool is_clean)
-{
-    struct wal_format_control *now = &wal->control.now;
-
-    now->durable_lsn = wal->stats.durable_lsn;
-    now->realtime_ns = clock_realtime_ns(wal->reactor->clock);
-    now->is_clean = is_clean;
-    wal->control_written_ns = clock_monotonic_ns(wal->reactor->clock);
-    return wal_control_write(&wal->control);
-}
-
-/* Close, once the queue is empty: the mark in the segment, then the mark in the control file. */
-static int step_close(struct wal *wal)
-{
-    wal_spare_stop(&wal->spare);
-    reactor_stop_timer(wal->reactor, &wal->seal_timer);
-    reactor_stop_timer(wal->reactor, &wal->control_timer);
-    if (!wal->close_marked) {
-        wal->close_marked = true;
-        if (wal->current.frame_count > 0 &&
-            wal_segment_room(&wal->current) >= WAL_FORMAT_BLOCK_SIZE) {
-            return submit_mark(wal, WAL_FORMAT_FRAME_CLOSE);
-        }
-    }
-    if (wal->clean_marked || wal->control.pending) {
-        return 0;
-    }
-    wal->clean_marked = true;
-    return write_control(wal, true);
-}
-
-static int step_idle(struct wal *wal)
-{
-    if (wal->closing) {
-        return step_close(wal);
-    }
-    if (wal->seal_due) {
-        wal->seal_due = false;
-        if (wal_segment_room(&wal->current) >= WAL_FORMAT_BLOCK_SIZE) {
-            return submit_mark(wal, WAL_FORMAT_FRAME_SEAL);
-        }
-    }
-    return 0;
-}
+/* The task. */
 
 static void note_space(struct wal *wal)
 {
@@ -410,16 +263,18 @@ static int step(struct wal *wal)
         }
         note_space(wal);
     }
-    if (wal->flush_pending || is_publishing(wal)) {
-        return 0;
+    result = wal_flush_sync(wal);
+    if (result != 0 || wal->flush_pending || is_publishing(wal)) {
+        return result;
     }
-    return list_is_empty(&wal->queue) ? step_idle(wal) : step_queue(wal);
+    return wal_flush_step(wal);
 }
 
 static bool is_finished(const struct wal *wal)
 {
-    return wal->closing && !wal->flush_pending && !wal->control.pending && !wal->spare.pending &&
-           list_is_empty(&wal->queue) && (wal->failed || wal->clean_marked);
+    return wal->closing && !wal_flush_is_pending(wal) && !wal->spare.pending &&
+           !wal_checkpoint_is_pending(wal->checkpoint) && list_is_empty(&wal->queue) &&
+           (wal->failed || wal->clean_marked);
 }
 
 static void wal_run(struct reactor_task *task)
@@ -429,105 +284,23 @@ static void wal_run(struct reactor_task *task)
 
     assert(wal->events != NULL);
     if (!wal->failed) {
+        wal_trigger_step(wal); /* may fail the log */
+    }
+    if (!wal->failed) {
         result = step(wal);
         if (result != 0) {
             wal_fail(wal, result);
         }
+    }
+    if (wal->failed || wal->closing) {
+        wal->stats.snapshot_is_running = false;
+        wal_checkpoint_stop(wal->checkpoint);
     }
     if (is_finished(wal)) {
         reactor_undefer(&wal->task);
         wal_start_close_files(wal);
         wal->events->closed(wal->owner);
         wal_free(wal);
-    }
-}
-
-/* Starts the control write that is due, or the timer for it. Returns 0 or negative errno. */
-static int renew_control(struct wal *wal)
-{
-    const uint64_t now_ns = clock_monotonic_ns(wal->reactor->clock);
-    const uint64_t due_ns = wal->control_written_ns + CONTROL_NS;
-
-    if (wal->closing || wal->control.pending || timer_is_armed(&wal->control_timer) ||
-        wal->control.now.durable_lsn == wal->stats.durable_lsn) {
-        return 0;
-    }
-    if (now_ns < due_ns) {
-        return reactor_start_timer(wal->reactor, &wal->control_timer, due_ns - now_ns);
-    }
-    return write_control(wal, false);
-}
-
-static void count_flush(struct wal *wal)
-{
-    struct wal_stats *stats = &wal->stats;
-    const uint64_t ns = clock_monotonic_ns(wal->reactor->clock) - wal->frame_start_ns;
-
-    stats->frames_written++;
-    stats->records_written += wal->frame_records;
-    stats->bytes_written += wal->frame_size;
-    stats->sync_ns_total += ns;
-    if (ns > stats->sync_ns_max) {
-        stats->sync_ns_max = ns;
-    }
-}
-
-static void wal_on_flush(struct disk_op *op, int result)
-{
-    struct wal *wal = CONTAINER_OF(op, struct wal, flush_op);
-
-    wal->flush_pending = false;
-    reactor_defer(wal->reactor, &wal->task);
-    if (wal->failed) {
-        return;
-    }
-    if (result == 0) {
-        count_flush(wal);
-        wal->stats.durable_lsn += wal->frame_records;
-        tell(wal, &wal->flying, 0);
-        if (wal->frame_records > 0 && !wal->closing) {
-            result = reactor_start_timer(wal->reactor, &wal->seal_timer, SEAL_NS);
-        }
-    }
-    if (result == 0) {
-        result = renew_control(wal);
-    }
-    if (result != 0) {
-        wal_fail(wal, result);
-    }
-}
-
-static void wal_on_seal_timer(struct timer *timer)
-{
-    struct wal *wal = CONTAINER_OF(timer, struct wal, seal_timer);
-
-    wal->seal_due = true;
-    reactor_defer(wal->reactor, &wal->task);
-}
-
-static void wal_on_control_timer(struct timer *timer)
-{
-    struct wal *wal = CONTAINER_OF(timer, struct wal, control_timer);
-    int result = renew_control(wal);
-
-    if (result != 0) {
-        wal_fail(wal, result);
-    }
-}
-
-static void wal_on_control(struct wal_control *control, int error)
-{
-    struct wal *wal = CONTAINER_OF(control, struct wal, control);
-
-    reactor_defer(wal->reactor, &wal->task);
-    if (wal->failed) {
-        return;
-    }
-    if (error == 0) {
-        error = renew_control(wal);
-    }
-    if (error != 0) {
-        wal_fail(wal, error);
     }
 }
 
@@ -539,15 +312,17 @@ static void wal_on_spare(struct wal_spare *spare, int error)
     if (wal->failed || spare->stopping) {
         return;
     }
-    if (error != 0) {
-        wal_fail(wal, error);
-        return;
-    }
-    if (spare->state == WAL_SPARE_PUBLISHED) {
+    if (error == 0 && spare->state == WAL_SPARE_PUBLISHED) {
+        assert(!wal->sync_pending);
         wal_segment_close(&wal->current);
         wal_spare_take(spare, &wal->current);
+        error = wal_trigger_note_segment(wal, wal->current.header.first_lsn);
     }
-    note_space(wal);
+    if (error != 0) {
+        wal_fail(wal, error);
+    } else {
+        note_space(wal);
+    }
 }
 
 void wal_close(struct wal *wal)

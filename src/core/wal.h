@@ -1,11 +1,12 @@
 /*
  * Write-ahead log of opaque checksummed records in pre-zeroed segments, with group commit: one
- * flush in flight, everything that arrives meanwhile goes into the next. The format is written down
- * at the head of wal_format.c, the way of a commit at the head of wal.c.
+ * flush in flight, everything that arrives meanwhile goes into the next. And the snapshots that let
+ * old segments go. The formats are written down at the heads of wal_format.c and snapshot_format.c,
+ * the way of a commit at the head of wal.c, that of a snapshot at the head of wal_checkpoint.c.
  *
  * Owns:    its files (through the disk), the frame buffers.
  * Borrows: every struct wal_append and its bytes, from wal_append() until its `done`; what the
- *          environment names.
+ *          environment names; the source of snapshots.
  * Thread:  loop only.
  */
 #ifndef CORE_WAL_H
@@ -30,8 +31,10 @@ struct random_source;
 #define WAL_E_NO_SPACE  4 /* the disk has no room for a further segment */
 #define WAL_E_DAMAGED   5 /* wal_open: refused; `problem` names file, offset, LSNs */
 #define WAL_E_FOREIGN   6 /* wal_open: too new, or another store's; `problem` says which */
+#define WAL_E_BUSY      7 /* wal_snapshot: one is being taken already */
 
-#define WAL_RECORD_SIZE_MAX (256 * 1024)
+/* A little less than what the format can hold: a snapshot puts the LSN before the body. */
+#define WAL_RECORD_SIZE_MAX (256 * 1024 - 64)
 
 /* Least wal_options.segment_size: a segment takes the longest record whatever else is in it. */
 #define WAL_SEGMENT_SIZE_MIN (512 * 1024)
@@ -45,20 +48,60 @@ struct wal_environment {
 
 struct wal_options {
     uint64_t segment_size; /* bytes, a multiple of DISK_BLOCK_SIZE: wal.segment_size */
-    uint32_t max_pending;  /* records not yet durable */
+    uint32_t max_pending;  /* records not yet told */
     uint64_t max_pending_bytes;
+    /* 0: a record is told when it is synced. Otherwise: when it is written, and a sync follows
+     * after so long at most; a power cut may take what was told meanwhile. */
+    uint64_t sync_interval_ns;
+    uint64_t snapshot_every; /* bytes of log that make a snapshot due; 0 = only wal_snapshot() */
+    uint64_t snapshot_rate;  /* bytes a second that a snapshot writes at most; 0 = no limit */
 };
 
-/* A record found at start. */
+/* A record found at start, or one of a snapshot. */
 struct wal_record {
-    uint64_t lsn;
-    uint64_t realtime_ns; /* of its frame */
+    uint64_t lsn;         /* of a snapshot's: that of the change it stands for, or 0 */
+    uint64_t realtime_ns; /* of its frame; 0 in a snapshot that is being made */
     uint8_t type;         /* the writer's */
+    bool is_in_snapshot;  /* the records of a snapshot come in no particular order */
     struct bytes body;    /* borrowed for the call */
 };
 
-/* Replay. Non-zero ends it, and wal_open() returns that. */
-typedef int (*wal_replay_fn)(void *context, const struct wal_record *record);
+/* How far reading has come. */
+struct wal_progress {
+    const char *file;
+    uint64_t records;
+    uint64_t bytes_done; /* of the files that are read */
+    uint64_t bytes_total;
+    uint64_t elapsed_ns;
+};
+
+/* What wal_open() tells of what it finds. */
+struct wal_replay {
+    /* A state is about to come, from nothing: forget what came before. Once at least; again when a
+     * snapshot turned out to be damaged halfway, and an older one is read. `record_count` is what
+     * the snapshot says it holds about, 0 = unknown. Non-zero as below. */
+    int (*begin)(void *context, uint64_t record_count);
+    /* Non-zero ends it, and wal_open() returns that. */
+    int (*record)(void *context, const struct wal_record *record);
+    /* About once a second. */
+    void (*progress)(void *context, const struct wal_progress *progress);
+    /* What an operator should know although the start goes on: a tail that was cut off, a damaged
+     * snapshot that was passed over. */
+    void (*notice)(void *context, const char *text);
+};
+
+/* What a snapshot is made of: the state as it is when `begin` runs, though changes go on. */
+struct wal_snapshot_source {
+    /* Everything up to `lsn` has been told, and nothing after it. Returns 0 or -ENOMEM. */
+    int (*begin)(void *context, uint64_t lsn, uint64_t *ret_record_count);
+    /* 0 with the next record, whose body holds until the next call; WAL_SNAPSHOT_END; or negative
+     * errno: it is given up. Short: many of these make one slice of the loop's time. */
+    int (*next)(void *context, struct wal_record *ret_record);
+    /* It is complete, or was given up: after every `begin` that returned 0, once. */
+    void (*end)(void *context);
+};
+
+#define WAL_SNAPSHOT_END 1
 
 /* One record on its way to the disk, embedded in its owner. */
 struct wal_append {
@@ -68,8 +111,24 @@ struct wal_append {
     uint64_t lsn; /* set by wal_append() */
     /* 0 = durable; -ENOSPC = certainly not written (the log was closed while the disk was full);
      * any other negative errno = the log has failed and it is unknown whether the record survived.
-     * In LSN order, from the loop. */
+     * In LSN order, from the loop. (With sync_interval_ns 0 means written, not yet durable.) */
     void (*done)(struct wal_append *append, int result);
+};
+
+enum wal_snapshot_step {
+    WAL_SNAPSHOT_STARTED,
+    WAL_SNAPSHOT_DONE,   /* it was read back whole, and what it made superfluous is removed */
+    WAL_SNAPSHOT_FAILED, /* nothing depends on it; the next one that is due tries again */
+};
+
+struct wal_snapshot_report {
+    enum wal_snapshot_step step;
+    uint64_t lsn;
+    uint64_t records;
+    uint64_t bytes;            /* of the file */
+    uint64_t ns;               /* from start to now */
+    unsigned segments_removed; /* DONE */
+    const char *problem;       /* FAILED: why, with the file's name */
 };
 
 struct wal_events {
@@ -78,36 +137,55 @@ struct wal_events {
     /* The disk has no room for a further segment; or it has again. Appends are refused only once
      * the present segment cannot take them. */
     void (*space)(void *owner, bool no_space);
+    /* A snapshot has begun or ended. */
+    void (*snapshot)(void *owner, const struct wal_snapshot_report *report);
     /* wal_close() is complete; the wal is freed when it returns. */
     void (*closed)(void *owner);
 };
 
 struct wal_stats {
     uint64_t next_lsn;
+    uint64_t written_lsn; /* told; ahead of durable_lsn only with sync_interval_ns */
     uint64_t durable_lsn;
+    uint64_t syncs; /* of the segment, alone or behind a write */
     uint64_t frames_written;
     uint64_t records_written;
     uint64_t bytes_written;
-    uint64_t sync_ns_total; /* time between submit and completion of flushes */
+    uint64_t sync_ns_total; /* from submit to completion of these, with the write before it */
     uint64_t sync_ns_max;
-    uint64_t records_replayed;
-    uint64_t torn_bytes; /* cut off the tail at start */
+    uint64_t records_replayed; /* at start, those of the snapshot not counted */
+    uint64_t records_loaded;   /* at start, from the snapshot */
+    uint64_t torn_bytes;       /* cut off the tail at start */
+    bool may_have_lost;        /* the run before told records unsynced and did not end properly */
+    uint64_t snapshot_lsn;     /* of the newest whole one; 0 = none */
+    uint64_t snapshots_done;
+    uint64_t snapshots_failed;
+    uint64_t log_bytes; /* of frames since snapshot_lsn */
+    uint32_t segments;  /* files, the one being written included */
+    bool snapshot_is_running;
     uint32_t pending;
     uint64_t pending_bytes;
     bool no_space;
 };
 
-/* Start-up, blocking: checks and replays what the directory holds, cuts a torn tail (its bytes go
- * to a .torn file), and makes the segment that will be written. A disk without room for that
- * segment is no error: the log opens with stats.no_space.
+/* Start-up, blocking: reads the newest whole snapshot and replays the log behind it, cuts a torn
+ * tail (its bytes go to a .torn file), and makes the segment that will be written. A disk without
+ * room for that segment is no error: the log opens with stats.no_space.
  *
- * Returns 0, with `problem` empty or saying what was cut; WAL_E_DAMAGED, WAL_E_FOREIGN with
- * `problem` filled in; what `replay` returned; or negative errno (`problem` filled in too). */
+ * Returns 0; WAL_E_DAMAGED, WAL_E_FOREIGN with `problem` (WAL_PROBLEM_SIZE bytes) filled in; what
+ * `replay` returned; or negative errno (`problem` filled in too). */
 int wal_open(const struct wal_environment *environment, const struct wal_options *options,
-             wal_replay_fn replay, void *replay_context, char *problem, struct wal **ret_wal);
+             const struct wal_replay *replay, void *replay_context, char *problem,
+             struct wal **ret_wal);
 
 /* Who hears of failure and close. Before the first append and before the next turn. */
 void wal_set_events(struct wal *wal, const struct wal_events *events, void *owner);
+
+/* What snapshots are made of. Without one none is taken. Before the next turn. */
+void wal_set_source(struct wal *wal, const struct wal_snapshot_source *source, void *context);
+
+/* Takes a snapshot now; events.snapshot tells how it goes. Returns 0; WAL_E_BUSY; WAL_E_FAILED. */
+int wal_snapshot(struct wal *wal);
 
 /* Queues a record; it is written with the next flush, which starts at the end of this turn at the
  * latest. LSNs are given in the order of calls, from 1 on, without gaps.

@@ -41,6 +41,7 @@ struct wal_format_segment {
     uint8_t store_uuid[WAL_FORMAT_UUID_SIZE];
     uint64_t epoch; /* random, of this segment alone; every frame repeats it */
     uint64_t first_lsn;
+    bool is_lazy;         /* its records are told before they are synced */
     uint64_t size;        /* of the file, header included */
     uint64_t realtime_ns; /* when it was taken into use */
     uint32_t crc;         /* of the header; the first frame's prev_crc */
@@ -69,7 +70,8 @@ struct wal_format_control {
     uint64_t sequence;    /* the higher one of the two files counts */
     uint64_t durable_lsn; /* everything up to here was durable when this was written */
     uint64_t realtime_ns;
-    bool is_clean; /* the log was closed properly and holds nothing after durable_lsn */
+    bool is_clean;      /* the log was closed properly and holds nothing after durable_lsn */
+    bool may_have_lost; /* records after durable_lsn may have been told and be gone */
 };
 
 /* Bytes a frame with this payload takes in the file. */

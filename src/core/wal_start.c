@@ -2,20 +2,22 @@
  * The start of the log, blocking:
  *
  *  1. Read both control files.
- *  2. Recover: replay, decide, cut (wal_recover.c).
+ *  2. Recover: the newest whole snapshot, replay, decide, cut (wal_recover.c).
  *  3. Write both control files: what was found is durable now, and the mark of the last clean close
  *     goes away. A new store gets its UUID here, before any segment exists.
  *  4. Take over the spare of the last run, if it is whole.
  *  5. Begin a new segment behind what was found; but go on in the last one when nothing was ever
  *     written to it, so that starting and stopping does not fill the disk.
+ *  6. Tidy up: a snapshot that was never finished is removed; one that is damaged is renamed, so
+ *     that it is kept for people and looked at no more.
  *
  * A crash between any two of them is met by the same steps again. No room for a segment is no
  * failure: the log opens, can be read, and refuses appends until there is room.
  */
-#include "core/wal_start.h"
-
 #include "core/clock.h"
 #include "core/random.h"
+#include "core/snapshot_format.h"
+#include "core/wal_internal.h"
 #include "core/wal_recover.h"
 
 #include <assert.h>
@@ -42,6 +44,18 @@ static int open_control(struct wal *wal, char *problem)
     return result == 0 ? 0 : problem_io(problem, result, "cannot read the CONTROL files");
 }
 
+/* Whether the run before may have told records that are gone. What a run before that one has lost
+ * counts as well, as long as no record has become durable since. */
+static bool may_have_lost(const struct wal *wal, const struct wal_recovery *recovery)
+{
+    const struct wal_format_control *control = &wal->control.now;
+
+    if (recovery->last.file != NULL && recovery->last.header.is_lazy && !control->is_clean) {
+        return true;
+    }
+    return control->may_have_lost && control->durable_lsn + 1 == recovery->next_lsn;
+}
+
 /* The mark of this run: what was found is durable, and the log is open. */
 static int start_control(struct wal *wal, char *problem)
 {
@@ -54,6 +68,7 @@ static int start_control(struct wal *wal, char *problem)
     now->durable_lsn = wal->stats.durable_lsn;
     now->realtime_ns = clock_realtime_ns(wal->reactor->clock);
     now->is_clean = false;
+    now->may_have_lost = wal->stats.may_have_lost;
     result = wal_control_write_now(&wal->control);
     wal->control_written_ns = clock_monotonic_ns(wal->reactor->clock);
     return result == 0 ? 0 : problem_io(problem, result, "cannot write the CONTROL files");
@@ -63,6 +78,7 @@ struct wal_format_segment wal_start_header(struct wal *wal)
 {
     struct wal_format_segment header = {
         .first_lsn = wal->stats.durable_lsn + 1,
+        .is_lazy = wal_is_lazy(wal),
         .realtime_ns = clock_realtime_ns(wal->reactor->clock),
     };
 
@@ -80,7 +96,7 @@ static int start_segment(struct wal *wal, struct wal_recovery *recovery, char *p
     if (result == 0) {
         result = wal_spare_adopt(&wal->spare);
     }
-    if (result == 0 && wal_recover_may_continue(recovery)) {
+    if (result == 0 && wal_recover_may_continue(recovery, wal_is_lazy(wal))) {
         wal->current = recovery->last;
         recovery->last.file = NULL;
         return 0;
@@ -99,9 +115,74 @@ static int start_segment(struct wal *wal, struct wal_recovery *recovery, char *p
     return result == 0 ? 0 : problem_io(problem, result, "cannot make a log segment");
 }
 
+/* Tells the checkpoint what is in the directory. */
+static int list_files(struct wal *wal, const struct wal_recovery *recovery, char *problem)
+{
+    const struct wal_lsns *segments = &recovery->segments;
+    const struct wal_lsns *snapshots = &recovery->snapshots;
+    const uint64_t current_lsn = wal->current.header.first_lsn;
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < segments->count; i++) {
+        result = wal_trigger_note_segment(wal, segments->lsns[i]);
+    }
+    if (result == 0 && wal->current.file != NULL &&
+        (segments->count == 0 || segments->lsns[segments->count - 1] != current_lsn)) {
+        result = wal_trigger_note_segment(wal, current_lsn);
+    }
+    for (size_t i = 0; result == 0 && i < snapshots->count - recovery->damaged_snapshots; i++) {
+        result = wal_checkpoint_note_snapshot(wal->checkpoint, snapshots->lsns[i]);
+    }
+    return result == 0 ? 0 : problem_io(problem, result, "cannot list the log");
+}
+
+/* The start has succeeded: what is of no use goes out of the way. */
+static int tidy(struct wal *wal, const struct wal_recovery *recovery, char *problem)
+{
+    const struct disk_ops *ops = wal->disk->ops;
+    const struct wal_lsns *snapshots = &recovery->snapshots;
+    char name[WAL_FORMAT_NAME_SIZE];
+    char bad_name[WAL_FORMAT_NAME_SIZE];
+    int result = ops->remove(wal->disk, SNAPSHOT_FORMAT_TEMPORARY);
+
+    if (result == DISK_E_NOT_FOUND) {
+        result = 0;
+    }
+    for (size_t i = snapshots->count - recovery->damaged_snapshots;
+         result == 0 && i < snapshots->count; i++) {
+        snapshot_format_name(snapshots->lsns[i], name);
+        snapshot_format_bad_name(snapshots->lsns[i], bad_name);
+        result = ops->rename(wal->disk, name, bad_name);
+    }
+    if (result == 0 && recovery->damaged_snapshots > 0) {
+        result = ops->sync_directory(wal->disk);
+    }
+    if (result == DISK_E_NOT_FOUND) {
+        result = -ENOENT;
+    }
+    return result == 0 ? 0 : problem_io(problem, result, "cannot put old snapshots away");
+}
+
+static void take_stats(struct wal *wal, const struct wal_recovery *recovery)
+{
+    struct wal_stats *stats = &wal->stats;
+
+    stats->next_lsn = recovery->next_lsn;
+    stats->written_lsn = recovery->next_lsn - 1;
+    stats->durable_lsn = recovery->next_lsn - 1;
+    stats->records_replayed = recovery->record_count;
+    stats->records_loaded = recovery->loaded_count;
+    stats->torn_bytes = recovery->torn_end == 0 ? 0 : recovery->torn_end - recovery->last.offset;
+    stats->may_have_lost = may_have_lost(wal, recovery);
+    stats->snapshot_lsn = recovery->snapshot_lsn;
+    stats->log_bytes = recovery->log_bytes;
+    wal->snapshot_size = recovery->snapshot_size;
+}
+
 int wal_start(struct wal *wal, struct wal_recovery *recovery)
 {
-    int result = open_control(wal, recovery->problem);
+    char *problem = recovery->problem;
+    int result = open_control(wal, problem);
 
     recovery->control = &wal->control.now;
     if (result == 0) {
@@ -113,18 +194,20 @@ int wal_start(struct wal *wal, struct wal_recovery *recovery)
     if (result != 0) {
         return result;
     }
-    wal->stats.next_lsn = recovery->next_lsn;
-    wal->stats.durable_lsn = recovery->next_lsn - 1;
-    wal->stats.records_replayed = recovery->record_count;
-    wal->stats.torn_bytes =
-        recovery->torn_end == 0 ? 0 : recovery->torn_end - recovery->last.offset;
-    result = start_control(wal, recovery->problem);
-    return result != 0 ? result : start_segment(wal, recovery, recovery->problem);
+    take_stats(wal, recovery);
+    result = start_control(wal, problem);
+    if (result == 0) {
+        result = start_segment(wal, recovery, problem);
+    }
+    if (result == 0) {
+        result = list_files(wal, recovery, problem);
+    }
+    return result != 0 ? result : tidy(wal, recovery, problem);
 }
 
 void wal_start_close_files(struct wal *wal)
 {
-    assert(!wal->flush_pending);
+    assert(!wal->flush_pending && !wal->sync_pending);
     wal_segment_close(&wal->current);
     wal_spare_deinit(&wal->spare);
     wal_control_deinit(&wal->control);

@@ -1,19 +1,18 @@
 /*
- * Recovery over damaged logs. The input is a list of edits to a small, sound log (two segments,
- * several frames, a watermark): bytes changed, ranges zeroed or copied, files cut or removed; an
- * edit may mend the checksums of what it touched, for otherwise nothing behind them would ever be
- * reached.
+ * Recovery over damaged logs. The input is a list of edits to a small, sound log (two segments, the
+ * last one LAZY when the input's first byte is odd, several frames, a watermark): bytes changed,
+ * ranges zeroed or copied, files cut or removed; an edit may mend the checksums of what it touched,
+ * for otherwise nothing behind them would ever be reached. Snapshots: fuzz_snapshot_read.c.
  *
  * Whatever was done to it, recovery returns 0, WAL_E_DAMAGED or WAL_E_FOREIGN; replayed records
  * come in order without gaps; and after a cut, a second recovery finds the same records and a clean
  * end.
  *
- *     clang -g -O1 -std=c11 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -Isrc -Itests \
- *         tests/fuzz/fuzz_wal_recover.c tests/lib/fake_disk*.c src/core/wal_*.c src/core/hash.c \
- *         src/core/reactor.c src/core/ring*.c src/core/timer.c src/core/clock.c -luring
+ *     make F=wal_recover fuzz
  */
 #include "lib/fake_disk.h"
 
+#include "core/clock.h"
 #include "core/hash.h"
 #include "core/wal_control.h"
 #include "core/wal_format.h"
@@ -61,11 +60,14 @@ static size_t put_frame(uint8_t *bytes, struct wal_format_frame *frame, unsigned
 }
 
 /* Eight records, in frames of one to three blocks. */
-static void put_segment(struct fake_disk *disk, unsigned index, uint64_t first_lsn)
+static void put_segment(struct fake_disk *disk, unsigned index, uint64_t first_lsn, bool is_lazy)
 {
     static uint8_t bytes[SEGMENT_SIZE];
-    struct wal_format_segment segment = {
-        .epoch = 1000 + index, .first_lsn = first_lsn, .size = SEGMENT_SIZE, .realtime_ns = 1};
+    struct wal_format_segment segment = {.epoch = 1000 + index,
+                                         .first_lsn = first_lsn,
+                                         .is_lazy = is_lazy,
+                                         .size = SEGMENT_SIZE,
+                                         .realtime_ns = 1};
     struct wal_format_frame frame = {.epoch = segment.epoch,
                                      .first_lsn = first_lsn,
                                      .durable_lsn = first_lsn - 1,
@@ -173,6 +175,30 @@ static void edit(struct fake_disk *disk, const uint8_t *code)
     }
 }
 
+static int begin(void *context, uint64_t record_count)
+{
+    uint64_t *expected_lsn = context;
+
+    if (record_count != 0 || *expected_lsn != 1) {
+        abort();
+    }
+    return 0;
+}
+
+static void ignore_progress(void *context, const struct wal_progress *progress)
+{
+    (void)context;
+    (void)progress;
+}
+
+static void read_notice(void *context, const char *text)
+{
+    (void)context;
+    if (strlen(text) == 0) {
+        abort();
+    }
+}
+
 static int accept_record(void *context, const struct wal_record *record)
 {
     uint64_t *expected_lsn = context;
@@ -187,12 +213,17 @@ static int accept_record(void *context, const struct wal_record *record)
 /* Returns the verdict; *ret_next_lsn is what comes after the last record. */
 static int recover(struct fake_disk *disk, uint64_t *ret_next_lsn, bool *ret_torn)
 {
+    static const struct wal_replay replay = {.begin = begin,
+                                             .record = accept_record,
+                                             .progress = ignore_progress,
+                                             .notice = read_notice};
     char problem[WAL_PROBLEM_SIZE];
     struct wal_control control;
     struct wal_recovery recovery = {
         .disk = fake_disk_disk(disk),
+        .clock = clock_system(),
         .control = &control.now,
-        .replay = accept_record,
+        .replay = &replay,
         .replay_context = ret_next_lsn,
         .problem = problem,
     };
@@ -224,8 +255,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     bool torn;
     int result;
 
-    put_segment(disk, 0, 1);
-    put_segment(disk, 1, 9);
+    put_segment(disk, 0, 1, false);
+    put_segment(disk, 1, 9, size > 0 && input[0] % 2 == 1);
     put_control(disk, 2, 1);
     put_control(disk, 3, 2);
     for (; size >= EDIT_SIZE; size -= EDIT_SIZE) {

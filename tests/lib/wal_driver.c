@@ -59,7 +59,11 @@ void wal_driver_init(struct wal_driver *driver, struct fake_world *world)
         .options = {.segment_size = WAL_SEGMENT_SIZE_MIN,
                     .max_pending = 100000,
                     .max_pending_bytes = 1ULL << 30},
+        .source_bytes = malloc(WAL_RECORD_SIZE_MAX),
     };
+    if (driver->source_bytes == NULL) {
+        abort();
+    }
 }
 
 void wal_driver_deinit(struct wal_driver *driver)
@@ -67,6 +71,8 @@ void wal_driver_deinit(struct wal_driver *driver)
     assert(driver->wal == NULL);
     free(driver->ledger);
     driver->ledger = NULL;
+    free(driver->source_bytes);
+    driver->source_bytes = NULL;
 }
 
 void wal_driver_forget(struct wal_driver *driver)
@@ -74,16 +80,34 @@ void wal_driver_forget(struct wal_driver *driver)
     assert(driver->wal == NULL);
     driver->sent = 0;
     driver->acked = 0;
+    driver->durable = 0;
+    driver->may_lose = false;
     driver->wrong = 0;
 }
 
-static int on_replay(void *context, const struct wal_record *record)
+static int on_begin(void *context, uint64_t record_count)
+{
+    struct wal_driver *driver = context;
+
+    (void)record_count;
+    driver->replayed = 0;
+    driver->loaded = 0;
+    driver->wrong = 0;
+    driver->begins++;
+    return 0;
+}
+
+static int on_record(void *context, const struct wal_record *record)
 {
     struct wal_driver *driver = context;
     const struct wal_driver_entry *entry;
     bool is_right;
 
     driver->replayed++;
+    driver->loaded += record->is_in_snapshot;
+    if (driver->on_record != NULL) {
+        driver->on_record(driver);
+    }
     if (record->lsn != driver->replayed || record->lsn > driver->sent) {
         driver->wrong++;
         return 0;
@@ -97,12 +121,90 @@ static int on_replay(void *context, const struct wal_record *record)
     return 0;
 }
 
+static void on_progress(void *context, const struct wal_progress *progress)
+{
+    struct wal_driver *driver = context;
+
+    driver->progress = *progress;
+    driver->progress_count++;
+}
+
+static void on_notice(void *context, const char *text)
+{
+    struct wal_driver *driver = context;
+
+    (void)snprintf(driver->notice, sizeof(driver->notice), "%s", text); /* fits */
+    driver->notice_count++;
+}
+
+/* The ledger up to an LSN, in its order. */
+static int source_begin(void *context, uint64_t lsn, uint64_t *ret_record_count)
+{
+    struct wal_driver *driver = context;
+
+    if (driver->source_is_open || lsn != driver->acked) {
+        (void)fprintf(stderr, "a snapshot of the wrong moment\n");
+        abort();
+    }
+    driver->source_is_open = true;
+    driver->source_lsn = lsn;
+    driver->source_next = 1;
+    *ret_record_count = lsn;
+    return 0;
+}
+
+static int source_next(void *context, struct wal_record *ret_record)
+{
+    struct wal_driver *driver = context;
+    const uint64_t lsn = driver->source_next;
+    const struct wal_driver_entry *entry = &driver->ledger[lsn - 1];
+
+    if (driver->source_error != 0) {
+        return driver->source_error;
+    }
+    if (lsn > driver->source_lsn) {
+        return WAL_SNAPSHOT_END;
+    }
+    driver->source_next++;
+    fill(driver->source_bytes, entry->size, entry->salt);
+    *ret_record = (struct wal_record){
+        .lsn = lsn,
+        .type = type_of(entry->salt),
+        .is_in_snapshot = true,
+        .body = {driver->source_bytes, entry->size},
+    };
+    return 0;
+}
+
+static void source_end(void *context)
+{
+    struct wal_driver *driver = context;
+
+    if (!driver->source_is_open) {
+        abort();
+    }
+    driver->source_is_open = false;
+}
+
+static void on_snapshot(void *owner, const struct wal_snapshot_report *report)
+{
+    struct wal_driver *driver = owner;
+
+    driver->snapshot_counts[report->step]++;
+    driver->snapshot = *report;
+    if (report->problem != NULL) {
+        (void)snprintf(driver->snapshot_problem, sizeof(driver->snapshot_problem), "%s",
+                       report->problem); /* fits */
+    }
+}
+
 static void on_failed(void *owner, int error)
 {
     struct wal_driver *driver = owner;
 
     driver->failed_error = error;
     driver->failed_count++;
+    driver->may_lose = true;
 }
 
 static void on_space(void *owner, bool no_space)
@@ -113,18 +215,50 @@ static void on_space(void *owner, bool no_space)
     driver->space_count++;
 }
 
+static void note_durable(struct wal_driver *driver)
+{
+    if (driver->wal != NULL) {
+        driver->durable = wal_stats(driver->wal)->durable_lsn;
+    }
+}
+
 static void on_closed(void *owner)
 {
     struct wal_driver *driver = owner;
 
+    note_durable(driver);
     driver->closed_count++;
     driver->wal = NULL;
 }
 
+/* Compares what the log holds with what it has to. */
+static void judge(struct wal_driver *driver)
+{
+    const bool was_lazy = driver->was_lazy && driver->may_lose;
+    const uint64_t least = was_lazy ? driver->durable : driver->acked;
+
+    if (driver->replayed < least || driver->replayed > driver->sent) {
+        driver->wrong++;
+        return;
+    }
+    driver->lost = driver->acked > driver->replayed ? driver->acked - driver->replayed : 0;
+    if (driver->lost > 0 && !wal_stats(driver->wal)->may_have_lost) {
+        driver->wrong++;
+    }
+    driver->sent = driver->replayed;
+    driver->acked = driver->replayed;
+    driver->may_lose = false;
+    note_durable(driver);
+}
+
 int wal_driver_open(struct wal_driver *driver)
 {
+    static const struct wal_replay replay = {
+        .begin = on_begin, .record = on_record, .progress = on_progress, .notice = on_notice};
     static const struct wal_events events = {
-        .failed = on_failed, .space = on_space, .closed = on_closed};
+        .failed = on_failed, .space = on_space, .snapshot = on_snapshot, .closed = on_closed};
+    static const struct wal_snapshot_source source = {
+        .begin = source_begin, .next = source_next, .end = source_end};
     struct wal_environment environment = fake_world_environment(driver->world);
     int result;
 
@@ -132,22 +266,22 @@ int wal_driver_open(struct wal_driver *driver)
     if (driver->disk != NULL) {
         environment.disk = driver->disk;
     }
-    driver->replayed = 0;
-    driver->wrong = 0;
+    driver->begins = 0;
+    driver->notice_count = 0;
+    driver->progress_count = 0;
     driver->failed_count = 0;
     driver->closed_count = 0;
     result =
-        wal_open(&environment, &driver->options, on_replay, driver, driver->problem, &driver->wal);
+        wal_open(&environment, &driver->options, &replay, driver, driver->problem, &driver->wal);
     if (result != 0) {
         return result;
     }
     wal_set_events(driver->wal, &events, driver);
-    if (driver->replayed < driver->acked || driver->replayed > driver->sent) {
-        driver->wrong++;
-        return 0;
+    if (driver->snapshots) {
+        wal_set_source(driver->wal, &source, driver);
     }
-    driver->sent = driver->replayed;
-    driver->acked = driver->replayed;
+    judge(driver);
+    driver->was_lazy = driver->options.sync_interval_ns != 0;
     return 0;
 }
 
@@ -222,6 +356,24 @@ void wal_driver_turn(struct wal_driver *driver)
     } else if (reactor_turn(&driver->world->reactor, CLOCK_NS_PER_S) != 0) {
         abort();
     }
+    note_durable(driver);
+}
+
+bool wal_driver_snapshot(struct wal_driver *driver)
+{
+    const unsigned done = driver->snapshot_counts[WAL_SNAPSHOT_DONE];
+
+    if (wal_snapshot(driver->wal) != 0) {
+        abort();
+    }
+    for (unsigned i = 0; i == 0 || wal_stats(driver->wal)->snapshot_is_running; i++) {
+        if (i == TURNS_MAX) {
+            (void)fprintf(stderr, "a snapshot takes for ever\n");
+            abort();
+        }
+        wal_driver_turn(driver);
+    }
+    return driver->snapshot_counts[WAL_SNAPSHOT_DONE] > done;
 }
 
 void wal_driver_settle(struct wal_driver *driver)
@@ -249,6 +401,8 @@ void wal_driver_close(struct wal_driver *driver)
 
 void wal_driver_crash(struct wal_driver *driver)
 {
+    note_durable(driver);
+    driver->may_lose = true;
     fake_disk_crash(driver->world->disk);
     wal_driver_close(driver);
     fake_disk_restart(driver->world->disk);

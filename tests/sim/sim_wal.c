@@ -1,9 +1,12 @@
 /*
- * A log lives many short lives on a lying disk: random appends, random delays and orders of
- * completion, random failures, a full disk now and then; each life ends with a clean close, a
+ * A log lives many short lives on a lying disk: random appends, snapshots, random delays and orders
+ * of completion, random failures, a full disk now and then; each life ends with a clean close, a
  * failed disk, a kill, or the power cut at any point, the start included. After each one the log
  * must open again, and hold everything acknowledged, nothing never sent, in order, with the right
  * bytes.
+ *
+ * Half of the lives have a sync interval. What these acknowledged but did not call durable may be
+ * gone after a power cut or a failed disk: a tail of it, and the log says that it may be.
  *
  *     sim_wal [SEED [RUNS]]      runs the seeds SEED, SEED + 1, ... (1; 500, or 100 where the
  *                                environment says with USERD_SLOW that programs run slowly)
@@ -30,6 +33,9 @@ struct sim {
     uint64_t records;
     uint64_t torn;
     uint64_t segments;
+    uint64_t snapshots;
+    uint64_t loaded; /* starts from one */
+    uint64_t lost;   /* records, with a sync interval */
 };
 
 static uint64_t pick(struct sim *sim, uint64_t limit)
@@ -89,7 +95,7 @@ static void act(struct sim *sim)
 {
     struct fake_disk *disk = sim->world.disk;
 
-    switch (pick(sim, 16)) {
+    switch (pick(sim, 17)) {
     case 0:
         fake_disk_hold(disk, pick(sim, 2) == 0);
         break;
@@ -111,6 +117,9 @@ static void act(struct sim *sim)
     case 6:
     case 7:
         step_some(sim);
+        break;
+    case 8:
+        (void)wal_snapshot(sim->driver.wal); /* one may be under way, or the disk have failed */
         break;
     default:
         append_some(sim);
@@ -138,6 +147,7 @@ static bool open_log(struct sim *sim)
             }
             wal_driver_crash(&sim->driver);
         } else {
+            sim->driver.may_lose = true;
             fake_disk_crash(disk);
             fake_disk_restart(disk);
         }
@@ -145,6 +155,9 @@ static bool open_log(struct sim *sim)
     }
     sim->driver.options.segment_size = WAL_SEGMENT_SIZE_MIN + pick(sim, 32) * DISK_BLOCK_SIZE;
     sim->driver.options.max_pending = pick(sim, 4) == 0 ? 20 : 2000;
+    sim->driver.options.sync_interval_ns =
+        pick(sim, 2) == 0 ? 0 : (1 + pick(sim, 300)) * CLOCK_NS_PER_MS;
+    sim->driver.options.snapshot_every = pick(sim, 3) == 0 ? 0 : 1 + pick(sim, 2000000);
     result = wal_driver_open(&sim->driver);
     if (result != 0) {
         (void)printf("open: %d: %s\n", result, sim->driver.problem);
@@ -157,6 +170,8 @@ static bool open_log(struct sim *sim)
         return false;
     }
     sim->torn += wal_stats(sim->driver.wal)->torn_bytes > 0;
+    sim->loaded += sim->driver.loaded > 0;
+    sim->lost += sim->driver.lost;
     return true;
 }
 
@@ -177,6 +192,7 @@ static void end_life(struct sim *sim)
             fake_disk_kill(disk);
         } else {
             sim->crashes++;
+            sim->driver.may_lose = true;
             fake_disk_crash(disk);
         }
     } else {
@@ -201,6 +217,7 @@ static bool run_seed(struct sim *sim, uint64_t seed)
 
     fake_world_renew(&sim->world, seed);
     wal_driver_forget(&sim->driver);
+    sim->driver.snapshots = true;
     for (uint64_t life = 1 + pick(sim, LIVES_MAX); is_well && life > 0; life--) {
         is_well = open_log(sim);
         if (is_well) {
@@ -218,6 +235,8 @@ static bool run_seed(struct sim *sim, uint64_t seed)
         wal_driver_close(&sim->driver);
     }
     sim->records += sim->driver.acked;
+    sim->snapshots += sim->driver.snapshot_counts[WAL_SNAPSHOT_DONE];
+    sim->driver.snapshot_counts[WAL_SNAPSHOT_DONE] = 0;
     sim->segments += fake_disk_count(sim->world.disk, FAKE_DISK_RENAME);
     return is_well;
 }
@@ -248,6 +267,9 @@ int main(int argc, char **argv)
                  " power cuts, %" PRIu64 " kills, %" PRIu64 " failed disks, %" PRIu64
                  " torn tails, %" PRIu64 " segments\n",
                  runs, sim.records, sim.crashes, sim.kills, sim.failures, sim.torn, sim.segments);
+    (void)printf("%" PRIu64 " snapshots, %" PRIu64 " starts from one, %" PRIu64
+                 " records lost as announced\n",
+                 sim.snapshots, sim.loaded, sim.lost);
     wal_driver_deinit(&sim.driver);
     fake_world_deinit(&sim.world);
     (void)printf("%" PRIu64 " passed, %" PRIu64 " failed\n", runs - failed, failed);

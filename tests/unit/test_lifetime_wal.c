@@ -51,6 +51,7 @@ static void close_and_check(struct fixture *fixture)
     ck_assert_uint_eq(driver->waiting, 0);
     ck_assert_uint_eq(fake_disk_pending(fixture->world.disk), 0);
     fixture->acked = driver->acked;
+    ck_assert_uint_eq(driver->failed_count > 0 ? driver->acked : driver->durable, driver->acked);
     fake_disk_crash(fixture->world.disk); /* a close leaves nothing unsynced that matters */
     fake_disk_restart(fixture->world.disk);
     ck_assert_int_eq(wal_driver_open(driver), 0);
@@ -284,6 +285,80 @@ START_TEST(lifetime_wal_close_that_fails)
 
 END_TEST
 
+/* While a snapshot is being taken, in each of its steps. */
+START_TEST(lifetime_wal_close_during_snapshot)
+{
+    struct fixture fixture;
+    unsigned done = 0;
+
+    for (unsigned steps = 0; done == 0; steps++) {
+        fake_world_init(&fixture.world, 9);
+        wal_driver_init(&fixture.driver, &fixture.world);
+        fixture.driver.snapshots = true;
+        ck_assert_int_eq(wal_driver_open(&fixture.driver), 0);
+        wal_driver_turn(&fixture.driver);
+        for (unsigned i = 0; i < 3; i++) {
+            append(&fixture, 2, 200000);
+            wal_driver_settle(&fixture.driver);
+            if (i < 2) {
+                ck_assert(wal_driver_snapshot(&fixture.driver));
+            }
+        }
+        fake_world_advance(&fixture.world, 2 * CLOCK_NS_PER_S); /* SEAL and watermark are out */
+        fake_disk_hold(fixture.world.disk, true);
+        ck_assert_int_eq(wal_snapshot(fixture.driver.wal), 0);
+        wal_driver_turn(&fixture.driver);
+        for (unsigned i = 0; i < steps; i++) {
+            if (fake_disk_pending(fixture.world.disk) > 0) {
+                fake_disk_step(fixture.world.disk, 0);
+            }
+            wal_driver_turn(&fixture.driver);
+        }
+        done = fixture.driver.snapshot_counts[WAL_SNAPSHOT_DONE] - 2;
+        ck_assert_uint_lt(steps, 200);
+        close_and_check(&fixture);
+        ck_assert(!fixture.driver.source_is_open);
+        ck_assert_uint_eq(fixture.acked, 6);
+    }
+}
+
+END_TEST
+
+/* With a sync interval: before the sync, with it in flight, and with a write beside it. */
+START_TEST(lifetime_wal_close_around_sync)
+{
+    struct fixture fixture;
+
+    for (unsigned state = 0; state < 4; state++) {
+        fake_world_init(&fixture.world, 9);
+        wal_driver_init(&fixture.driver, &fixture.world);
+        fixture.driver.options.sync_interval_ns = 100 * CLOCK_NS_PER_MS;
+        ck_assert_int_eq(wal_driver_open(&fixture.driver), 0);
+        wal_driver_turn(&fixture.driver);
+        append(&fixture, 1, 10);
+        wal_driver_settle(&fixture.driver);
+        fake_disk_hold(fixture.world.disk, true);
+        if (state > 0) {
+            fake_world_advance(&fixture.world, 100 * CLOCK_NS_PER_MS);
+            ck_assert_uint_eq(fake_disk_pending(fixture.world.disk), 1);
+        }
+        if (state > 1) {
+            append(&fixture, 1, 10);
+            wal_driver_turn(&fixture.driver);
+            ck_assert_uint_eq(fake_disk_pending(fixture.world.disk), 2);
+        }
+        if (state > 2) {
+            fake_disk_step(fixture.world.disk, 1);
+            wal_driver_turn(&fixture.driver);
+        }
+        close_and_check(&fixture);
+        ck_assert_uint_eq(fixture.driver.lost, 0);
+        ck_assert_uint_eq(fixture.acked, state > 1 ? 2 : 1);
+    }
+}
+
+END_TEST
+
 static void close_from_done(struct wal_driver *driver)
 {
     wal_close(driver->wal);
@@ -317,4 +392,5 @@ UNIT_MAIN("lifetime_wal", lifetime_wal_close_at_once, lifetime_wal_close_with_wa
           lifetime_wal_close_around_seal, lifetime_wal_close_around_watermark,
           lifetime_wal_close_without_room, lifetime_wal_close_after_failure,
           lifetime_wal_close_during_failing_flush, lifetime_wal_close_that_fails,
+          lifetime_wal_close_during_snapshot, lifetime_wal_close_around_sync,
           lifetime_wal_close_from_done)

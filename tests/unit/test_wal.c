@@ -168,8 +168,8 @@ START_TEST(wal_frames_have_limits)
     ck_assert_uint_eq(frames[0].record_count, 512);
     ck_assert_uint_eq(frames[1].record_count, 512);
     ck_assert_uint_eq(frames[2].record_count, 76);
-    ck_assert_uint_eq(frames[3].record_count, 3);
-    ck_assert_uint_eq(frames[4].record_count, 3);
+    ck_assert_uint_eq(frames[3].record_count, 4);
+    ck_assert_uint_eq(frames[4].record_count, 2);
     wal_driver_close(&fixture.driver);
     reopen(&fixture);
     fixture_deinit(&fixture);

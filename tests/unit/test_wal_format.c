@@ -115,7 +115,9 @@ START_TEST(wal_format_segment_versions)
     } rows[] = {
         {8, 2, 0},
         {12, 2, WAL_FORMAT_E_NEWER},
-        {16, 1, WAL_FORMAT_E_NEWER},
+        {16, 1, 0}, /* LAZY */
+        {16, 2, WAL_FORMAT_E_NEWER},
+        {16, 3, WAL_FORMAT_E_NEWER},
         {20, 0x80000000u, 0},
     };
 
@@ -130,6 +132,27 @@ START_TEST(wal_format_segment_versions)
         put_le32(block + 124, crc_of(block, 124));
         ck_assert_int_eq(wal_format_get_segment(block, &segment), rows[i].expected);
     }
+}
+
+END_TEST
+
+/* That the writer was lazy is a feature that a reader must know. */
+START_TEST(wal_format_segment_is_lazy)
+{
+    uint8_t block[WAL_FORMAT_BLOCK_SIZE];
+    struct wal_format_segment segment = a_segment();
+    struct wal_format_segment got = {.is_lazy = true};
+
+    wal_format_put_segment(block, &segment);
+    ck_assert_int_eq(wal_format_get_segment(block, &got), 0);
+    ck_assert(!got.is_lazy);
+    segment.is_lazy = true;
+    wal_format_put_segment(block, &segment);
+    ck_assert_uint_eq(get_le32(block + 16), 1);
+    ck_assert_uint_eq(get_le32(block + 20), 0);
+    ck_assert_int_eq(wal_format_get_segment(block, &got), 0);
+    ck_assert(got.is_lazy);
+    ck_assert_uint_eq(got.crc, segment.crc);
 }
 
 END_TEST
@@ -290,9 +313,16 @@ START_TEST(wal_format_control_bytes)
     ck_assert_uint_eq(got.durable_lsn, 6);
     ck_assert_uint_eq(got.realtime_ns, 7);
     ck_assert(got.is_clean);
+    ck_assert(!got.may_have_lost);
     ck_assert_mem_eq(got.store_uuid, uuid, sizeof(uuid));
     block[3000] ^= 1;
     ck_assert_int_eq(wal_format_get_control(block, &got), WAL_FORMAT_E_BAD);
+    control.is_clean = false;
+    control.may_have_lost = true;
+    wal_format_put_control(block, &control);
+    ck_assert_uint_eq(get_le32(block + 64), 2);
+    ck_assert_int_eq(wal_format_get_control(block, &got), 0);
+    ck_assert(!got.is_clean && got.may_have_lost);
 }
 
 END_TEST
@@ -331,6 +361,7 @@ START_TEST(wal_format_names)
 END_TEST
 
 UNIT_MAIN("wal_format", wal_format_segment_bytes, wal_format_segment_has_two_copies,
-          wal_format_segment_versions, wal_format_frame_bytes, wal_format_frame_round_trip,
-          wal_format_frame_notices_every_bit, wal_format_record_is_checked,
-          wal_format_record_version, wal_format_control_bytes, wal_format_names)
+          wal_format_segment_versions, wal_format_segment_is_lazy, wal_format_frame_bytes,
+          wal_format_frame_round_trip, wal_format_frame_notices_every_bit,
+          wal_format_record_is_checked, wal_format_record_version, wal_format_control_bytes,
+          wal_format_names)

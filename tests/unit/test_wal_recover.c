@@ -5,6 +5,7 @@
 #include "lib/unit.h"
 #include "lib/wal_driver.h"
 
+#include "core/clock.h"
 #include "core/wal_control.h"
 #include "core/wal_recover.h"
 
@@ -39,28 +40,62 @@ struct verdict {
     uint64_t records;
     bool torn;
     char problem[WAL_PROBLEM_SIZE];
+    char notice[WAL_PROBLEM_SIZE];
 };
+
+/* What recovery tells. */
+struct listener {
+    uint64_t expected_lsn;
+    struct verdict *verdict;
+};
+
+static int begin_anew(void *context, uint64_t record_count)
+{
+    struct listener *listener = context;
+
+    (void)record_count;
+    listener->expected_lsn = 1;
+    return 0;
+}
+
+static void ignore_progress(void *context, const struct wal_progress *progress)
+{
+    (void)context;
+    (void)progress;
+}
+
+static void keep_notice(void *context, const char *text)
+{
+    struct listener *listener = context;
+
+    (void)snprintf(listener->verdict->notice, WAL_PROBLEM_SIZE, "%s", text); /* fits */
+}
 
 static int accept_record(void *context, const struct wal_record *record)
 {
-    uint64_t *expected_lsn = context;
+    struct listener *listener = context;
 
-    ck_assert_uint_eq(record->lsn, *expected_lsn);
-    (*expected_lsn)++;
+    ck_assert_uint_eq(record->lsn, listener->expected_lsn);
+    listener->expected_lsn++;
     return 0;
 }
 
 /* Recovery alone, without touching what it finds; with `cut`, including the repair. */
 static struct verdict recover(struct fake_disk *disk, bool cut)
 {
+    static const struct wal_replay replay = {.begin = begin_anew,
+                                             .record = accept_record,
+                                             .progress = ignore_progress,
+                                             .notice = keep_notice};
     struct verdict verdict = {0};
+    struct listener listener = {.expected_lsn = 1, .verdict = &verdict};
     struct wal_control control;
-    uint64_t expected_lsn = 1;
     struct wal_recovery recovery = {
         .disk = fake_disk_disk(disk),
+        .clock = clock_system(),
         .control = &control.now,
-        .replay = accept_record,
-        .replay_context = &expected_lsn,
+        .replay = &replay,
+        .replay_context = &listener,
         .problem = verdict.problem,
     };
 
@@ -449,7 +484,7 @@ START_TEST(wal_recover_cuts_a_torn_tail)
     verdict = recover(disk, true);
     expect(&verdict, 0, 12, "torn tail", 0);
     ck_assert(verdict.torn);
-    ck_assert_ptr_nonnull(strstr(verdict.problem, "torn"));
+    ck_assert_ptr_nonnull(strstr(verdict.notice, "torn"));
     torn = fake_disk_peek(disk, "wal-0000000000000001-000000000000000c.torn", &size);
     ck_assert_uint_eq(size, sizeof(remains));
     ck_assert_mem_eq(torn, remains, sizeof(remains));
@@ -468,7 +503,7 @@ END_TEST
 
 /* Makes a frame behind the last one, right in every checksum, and puts it there. */
 static void append_frame(struct reference *reference, const struct wal_format_frame *wish,
-                         size_t payload_size)
+                         size_t payload_size, uint64_t gap)
 {
     struct fake_disk *disk = reference->world.disk;
     const uint8_t *bytes = fake_disk_peek(disk, FIRST_NAME, NULL);
@@ -487,7 +522,7 @@ static void append_frame(struct reference *reference, const struct wal_format_fr
     (void)wal_format_put_record(frame_bytes + WAL_FORMAT_FRAME_HEADER_SIZE, 1,
                                 BYTES_LITERAL("hello"));
     (void)wal_format_put_frame(frame_bytes, &frame);
-    fake_disk_poke(disk, FIRST_NAME, frames_end(reference), frame_bytes, sizeof(frame_bytes));
+    fake_disk_poke(disk, FIRST_NAME, frames_end(reference) + gap, frame_bytes, sizeof(frame_bytes));
 }
 
 /* A frame with good checksums that does not belong where it stands is damage, not a torn tail. */
@@ -514,7 +549,7 @@ START_TEST(wal_recover_refuses_frames_out_of_place)
 
     reference_init(&reference);
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        append_frame(&reference, &rows[i].frame, rows[i].payload_size);
+        append_frame(&reference, &rows[i].frame, rows[i].payload_size, 0);
         verdict = recover(reference.world.disk, false);
         expect(&verdict, rows[i].expected, 12 + rows[i].frame.record_count, "crafted frame", i);
     }
@@ -522,6 +557,38 @@ START_TEST(wal_recover_refuses_frames_out_of_place)
 }
 
 END_TEST
+
+/* Behind a gap, any frame of the segment proves that something was durable: its writer had synced
+ * what came before, whatever the frame itself says of that. */
+START_TEST(wal_recover_refuses_a_frame_behind_a_gap)
+{
+    const struct wal_format_frame frame = {.record_count = 1, .first_lsn = 14, .durable_lsn = 11};
+    struct reference reference;
+    struct verdict verdict;
+
+    reference_init(&reference);
+    append_frame(&reference, &frame, 17, WAL_FORMAT_BLOCK_SIZE);
+    verdict = recover(reference.world.disk, false);
+    expect(&verdict, WAL_E_DAMAGED, 0, "a frame behind a gap", 0);
+    ck_assert_ptr_nonnull(strstr(verdict.problem, "records 12 to 14 would be missing"));
+    reference_deinit(&reference);
+}
+
+END_TEST
+
+static int accept_begin(void *context, uint64_t record_count)
+{
+    (void)context;
+    (void)record_count;
+    return 0;
+}
+
+static int refuse_begin(void *context, uint64_t record_count)
+{
+    (void)context;
+    (void)record_count;
+    return -ENOMEM;
+}
 
 static int refuse_fifth(void *context, const struct wal_record *record)
 {
@@ -532,6 +599,9 @@ static int refuse_fifth(void *context, const struct wal_record *record)
 /* What the replay returns ends recovery and is returned. */
 START_TEST(wal_recover_passes_on_what_replay_says)
 {
+    const struct wal_replay replay = {
+        .begin = accept_begin, .record = refuse_fifth, .progress = ignore_progress};
+    const struct wal_replay no_begin = {.begin = refuse_begin};
     struct reference reference;
     struct wal_environment environment;
     char problem[WAL_PROBLEM_SIZE];
@@ -540,10 +610,12 @@ START_TEST(wal_recover_passes_on_what_replay_says)
     reference_init(&reference);
     environment = fake_world_environment(&reference.world);
     ck_assert_int_eq(
-        wal_open(&environment, &reference.driver.options, refuse_fifth, NULL, problem, &wal),
-        -EBADMSG);
+        wal_open(&environment, &reference.driver.options, &replay, NULL, problem, &wal), -EBADMSG);
     ck_assert_ptr_null(wal);
     ck_assert_ptr_nonnull(strstr(problem, "record 5"));
+    ck_assert_int_eq(
+        wal_open(&environment, &reference.driver.options, &no_begin, NULL, problem, &wal), -ENOMEM);
+    ck_assert_str_ne(problem, "");
     reference_deinit(&reference);
 }
 
@@ -580,4 +652,5 @@ UNIT_MAIN("wal_recover", wal_recover_finds_nothing, wal_recover_reads_all,
           wal_recover_refuses_damage_before_the_last_segment,
           wal_recover_refuses_gaps_and_strangers, wal_recover_needs_a_control_block,
           wal_recover_cuts_a_torn_tail, wal_recover_refuses_frames_out_of_place,
-          wal_recover_passes_on_what_replay_says, wal_recover_survives_each_failing_operation)
+          wal_recover_refuses_a_frame_behind_a_gap, wal_recover_passes_on_what_replay_says,
+          wal_recover_survives_each_failing_operation)

@@ -161,7 +161,7 @@ START_TEST(wal_start_goes_on_behind_a_torn_first_frame)
     fake_disk_poke(fixture.world.disk, FIRST_NAME, 4096 + 700, garbage, sizeof(garbage));
     open_faithfully(&fixture);
     ck_assert_uint_eq(wal_stats(fixture.driver.wal)->torn_bytes, 4096);
-    ck_assert_ptr_nonnull(strstr(fixture.driver.problem, ".torn"));
+    ck_assert_ptr_nonnull(strstr(fixture.driver.notice, ".torn"));
     ck_assert_uint_eq(segment_count(&fixture), 1);
     ck_assert_int_eq(wal_driver_append(&fixture.driver, 100), 0);
     wal_driver_crash(&fixture.driver);
