@@ -1,70 +1,25 @@
 /*
- * The calls of a disk over contents that know what is durable (fake_disk_content.c), with faults
- * and a queue of asynchronous operations in front. Where an operation waits, runs and fails is
- * decided here, what a crash leaves is decided there.
+ * The calls of a disk over contents that know what is durable (fake_disk_content.c), with a queue
+ * of asynchronous operations in front. Where an operation waits and runs is decided here, whether
+ * it fails or lies in fake_disk_fault.c, what a crash leaves in fake_disk_content.c.
  */
 #include "lib/fake_disk.h"
 #include "lib/fake_disk_content.h"
+#include "lib/fake_disk_internal.h"
 
 #include "core/list.h"
 #include "core/reactor.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define PENDING_MAX 16
-#define FAULTS_MAX  8
 
 struct fake_file {
     struct disk_file base;
     struct fake_inode *inode;
     bool writable;
-};
-
-enum async_kind {
-    ASYNC_WRITE_SYNCED,
-    ASYNC_WRITE,
-    ASYNC_SYNC,
-    ASYNC_SYNC_DIRECTORY,
-    ASYNC_RENAME
-};
-
-struct async {
-    enum async_kind kind;
-    struct disk_op *op;
-    struct fake_inode *inode;
-    struct bytes bytes;
-    uint64_t offset;
-    const char *old_name;
-    const char *new_name;
-    bool ready;
-};
-
-struct fault {
-    enum fake_disk_kind kind;
-    unsigned countdown; /* 0 = not used */
-    int error;
-    bool sticky;
-};
-
-struct fake_disk {
-    struct disk base;
-    struct reactor *reactor;
-    struct reactor_task task;
-    struct fake_content content;
-    struct async pending[PENDING_MAX];
-    unsigned pending_count;
-    struct fault faults[FAULTS_MAX];
-    unsigned counts[FAKE_DISK_ANY + 1];
-    uint64_t room;
-    unsigned open_count;
-    bool hold;
-    bool dead;
-    bool locked;
 };
 
 static struct fake_disk *fake_of(struct disk *disk)
@@ -77,44 +32,27 @@ static struct fake_file *file_of(struct disk_file *file)
     return CONTAINER_OF(file, struct fake_file, base);
 }
 
-/* Whether this step fails, and how. */
-static int tick(struct fake_disk *fake, enum fake_disk_kind kind)
+static void assert_aligned(const void *memory, size_t size, uint64_t offset)
 {
-    int result = 0;
-
-    if (fake->dead) {
-        return -EIO;
-    }
-    fake->counts[kind]++;
-    fake->counts[FAKE_DISK_ANY]++;
-    for (unsigned i = 0; i < FAULTS_MAX; i++) {
-        struct fault *fault = &fake->faults[i];
-
-        if (fault->countdown == 0 || (fault->kind != kind && fault->kind != FAKE_DISK_ANY)) {
-            continue;
-        }
-        fault->countdown--;
-        if (fault->countdown == 0) {
-            result = fault->error;
-            fault->countdown = fault->sticky ? 1 : 0;
-        }
-    }
-    return result;
+    assert(offset % DISK_BLOCK_SIZE == 0);
+    assert(size % DISK_BLOCK_SIZE == 0);
+    assert((uintptr_t)memory % DISK_BLOCK_SIZE == 0);
 }
 
 static int write_all(struct fake_disk *fake, struct fake_inode *inode, struct bytes bytes,
                      uint64_t offset)
 {
     uint64_t end = offset + bytes.size;
+    uint64_t used;
     int result;
 
-    assert(offset % DISK_BLOCK_SIZE == 0);
-    assert(bytes.size % DISK_BLOCK_SIZE == 0);
-    assert((uintptr_t)bytes.data % DISK_BLOCK_SIZE == 0);
-    result = tick(fake, FAKE_DISK_WRITE);
-    if (result == 0 && end > inode->cache_size &&
-        end - inode->cache_size > fake->room - fake_disk_used(fake)) {
-        return -ENOSPC;
+    assert_aligned(bytes.data, bytes.size, offset);
+    result = fake_fault_begin(fake, FAKE_DISK_WRITE);
+    if (result == 0 && end > inode->cache_size) {
+        used = fake_disk_used(fake);
+        if (used > fake->room || end - inode->cache_size > fake->room - used) {
+            return fake->room_error;
+        }
     }
     if (result != 0) {
         if (!fake->dead) {
@@ -123,40 +61,53 @@ static int write_all(struct fake_disk *fake, struct fake_inode *inode, struct by
         return result;
     }
     fake_content_reserve(inode, end);
-    fake_content_write(inode, offset, bytes.data, bytes.size);
-    return 0;
+    fake_fault_write(fake, inode, bytes, offset);
+    return fake_fault_end(fake, 0);
+}
+
+static int read_all(struct fake_disk *fake, const struct fake_inode *inode, void *bytes,
+                    size_t size, uint64_t offset)
+{
+    int result = fake_fault_begin(fake, FAKE_DISK_READ);
+    uint64_t there = offset < inode->cache_size ? inode->cache_size - offset : 0;
+
+    if (result != 0 || size > there) {
+        /* Short, or worse: what is there of the first half was read. */
+        there = there < size / 2 ? there : size / 2;
+        if (there > 0) {
+            memcpy(bytes, inode->cache + offset, there);
+        }
+        return result != 0 ? result : -EIO;
+    }
+    if (size > 0) {
+        fake_fault_read(fake, inode, bytes, size, offset);
+    }
+    return fake_fault_end(fake, 0);
 }
 
 static int sync_inode(struct fake_disk *fake, struct fake_inode *inode)
 {
-    int result = tick(fake, FAKE_DISK_SYNC);
+    int result = fake_fault_begin(fake, FAKE_DISK_SYNC);
 
     if (fake->dead) {
         return result;
     }
     fake_content_sync(inode, result == 0);
-    return result;
+    return fake_fault_end(fake, result);
 }
 
 static int rename_entry(struct fake_disk *fake, const char *old_name, const char *new_name)
 {
-    int result = tick(fake, FAKE_DISK_RENAME);
-    struct fake_entry *entry = fake_content_find(&fake->content, old_name);
-    struct fake_inode *inode;
-    struct fake_directory *directory;
+    int result = fake_fault_begin(fake, FAKE_DISK_RENAME);
 
     if (result != 0) {
         return result;
     }
-    if (entry == NULL) {
+    if (fake_content_find(&fake->content, old_name) == NULL) {
         return -ENOENT;
     }
-    inode = entry->inode;
-    directory = fake_content_change(&fake->content);
-    fake_content_drop(directory, old_name);
-    fake_content_drop(directory, new_name);
-    fake_content_add(directory, new_name, inode);
-    return 0;
+    fake_content_rename(&fake->content, old_name, new_name);
+    return fake_fault_end(fake, 0);
 }
 
 /* The blocking calls. */
@@ -176,20 +127,21 @@ static int fake_lock(struct disk *disk, pid_t *ret_holder)
 static int fake_list(struct disk *disk, int (*each)(void *context, const char *name), void *context)
 {
     struct fake_disk *fake = fake_of(disk);
-    int result = tick(fake, FAKE_DISK_LIST);
+    int result = fake_fault_begin(fake, FAKE_DISK_LIST);
 
     for (unsigned i = 0; result == 0 && i < fake_content_present(&fake->content)->count; i++) {
         result = each(context, fake_content_present(&fake->content)->entries[i].name);
     }
-    return result;
+    return fake_fault_end(fake, result);
 }
 
 static int fake_open(struct disk *disk, const char *name, enum disk_open how,
                      struct disk_file **ret_file)
 {
     struct fake_disk *fake = fake_of(disk);
-    int result = tick(fake, FAKE_DISK_OPEN);
+    int result = fake_fault_begin(fake, FAKE_DISK_OPEN);
     struct fake_entry *entry = fake_content_find(&fake->content, name);
+    struct fake_inode *inode;
     struct fake_file *file;
 
     if (result != 0) {
@@ -201,14 +153,20 @@ static int fake_open(struct disk *disk, const char *name, enum disk_open how,
     if (entry != NULL && how == DISK_OPEN_CREATE) {
         return -EEXIST;
     }
+    inode = entry != NULL ? entry->inode : fake_content_new(&fake->content);
+    if (entry == NULL) {
+        fake_content_create(&fake->content, name, inode);
+    }
+    inode->open_count++;
+    result = fake_fault_end(fake, 0);
+    if (result != 0) {
+        inode->open_count--;
+        return result;
+    }
     file = fake_content_must(calloc(1, sizeof(*file)));
     file->base.disk = disk;
     file->writable = how != DISK_OPEN_READ;
-    file->inode = entry != NULL ? entry->inode : fake_content_new(&fake->content);
-    if (entry == NULL) {
-        fake_content_add(fake_content_change(&fake->content), name, file->inode);
-    }
-    file->inode->open_count++;
+    file->inode = inode;
     fake->open_count++;
     *ret_file = &file->base;
     return 0;
@@ -216,29 +174,17 @@ static int fake_open(struct disk *disk, const char *name, enum disk_open how,
 
 static int fake_size(struct disk_file *file, uint64_t *ret_size)
 {
-    int result = tick(fake_of(file->disk), FAKE_DISK_SIZE);
+    int result = fake_fault_begin(fake_of(file->disk), FAKE_DISK_SIZE);
 
     if (result == 0) {
         *ret_size = file_of(file)->inode->cache_size;
     }
-    return result;
+    return fake_fault_end(fake_of(file->disk), result);
 }
 
 static int fake_read(struct disk_file *file, void *bytes, size_t size, uint64_t offset)
 {
-    struct fake_inode *inode = file_of(file)->inode;
-    int result = tick(fake_of(file->disk), FAKE_DISK_READ);
-
-    if (result != 0) {
-        return result;
-    }
-    if (offset > inode->cache_size || size > inode->cache_size - offset) {
-        return -EIO;
-    }
-    if (size > 0) {
-        memcpy(bytes, inode->cache + offset, size);
-    }
-    return 0;
+    return read_all(fake_of(file->disk), file_of(file)->inode, bytes, size, offset);
 }
 
 static int fake_write(struct disk_file *file, struct bytes bytes, uint64_t offset)
@@ -260,7 +206,7 @@ static int fake_rename(struct disk *disk, const char *old_name, const char *new_
 static int fake_remove(struct disk *disk, const char *name)
 {
     struct fake_disk *fake = fake_of(disk);
-    int result = tick(fake, FAKE_DISK_REMOVE);
+    int result = fake_fault_begin(fake, FAKE_DISK_REMOVE);
 
     if (result != 0) {
         return result;
@@ -268,19 +214,19 @@ static int fake_remove(struct disk *disk, const char *name)
     if (fake_content_find(&fake->content, name) == NULL) {
         return DISK_E_NOT_FOUND;
     }
-    fake_content_drop(fake_content_change(&fake->content), name);
-    return 0;
+    fake_content_remove(&fake->content, name);
+    return fake_fault_end(fake, 0);
 }
 
 static int fake_sync_directory(struct disk *disk)
 {
     struct fake_disk *fake = fake_of(disk);
-    int result = tick(fake, FAKE_DISK_SYNC_DIRECTORY);
+    int result = fake_fault_begin(fake, FAKE_DISK_SYNC_DIRECTORY);
 
     if (result == 0) {
         fake_content_keep(&fake->content, fake->content.history_count - 1);
     }
-    return result;
+    return fake_fault_end(fake, result);
 }
 
 static uint64_t fake_free_bytes(struct disk *disk)
@@ -308,15 +254,15 @@ static void fake_close_file(struct disk_file *base)
 
 /* The asynchronous calls. */
 
-static int submit(struct fake_disk *fake, const struct async *async)
+static int submit(struct fake_disk *fake, const struct fake_async *async)
 {
-    int result = tick(fake, FAKE_DISK_SUBMIT);
+    int result = fake_fault_begin(fake, FAKE_DISK_SUBMIT);
 
     assert(fake->reactor != NULL);
     if (result != 0 && !fake->dead) {
         return result;
     }
-    assert(fake->pending_count < PENDING_MAX);
+    assert(fake->pending_count < FAKE_DISK_PENDING_MAX);
     fake->pending[fake->pending_count] = *async;
     fake->pending[fake->pending_count].ready = !fake->hold || fake->dead;
     if (fake->pending[fake->pending_count].ready) {
@@ -326,10 +272,10 @@ static int submit(struct fake_disk *fake, const struct async *async)
     return 0;
 }
 
-static int submit_on_file(struct disk_file *file, struct disk_op *op, enum async_kind kind,
+static int submit_on_file(struct disk_file *file, struct disk_op *op, enum fake_async_kind kind,
                           struct bytes bytes, uint64_t offset)
 {
-    const struct async async = {
+    const struct fake_async async = {
         .kind = kind, .op = op, .inode = file_of(file)->inode, .bytes = bytes, .offset = offset};
 
     assert(file_of(file)->writable);
@@ -340,23 +286,38 @@ static int submit_on_file(struct disk_file *file, struct disk_op *op, enum async
 static int fake_write_synced(struct disk_file *file, struct disk_op *op, struct bytes bytes,
                              uint64_t offset)
 {
-    return submit_on_file(file, op, ASYNC_WRITE_SYNCED, bytes, offset);
+    return submit_on_file(file, op, FAKE_ASYNC_WRITE_SYNCED, bytes, offset);
 }
 
 static int fake_write_later(struct disk_file *file, struct disk_op *op, struct bytes bytes,
                             uint64_t offset)
 {
-    return submit_on_file(file, op, ASYNC_WRITE, bytes, offset);
+    return submit_on_file(file, op, FAKE_ASYNC_WRITE, bytes, offset);
 }
 
 static int fake_sync_later(struct disk_file *file, struct disk_op *op)
 {
-    return submit_on_file(file, op, ASYNC_SYNC, (struct bytes){NULL, 0}, 0);
+    return submit_on_file(file, op, FAKE_ASYNC_SYNC, (struct bytes){NULL, 0}, 0);
+}
+
+static int fake_read_later(struct disk_file *file, struct disk_op *op, void *bytes, size_t size,
+                           uint64_t offset)
+{
+    const struct fake_async async = {.kind = FAKE_ASYNC_READ,
+                                     .op = op,
+                                     .inode = file_of(file)->inode,
+                                     .into = bytes,
+                                     .into_size = size,
+                                     .offset = offset};
+
+    assert_aligned(bytes, size, offset);
+    op->file = file;
+    return submit(fake_of(file->disk), &async);
 }
 
 static int fake_sync_directory_later(struct disk *disk, struct disk_op *op)
 {
-    const struct async async = {.kind = ASYNC_SYNC_DIRECTORY, .op = op};
+    const struct fake_async async = {.kind = FAKE_ASYNC_SYNC_DIRECTORY, .op = op};
 
     op->file = NULL;
     return submit(fake_of(disk), &async);
@@ -365,29 +326,42 @@ static int fake_sync_directory_later(struct disk *disk, struct disk_op *op)
 static int fake_rename_later(struct disk *disk, struct disk_op *op, const char *old_name,
                              const char *new_name)
 {
-    const struct async async = {
-        .kind = ASYNC_RENAME, .op = op, .old_name = old_name, .new_name = new_name};
+    const struct fake_async async = {
+        .kind = FAKE_ASYNC_RENAME, .op = op, .old_name = old_name, .new_name = new_name};
 
     op->file = NULL;
     return submit(fake_of(disk), &async);
 }
 
-static int execute(struct fake_disk *fake, const struct async *async)
+static int fake_remove_later(struct disk *disk, struct disk_op *op, const char *name)
+{
+    const struct fake_async async = {.kind = FAKE_ASYNC_REMOVE, .op = op, .old_name = name};
+
+    op->file = NULL;
+    return submit(fake_of(disk), &async);
+}
+
+static int execute(struct fake_disk *fake, const struct fake_async *async)
 {
     int result = 0;
 
     switch (async->kind) {
-    case ASYNC_WRITE_SYNCED:
+    case FAKE_ASYNC_WRITE_SYNCED:
         result = write_all(fake, async->inode, async->bytes, async->offset);
         return result != 0 ? result : sync_inode(fake, async->inode);
-    case ASYNC_WRITE:
+    case FAKE_ASYNC_WRITE:
         return write_all(fake, async->inode, async->bytes, async->offset);
-    case ASYNC_SYNC:
+    case FAKE_ASYNC_SYNC:
         return sync_inode(fake, async->inode);
-    case ASYNC_SYNC_DIRECTORY:
+    case FAKE_ASYNC_READ:
+        return read_all(fake, async->inode, async->into, async->into_size, async->offset);
+    case FAKE_ASYNC_SYNC_DIRECTORY:
         return fake_sync_directory(&fake->base);
-    case ASYNC_RENAME:
+    case FAKE_ASYNC_RENAME:
         return rename_entry(fake, async->old_name, async->new_name);
+    case FAKE_ASYNC_REMOVE:
+        result = fake_remove(&fake->base, async->old_name);
+        return result == DISK_E_NOT_FOUND ? -ENOENT : result;
     }
     abort();
 }
@@ -398,7 +372,7 @@ static void run_ready(struct reactor_task *task)
     unsigned i = 0;
 
     while (i < fake->pending_count) {
-        struct async async = fake->pending[i];
+        struct fake_async async = fake->pending[i];
         int result;
 
         if (!async.ready) {
@@ -439,8 +413,10 @@ static const struct disk_ops fake_ops = {
     .write_synced = fake_write_synced,
     .write_later = fake_write_later,
     .sync_later = fake_sync_later,
+    .read_later = fake_read_later,
     .sync_directory_later = fake_sync_directory_later,
     .rename_later = fake_rename_later,
+    .remove_later = fake_remove_later,
     .free = fake_free,
 };
 
@@ -452,11 +428,9 @@ struct fake_disk *fake_disk_new(struct reactor *reactor, uint64_t seed)
 
     fake->base.ops = &fake_ops;
     fake->reactor = reactor;
-    fake->content.random = seed * 0x9e3779b97f4a7c15ULL + 1;
-    if (fake->content.random == 0) {
-        fake->content.random = 1;
-    }
+    fake_disk_reseed(fake, seed);
     fake->room = UINT64_MAX;
+    fake->room_error = -ENOSPC;
     fake->content.history = fake_content_must(calloc(1, sizeof(fake->content.history[0])));
     fake->content.history_count = 1;
     list_init(&fake->task.link);
@@ -485,45 +459,6 @@ struct disk *fake_disk_disk(struct fake_disk *fake)
     return &fake->base;
 }
 
-void fake_disk_fail(struct fake_disk *fake, enum fake_disk_kind kind, unsigned nth, int error,
-                    bool sticky)
-{
-    unsigned i = 0;
-
-    assert(nth > 0);
-    while (fake->faults[i].countdown != 0) {
-        i++;
-        assert(i < FAULTS_MAX);
-    }
-    fake->faults[i] = (struct fault){kind, nth, error, sticky};
-}
-
-void fake_disk_fail_nothing(struct fake_disk *fake)
-{
-    memset(fake->faults, 0, sizeof(fake->faults));
-}
-
-unsigned fake_disk_count(const struct fake_disk *fake, enum fake_disk_kind kind)
-{
-    return fake->counts[kind];
-}
-
-void fake_disk_set_room(struct fake_disk *fake, uint64_t bytes)
-{
-    fake->room = bytes;
-}
-
-uint64_t fake_disk_used(const struct fake_disk *fake)
-{
-    uint64_t used = 0;
-
-    for (const struct fake_inode *inode = fake->content.inodes; inode != NULL;
-         inode = inode->next) {
-        used += inode->cache_size;
-    }
-    return used;
-}
-
 void fake_disk_hold(struct fake_disk *fake, bool hold)
 {
     fake->hold = hold;
@@ -540,9 +475,13 @@ unsigned fake_disk_pending(const struct fake_disk *fake)
 bool fake_disk_pending_is(const struct fake_disk *fake, unsigned index, enum fake_disk_kind kind)
 {
     static const enum fake_disk_kind kinds[] = {
-        [ASYNC_WRITE_SYNCED] = FAKE_DISK_WRITE, [ASYNC_WRITE] = FAKE_DISK_WRITE,
-        [ASYNC_SYNC] = FAKE_DISK_SYNC,          [ASYNC_SYNC_DIRECTORY] = FAKE_DISK_SYNC_DIRECTORY,
-        [ASYNC_RENAME] = FAKE_DISK_RENAME,
+        [FAKE_ASYNC_WRITE_SYNCED] = FAKE_DISK_WRITE,
+        [FAKE_ASYNC_WRITE] = FAKE_DISK_WRITE,
+        [FAKE_ASYNC_SYNC] = FAKE_DISK_SYNC,
+        [FAKE_ASYNC_READ] = FAKE_DISK_READ,
+        [FAKE_ASYNC_RENAME] = FAKE_DISK_RENAME,
+        [FAKE_ASYNC_REMOVE] = FAKE_DISK_REMOVE,
+        [FAKE_ASYNC_SYNC_DIRECTORY] = FAKE_DISK_SYNC_DIRECTORY,
     };
 
     assert(index < fake->pending_count);
@@ -554,126 +493,4 @@ void fake_disk_step(struct fake_disk *fake, unsigned index)
     assert(index < fake->pending_count);
     fake->pending[index].ready = true;
     reactor_defer(fake->reactor, &fake->task);
-}
-
-/* From now on nothing has an effect; what is pending may have had one. */
-static void go_dead(struct fake_disk *fake)
-{
-    assert(!fake->dead);
-    for (unsigned i = 0; i < fake->pending_count; i++) {
-        struct async *async = &fake->pending[i];
-
-        if (async->kind == ASYNC_WRITE || async->kind == ASYNC_WRITE_SYNCED) {
-            fake_content_write_some(&fake->content, async->inode, async->bytes, async->offset);
-        }
-    }
-    fake->dead = true;
-    for (unsigned i = 0; i < fake->pending_count; i++) {
-        fake_disk_step(fake, i);
-    }
-}
-
-void fake_disk_kill(struct fake_disk *fake)
-{
-    go_dead(fake);
-    for (struct fake_inode *i = fake->content.inodes; i != NULL; i = i->next) {
-        fake_content_reveal(i);
-    }
-}
-
-void fake_disk_crash(struct fake_disk *fake)
-{
-    struct fake_content *content = &fake->content;
-    unsigned survivor = (unsigned)fake_content_random(content, content->history_count);
-
-    go_dead(fake);
-    for (struct fake_inode *inode = content->inodes; inode != NULL; inode = inode->next) {
-        fake_content_settle(content, inode);
-    }
-    fake_content_keep(content, survivor);
-}
-
-void fake_disk_restart(struct fake_disk *fake)
-{
-    assert(fake->pending_count == 0);
-    assert(fake->open_count == 0);
-    fake->dead = false;
-    fake->locked = false;
-    fake_disk_fail_nothing(fake);
-}
-
-bool fake_disk_exists(const struct fake_disk *fake, const char *name)
-{
-    return fake_content_find(&fake->content, name) != NULL;
-}
-
-const uint8_t *fake_disk_peek(const struct fake_disk *fake, const char *name, uint64_t *ret_size)
-{
-    struct fake_entry *entry = fake_content_find(&fake->content, name);
-
-    assert(entry != NULL);
-    if (ret_size != NULL) {
-        *ret_size = entry->inode->cache_size;
-    }
-    return entry->inode->cache;
-}
-
-void fake_disk_poke(struct fake_disk *fake, const char *name, uint64_t offset, const void *bytes,
-                    size_t size)
-{
-    struct fake_entry *entry = fake_content_find(&fake->content, name);
-
-    assert(entry != NULL);
-    assert(offset + size <= entry->inode->cache_size);
-    memcpy(entry->inode->cache + offset, bytes, size);
-    memcpy(entry->inode->durable + offset, bytes, size);
-}
-
-void fake_disk_truncate(struct fake_disk *fake, const char *name, uint64_t size)
-{
-    struct fake_entry *entry = fake_content_find(&fake->content, name);
-
-    assert(entry != NULL);
-    assert(size <= entry->inode->cache_size);
-    memset(entry->inode->cache + size, 0, entry->inode->capacity - size);
-    memset(entry->inode->durable + size, 0, entry->inode->capacity - size);
-    entry->inode->cache_size = size;
-    entry->inode->durable_size = size;
-}
-
-void fake_disk_delete(struct fake_disk *fake, const char *name)
-{
-    assert(fake_content_find(&fake->content, name) != NULL);
-    fake_content_drop(fake_content_change(&fake->content), name);
-    fake_content_keep(&fake->content, fake->content.history_count - 1);
-}
-
-void fake_disk_put(struct fake_disk *fake, const char *name, const void *bytes, size_t size)
-{
-    struct fake_inode *inode;
-
-    if (fake_content_find(&fake->content, name) != NULL) {
-        fake_disk_delete(fake, name);
-    }
-    inode = fake_content_new(&fake->content);
-    fake_content_reserve(inode, size);
-    if (size > 0) {
-        memcpy(inode->cache, bytes, size);
-        memcpy(inode->durable, bytes, size);
-    }
-    inode->cache_size = size;
-    inode->durable_size = size;
-    fake_content_add(fake_content_change(&fake->content), name, inode);
-    fake_content_keep(&fake->content, fake->content.history_count - 1);
-}
-
-unsigned fake_disk_name_count(const struct fake_disk *fake)
-{
-    return fake_content_present(&fake->content)->count;
-}
-
-const char *fake_disk_name(const struct fake_disk *fake, unsigned index)
-{
-    assert(index < fake_content_present(&fake->content)->count);
-    return fake_content_present(&fake->content)->entries[index].name;
 }

@@ -1,14 +1,15 @@
 /*
  * Every file has two contents: the cache, which reads and writes see, and the durable one, which a
  * crash leaves. A sync copies the sectors written since from the first to the second. The directory
- * has a history as well: its states since the last sync of it. At a crash one of them is chosen,
- * for a journaling file system keeps changes of one directory in order; and for every sector
- * written but not synced, one of: kept, dropped, torn in the middle. Writes in flight count as
- * written, in any sectors. What a failed sync left behind looks written until the process ends; the
- * next one, which reads around the cache, sees that it is gone.
+ * has a history as well: its states since the last sync of it, and what led from each to the next.
+ * At a crash either one of the states is left, as a journaling file system would have it, or any of
+ * the changes were made and the others not, as nothing promises more; and of every sector written
+ * but not synced, one of: kept, dropped, torn in the middle. Writes in flight count as written, in
+ * any sectors. What a failed sync left behind looks written until the process ends; the next one,
+ * which reads around the cache, sees that it is gone.
  *
- * What a real disk may do and this one does not: forget what was synced, return wrong bytes, write
- * to the wrong place. Tests do that themselves, with fake_disk_poke().
+ * What a real disk may do beyond that, to lie, is in fake_disk_fault.c; what happens to bytes that
+ * lie there, in fake_disk_meddle.c.
  */
 #include "lib/fake_disk_content.h"
 
@@ -54,6 +55,7 @@ static void inode_free(struct fake_inode *inode)
 {
     free(inode->cache);
     free(inode->durable);
+    free(inode->before);
     free(inode->dirty);
     free(inode);
 }
@@ -70,9 +72,11 @@ void fake_content_reserve(struct fake_inode *inode, uint64_t size)
     }
     inode->cache = fake_content_must(realloc(inode->cache, capacity));
     inode->durable = fake_content_must(realloc(inode->durable, capacity));
+    inode->before = fake_content_must(realloc(inode->before, capacity));
     inode->dirty = fake_content_must(realloc(inode->dirty, capacity / SECTOR));
     memset(inode->cache + inode->capacity, 0, capacity - inode->capacity);
     memset(inode->durable + inode->capacity, 0, capacity - inode->capacity);
+    memset(inode->before + inode->capacity, 0, capacity - inode->capacity);
     memset(inode->dirty + inode->capacity / SECTOR, 0, (capacity - inode->capacity) / SECTOR);
     inode->capacity = capacity;
 }
@@ -80,6 +84,7 @@ void fake_content_reserve(struct fake_inode *inode, uint64_t size)
 void fake_content_write(struct fake_inode *inode, uint64_t offset, const uint8_t *bytes,
                         size_t size)
 {
+    memcpy(inode->before + offset, inode->cache + offset, size);
     memcpy(inode->cache + offset, bytes, size);
     memset(inode->dirty + offset / SECTOR, FAKE_DIRTY, (size + SECTOR - 1) / SECTOR);
     if (inode->cache_size < offset + size) {
@@ -90,11 +95,13 @@ void fake_content_write(struct fake_inode *inode, uint64_t offset, const uint8_t
 void fake_content_write_some(struct fake_content *content, struct fake_inode *inode,
                              struct bytes bytes, uint64_t offset)
 {
-    const uint64_t share = fake_content_random(content, 3); /* none, about half, all */
+    /* None, about half, the first ones (a short write), all. */
+    const uint64_t share = fake_content_random(content, 4);
+    const uint64_t end = share == 2 ? fake_content_random(content, bytes.size + 1) : bytes.size;
 
     fake_content_reserve(inode, offset + bytes.size);
-    for (size_t at = 0; at < bytes.size; at += SECTOR) {
-        if (share == 2 || (share == 1 && fake_content_random(content, 2) == 0)) {
+    for (size_t at = 0; at < end; at += SECTOR) {
+        if (share >= 2 || (share == 1 && fake_content_random(content, 2) == 0)) {
             fake_content_write(inode, offset + at, bytes.data + at, SECTOR);
         }
     }
@@ -117,45 +124,77 @@ struct fake_entry *fake_content_find(const struct fake_content *content, const c
     return NULL;
 }
 
-struct fake_directory *fake_content_change(struct fake_content *content)
+/* Applies a change to a state that has room for one more name; one that does not fit, because the
+ * change before it was lost, does what it can. */
+static void apply(struct fake_directory *directory, const struct fake_change *change)
 {
-    unsigned count = content->history_count;
-    struct fake_directory *from;
-    struct fake_directory *to;
+    const char *names[] = {change->name, change->new_name};
 
-    content->history =
-        fake_content_must(realloc(content->history, (count + 1) * sizeof(content->history[0])));
-    from = &content->history[count - 1];
-    to = &content->history[count];
-    to->count = from->count;
-    to->entries =
-        fake_content_must(calloc(from->count + 1, sizeof(to->entries[0]))); /* room for one more */
-    if (from->count > 0) {
-        memcpy(to->entries, from->entries, from->count * sizeof(to->entries[0]));
+    for (unsigned i = 0; i < 2; i++) {
+        for (unsigned j = 0; j < directory->count; j++) {
+            if (strcmp(directory->entries[j].name, names[i]) == 0) {
+                directory->count--;
+                directory->entries[j] = directory->entries[directory->count];
+                break;
+            }
+        }
     }
-    content->history_count++;
+    if (change->new_name[0] != '\0') {
+        memcpy(directory->entries[directory->count].name, change->new_name,
+               sizeof(change->new_name));
+        directory->entries[directory->count].inode = change->inode;
+        directory->count++;
+    }
+}
+
+/* A copy with room for so many more names. */
+static struct fake_directory copy_of(const struct fake_directory *from, unsigned more)
+{
+    struct fake_directory to = {.count = from->count};
+
+    to.entries = fake_content_must(calloc(from->count + more, sizeof(to.entries[0])));
+    if (from->count > 0) {
+        memcpy(to.entries, from->entries, from->count * sizeof(to.entries[0]));
+    }
     return to;
 }
 
-void fake_content_drop(struct fake_directory *directory, const char *name)
+/* The present state changed; the one before stays in the history. */
+static void add_change(struct fake_content *content, const char *name, const char *new_name,
+                       struct fake_inode *inode)
 {
-    for (unsigned i = 0; i < directory->count; i++) {
-        if (strcmp(directory->entries[i].name, name) == 0) {
-            directory->count--;
-            directory->entries[i] = directory->entries[directory->count];
-            return;
-        }
-    }
-}
-
-void fake_content_add(struct fake_directory *directory, const char *name, struct fake_inode *inode)
-{
-    struct fake_entry *entry = &directory->entries[directory->count];
+    unsigned count = content->history_count;
+    struct fake_directory *to;
 
     assert(strlen(name) < FAKE_CONTENT_NAME_SIZE);
-    (void)snprintf(entry->name, FAKE_CONTENT_NAME_SIZE, "%s", name); /* fits */
-    entry->inode = inode;
-    directory->count++;
+    assert(strlen(new_name) < FAKE_CONTENT_NAME_SIZE);
+    content->history =
+        fake_content_must(realloc(content->history, (count + 1) * sizeof(content->history[0])));
+    to = &content->history[count];
+    *to = copy_of(&content->history[count - 1], 1);
+    (void)snprintf(to->change.name, FAKE_CONTENT_NAME_SIZE, "%s", name);         /* fits */
+    (void)snprintf(to->change.new_name, FAKE_CONTENT_NAME_SIZE, "%s", new_name); /* fits */
+    to->change.inode = inode;
+    apply(to, &to->change);
+    content->history_count++;
+}
+
+void fake_content_create(struct fake_content *content, const char *name, struct fake_inode *inode)
+{
+    add_change(content, "", name, inode);
+}
+
+void fake_content_rename(struct fake_content *content, const char *old_name, const char *new_name)
+{
+    struct fake_entry *entry = fake_content_find(content, old_name);
+
+    assert(entry != NULL);
+    add_change(content, old_name, new_name, entry->inode);
+}
+
+void fake_content_remove(struct fake_content *content, const char *name)
+{
+    add_change(content, name, "", NULL);
 }
 
 void fake_content_collect(struct fake_content *content)
@@ -192,6 +231,25 @@ void fake_content_keep(struct fake_content *content, unsigned kept)
     content->history[0] = content->history[kept];
     content->history_count = 1;
     fake_content_collect(content);
+}
+
+void fake_content_settle_directory(struct fake_content *content)
+{
+    struct fake_directory some;
+
+    if (fake_content_random(content, 2) == 0) {
+        fake_content_keep(content, (unsigned)fake_content_random(content, content->history_count));
+        return;
+    }
+    some = copy_of(&content->history[0], content->history_count);
+    for (unsigned i = 1; i < content->history_count; i++) {
+        if (fake_content_random(content, 2) == 0) {
+            apply(&some, &content->history[i].change);
+        }
+    }
+    free(content->history[content->history_count - 1].entries);
+    content->history[content->history_count - 1] = some;
+    fake_content_keep(content, content->history_count - 1);
 }
 
 void fake_content_sync(struct fake_inode *inode, bool succeeds)

@@ -1,6 +1,6 @@
 /*
  * What the fake disk holds: files with a cached and a durable content each, and the directory's
- * states since it was last synced. Inside of fake_disk.c.
+ * states since it was last synced. Inside of the fake disk.
  *
  * Owns:    all of it.
  * Borrows: nothing.
@@ -29,7 +29,8 @@ struct fake_inode {
     struct fake_inode *next;
     uint8_t *cache;
     uint8_t *durable;
-    uint8_t *dirty; /* per sector: enum fake_dirt */
+    uint8_t *before; /* the cache as it was before the last write to each place */
+    uint8_t *dirty;  /* per sector: enum fake_dirt */
     uint64_t capacity;
     uint64_t cache_size;
     uint64_t durable_size;
@@ -42,9 +43,17 @@ struct fake_entry {
     struct fake_inode *inode;
 };
 
+/* A file made, renamed or removed. */
+struct fake_change {
+    char name[FAKE_CONTENT_NAME_SIZE];     /* goes; empty = none does */
+    char new_name[FAKE_CONTENT_NAME_SIZE]; /* comes, instead of what had it; empty = none does */
+    struct fake_inode *inode;              /* what gets it */
+};
+
 struct fake_directory {
     struct fake_entry *entries;
     unsigned count;
+    struct fake_change change; /* what led here */
 };
 
 struct fake_content {
@@ -76,16 +85,19 @@ struct fake_directory *fake_content_present(const struct fake_content *content);
 /* NULL when the present directory has no such name. */
 struct fake_entry *fake_content_find(const struct fake_content *content, const char *name);
 
-/* A copy of the present state, to be changed; the old one stays in the history. */
-struct fake_directory *fake_content_change(struct fake_content *content);
-void fake_content_drop(struct fake_directory *directory, const char *name);
-void fake_content_add(struct fake_directory *directory, const char *name, struct fake_inode *inode);
+/* The present state changes; the old one stays in the history. The old name must exist. */
+void fake_content_create(struct fake_content *content, const char *name, struct fake_inode *inode);
+void fake_content_rename(struct fake_content *content, const char *old_name, const char *new_name);
+void fake_content_remove(struct fake_content *content, const char *name);
 
 /* Frees what nothing names and nobody has open. */
 void fake_content_collect(struct fake_content *content);
 
 /* One state is all the history there is. */
 void fake_content_keep(struct fake_content *content, unsigned kept);
+
+/* Chooses what a crash leaves of the directory. */
+void fake_content_settle_directory(struct fake_content *content);
 
 /* A sync of the file, that succeeds or fails. */
 void fake_content_sync(struct fake_inode *inode, bool succeeds);

@@ -5,14 +5,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define START_NS (1000 * CLOCK_NS_PER_S)
+
 static uint64_t fake_monotonic_ns(struct clock_source *source)
 {
-    return CONTAINER_OF(source, struct fake_world, clock)->now_ns;
+    struct fake_world *world = CONTAINER_OF(source, struct fake_world, clock);
+
+    world->now_ns += world->tick_ns;
+    return world->now_ns;
 }
 
 static uint64_t fake_realtime_ns(struct clock_source *source)
 {
-    return CONTAINER_OF(source, struct fake_world, clock)->now_ns + 1700000000 * CLOCK_NS_PER_S;
+    const struct fake_world *world = CONTAINER_OF(source, struct fake_world, clock);
+
+    return world->now_ns + 1700000000 * CLOCK_NS_PER_S + (uint64_t)world->realtime_shift_ns;
 }
 
 /* splitmix64 */
@@ -45,7 +52,7 @@ void fake_world_init(struct fake_world *world, uint64_t seed)
     *world = (struct fake_world){
         .clock = {fake_monotonic_ns, fake_realtime_ns},
         .random = {fake_fill},
-        .now_ns = 1000 * CLOCK_NS_PER_S,
+        .now_ns = START_NS,
         .random_state = seed,
     };
     if (reactor_init(&world->reactor, &options, &world->clock, NULL, problem) != 0) {
@@ -59,7 +66,11 @@ void fake_world_renew(struct fake_world *world, uint64_t seed)
 {
     fake_disk_free(world->disk);
     world->random_state = seed;
+    world->now_ns = START_NS;
+    world->tick_ns = 0;
+    world->realtime_shift_ns = 0;
     world->disk = fake_disk_new(&world->reactor, seed);
+    fake_world_turn(world); /* which tells the reactor of the time */
 }
 
 void fake_world_deinit(struct fake_world *world)

@@ -23,6 +23,8 @@ struct fake_world {
     struct clock_source clock;
     struct random_source random;
     uint64_t now_ns;
+    uint64_t tick_ns; /* so much passes with every look at the clock: 0, unless a test wants it */
+    int64_t realtime_shift_ns; /* somebody has set the clock on the wall */
     uint64_t random_state;
     struct fake_disk *disk;
 };
@@ -30,7 +32,8 @@ struct fake_world {
 /* Aborts when there is no ring to be had. */
 void fake_world_init(struct fake_world *world, uint64_t seed);
 
-/* A fresh disk and a fresh seed on the same reactor; nothing may be pending or open. */
+/* A fresh disk, a fresh seed and the time of the beginning, on the same reactor; nothing may be
+ * pending or open. */
 void fake_world_renew(struct fake_world *world, uint64_t seed);
 
 void fake_world_deinit(struct fake_world *world);
