@@ -116,16 +116,14 @@ static struct map_slot *find_old_slot(const struct map *map, struct bytes key, u
 }
 
 /* The slot of the key and the table it is in; NULL when the key is not there. */
-static struct map_slot *find_value(const struct map *map, struct bytes key,
+static struct map_slot *find_value(const struct map *map, struct bytes key, uint64_t hash,
                                    const struct map_table **ret_table)
 {
-    uint64_t hash;
     struct map_slot *slot;
 
     if (map->count == 0) {
         return NULL;
     }
-    hash = hash_siphash(&map->seed, key);
     slot = find_slot(&map->table, map->key, key, hash);
     if (slot->value != NULL) {
         *ret_table = &map->table;
@@ -224,18 +222,34 @@ static void move_some(struct map *map)
     }
 }
 
-void *map_find(const struct map *map, struct bytes key)
+uint64_t map_hash(const struct map *map, struct bytes key)
+{
+    return hash_siphash(&map->seed, key);
+}
+
+void map_prefetch(const struct map *map, uint64_t hash)
+{
+    if (map->table.capacity > 0) {
+        __builtin_prefetch(&map->table.slots[hash & (map->table.capacity - 1)], 1);
+    }
+}
+
+void *map_find_hashed(const struct map *map, struct bytes key, uint64_t hash)
 {
     const struct map_table *table;
-    const struct map_slot *slot = find_value(map, key, &table);
+    const struct map_slot *slot = find_value(map, key, hash, &table);
 
     return slot == NULL ? NULL : slot->value;
 }
 
-int map_insert(struct map *map, void *value)
+void *map_find(const struct map *map, struct bytes key)
+{
+    return map->count == 0 ? NULL : map_find_hashed(map, key, map_hash(map, key));
+}
+
+int map_insert_hashed(struct map *map, void *value, uint64_t hash)
 {
     struct bytes key = map->key(value);
-    uint64_t hash = hash_siphash(&map->seed, key);
     struct map_slot *slot;
     int result = map_reserve(map, 1);
 
@@ -253,20 +267,30 @@ int map_insert(struct map *map, void *value)
     return 0;
 }
 
-void *map_replace(struct map *map, void *value)
+int map_insert(struct map *map, void *value)
+{
+    return map_insert_hashed(map, value, map_hash(map, map->key(value)));
+}
+
+void *map_replace_hashed(struct map *map, void *value, uint64_t hash)
 {
     const struct map_table *table;
     struct map_slot *slot;
     void *old_value;
 
     move_some(map);
-    slot = find_value(map, map->key(value), &table);
+    slot = find_value(map, map->key(value), hash, &table);
     if (slot == NULL) {
         return NULL;
     }
     old_value = slot->value;
     slot->value = value;
     return old_value;
+}
+
+void *map_replace(struct map *map, void *value)
+{
+    return map_replace_hashed(map, value, map_hash(map, map->key(value)));
 }
 
 /* Fills the hole with the next value of the run that may stand there, and so on with the hole that
@@ -296,7 +320,7 @@ void *map_remove(struct map *map, struct bytes key)
     void *value;
 
     move_some(map);
-    slot = find_value(map, key, &table);
+    slot = find_value(map, key, map_hash(map, key), &table);
     if (slot == NULL) {
         return NULL;
     }

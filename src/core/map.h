@@ -65,6 +65,16 @@ void *map_replace(struct map *map, void *value);
 /* Takes the value out and returns it, or NULL. */
 void *map_remove(struct map *map, struct bytes key);
 
+/* For who needs the hash of a key more than once: maps of one seed agree on it. Otherwise like
+ * those above; `hash` is that of the value's key. */
+uint64_t map_hash(const struct map *map, struct bytes key);
+void *map_find_hashed(const struct map *map, struct bytes key, uint64_t hash);
+int map_insert_hashed(struct map *map, void *value, uint64_t hash);
+void *map_replace_hashed(struct map *map, void *value, uint64_t hash);
+
+/* Asks the memory for the place of that hash: several places asked for at once arrive at once. */
+void map_prefetch(const struct map *map, uint64_t hash);
+
 /* Walks all values: start with *cursor = 0; NULL ends it. No insertion, replacement or removal
  * meanwhile. */
 void *map_next(const struct map *map, size_t *cursor);

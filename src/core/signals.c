@@ -58,6 +58,16 @@ static void on_readable(struct ring_op *op, const struct ring_event *event)
     }
 }
 
+void signals_hold_requests(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL); /* cannot fail */
+}
+
 int signals_open(struct signals *signals, struct reactor *reactor,
                  void (*caught)(struct signals *signals, int number))
 {

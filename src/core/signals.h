@@ -24,6 +24,10 @@ struct signals {
     bool closing;
 };
 
+/* Blocks SIGHUP and SIGUSR1, so that who asks for something before signals_open() does not end the
+ * process, but is heard then. */
+void signals_hold_requests(void);
+
 /* Blocks SIGTERM, SIGINT, SIGHUP and SIGUSR1 for the process, ignores SIGPIPE, and starts
  * listening. `caught` runs from the loop, once per signal.
  *

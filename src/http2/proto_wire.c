@@ -12,7 +12,7 @@
 #define SCAN_DEPTH_MAX   8 /* deeper than any message of ours; protobuf itself stops at 100 */
 
 /* Takes a varint off the front. Returns 0 or -EBADMSG. */
-static int read_varint(struct bytes *input, uint64_t *ret_value)
+static int read_long_varint(struct bytes *input, uint64_t *ret_value)
 {
     uint64_t value = 0;
     size_t i;
@@ -33,8 +33,28 @@ static int read_varint(struct bytes *input, uint64_t *ret_value)
     return -EBADMSG;
 }
 
+/* The same; nearly all keys and sizes are one byte. The copies let the caller's stay in registers.
+ */
+static inline int read_varint(struct bytes *input, uint64_t *ret_value)
+{
+    struct bytes rest = *input;
+    uint64_t value;
+
+    if (rest.size > 0 && rest.data[0] < 0x80) {
+        *ret_value = rest.data[0];
+        *input = (struct bytes){rest.data + 1, rest.size - 1};
+        return 0;
+    }
+    if (read_long_varint(&rest, &value) != 0) {
+        return -EBADMSG;
+    }
+    *ret_value = value;
+    *input = rest;
+    return 0;
+}
+
 /* Takes `size` bytes, 4 or 8, as a little-endian number. Returns 0 or -EBADMSG. */
-static int read_fixed(struct bytes *input, size_t size, uint64_t *ret_value)
+static inline int read_fixed(struct bytes *input, size_t size, uint64_t *ret_value)
 {
     uint64_t value = 0;
     size_t i;
@@ -51,7 +71,7 @@ static int read_fixed(struct bytes *input, size_t size, uint64_t *ret_value)
 }
 
 /* Takes a length and as many bytes. Returns 0 or -EBADMSG. */
-static int read_bytes(struct bytes *input, struct bytes *ret_bytes)
+static inline int read_bytes(struct bytes *input, struct bytes *ret_bytes)
 {
     uint64_t size;
 
@@ -63,44 +83,39 @@ static int read_bytes(struct bytes *input, struct bytes *ret_bytes)
     return 0;
 }
 
+/* The value of a field of this type. Returns 0 or -EBADMSG. */
+static inline int read_value(struct bytes *input, unsigned type, struct proto_wire_field *field)
+{
+    switch (type) {
+    case PROTO_WIRE_BYTES:
+        return read_bytes(input, &field->bytes);
+    case PROTO_WIRE_VARINT:
+        return read_varint(input, &field->value);
+    case PROTO_WIRE_FIXED64:
+        return read_fixed(input, 8, &field->value);
+    case PROTO_WIRE_FIXED32:
+        return read_fixed(input, 4, &field->value);
+    default:
+        return -EBADMSG;
+    }
+}
+
 int proto_wire_read(struct bytes *input, struct proto_wire_field *ret_field)
 {
     struct proto_wire_field field = {0};
     struct bytes rest = *input;
     uint64_t key;
-    int error;
 
     if (rest.size == 0) {
         return PROTO_WIRE_E_END;
     }
-    error = read_varint(&rest, &key);
-    if (error != 0 || key >> 3 == 0 || key >> 3 > FIELD_NUMBER_MAX) {
+    if (read_varint(&rest, &key) != 0 || key >> 3 == 0 || key >> 3 > FIELD_NUMBER_MAX) {
         return -EBADMSG;
     }
     field.number = (uint32_t)(key >> 3);
-    switch (key & 7) {
-    case PROTO_WIRE_VARINT:
-        field.type = PROTO_WIRE_VARINT;
-        error = read_varint(&rest, &field.value);
-        break;
-    case PROTO_WIRE_FIXED64:
-        field.type = PROTO_WIRE_FIXED64;
-        error = read_fixed(&rest, 8, &field.value);
-        break;
-    case PROTO_WIRE_BYTES:
-        field.type = PROTO_WIRE_BYTES;
-        error = read_bytes(&rest, &field.bytes);
-        break;
-    case PROTO_WIRE_FIXED32:
-        field.type = PROTO_WIRE_FIXED32;
-        error = read_fixed(&rest, 4, &field.value);
-        break;
-    default:
-        error = -EBADMSG;
-        break;
-    }
-    if (error != 0) {
-        return error;
+    field.type = (enum proto_wire_type)(key & 7);
+    if (read_value(&rest, key & 7, &field) != 0) {
+        return -EBADMSG;
     }
     *input = rest;
     *ret_field = field;

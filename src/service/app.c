@@ -3,10 +3,11 @@
  *
  *   1. app_start.c builds everything. The loop runs; in its first turn the log says READY, and so
  *      do we.
- *   2. SIGTERM or SIGINT: serve on for server.drain_delay_s, then drain the server for at most
+ *   2. SIGUSR1 asks for a snapshot; the log takes others by itself.
+ *   3. SIGTERM or SIGINT: serve on for server.drain_delay_s, then drain the server for at most
  *      server.drain_grace_s. A second signal skips the waiting. When the last connection is gone
  *      the loop stops.
- *   3. The take-down turns the loop by hand: hashes that run come to their end, the log flushes and
+ *   4. The take-down turns the loop by hand: hashes that run come to their end, the log flushes and
  *      writes its clean mark, operations on the ring complete. Then everything is freed in reverse.
  *
  * What can go wrong:
@@ -24,12 +25,15 @@
 #include "core/tls.h"
 #include "core/workpool.h"
 #include "http2/grpc_server.h"
+#include "service/admin.h"
 #include "service/app_internal.h"
 #include "service/config.h"
+#include "service/health.h"
 #include "service/observe.h"
 #include "service/token.h"
 #include "service/user_service.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sysexits.h>
@@ -58,7 +62,9 @@ static void drain(struct app *app, uint64_t grace_ns)
         return;
     }
     app->state = APP_STATE_DRAINING;
-    user_service_end_watches(app->users); /* they would never end by themselves */
+    health_set(app->health, HEALTH_DRAINING, "");
+    user_service_end_watches(app->users); /* they would never end by themselves, */
+    health_end_watches(app->health);      /* nor would these */
     grpc_server_drain(app->server, grace_ns, server_drained, app);
 }
 
@@ -74,9 +80,46 @@ static void leave(struct app *app)
     uint64_t delay_ns = app->config->server_drain_delay_s * CLOCK_NS_PER_S;
 
     app->state = APP_STATE_LEAVING;
+    health_set(app->health, HEALTH_DRAINING, ""); /* load balancers look elsewhere meanwhile */
     app->drain_delay.fire = drain_delay_over;
     if (delay_ns == 0 || reactor_start_timer(&app->reactor, &app->drain_delay, delay_ns) != 0) {
         drain_delay_over(&app->drain_delay);
+    }
+}
+
+int app_request_snapshot(struct app *app, const char *source)
+{
+    int result = user_service_checkpoint(app->users);
+
+    if (result == 0) {
+        log_event(&app->log, LEVEL_INFO, "snapshot_requested", FIELD_TEXT("source", source));
+    } else {
+        log_event(&app->log, LEVEL_WARN, "snapshot_refused", FIELD_TEXT("source", source),
+                  FIELD_TEXT("cause", result == -EBUSY     ? "one is being taken already"
+                                      : result == -ENOTSUP ? "this log takes none"
+                                                           : "the log has failed or is closed"));
+    }
+    return result;
+}
+
+void app_on_checkpoint(void *context, const struct wal_snapshot_report *report)
+{
+    struct app *app = context;
+
+    switch (report->step) {
+    case WAL_SNAPSHOT_STARTED:
+        log_event(&app->log, LEVEL_INFO, "snapshot_started", FIELD_NUMBER("lsn", report->lsn));
+        break;
+    case WAL_SNAPSHOT_DONE:
+        log_event(&app->log, LEVEL_INFO, "snapshot_done", FIELD_NUMBER("lsn", report->lsn),
+                  FIELD_NUMBER("records", report->records), FIELD_NUMBER("bytes", report->bytes),
+                  FIELD_NUMBER("ms", report->ns / CLOCK_NS_PER_MS),
+                  FIELD_NUMBER("segments_removed", report->segments_removed));
+        break;
+    case WAL_SNAPSHOT_FAILED:
+        log_event(&app->log, LEVEL_WARN, "snapshot_failed", FIELD_NUMBER("lsn", report->lsn),
+                  FIELD_TEXT("cause", report->problem));
+        break;
     }
 }
 
@@ -84,6 +127,10 @@ void app_on_signal(struct signals *signals, int number)
 {
     struct app *app = CONTAINER_OF(signals, struct app, signals);
 
+    if (number == SIGUSR1) {
+        (void)app_request_snapshot(app, "SIGUSR1");
+        return;
+    }
     if (number != SIGTERM && number != SIGINT) {
         log_event(&app->log, LEVEL_INFO, "signal_ignored", FIELD_NUMBER("signal", number));
         return;
@@ -107,6 +154,7 @@ void app_on_log_state(void *context, enum commit_log_state state, const char *re
     case COMMIT_LOG_RECOVERING:
         break;
     case COMMIT_LOG_READY:
+        health_set(app->health, HEALTH_SERVING, "");
         if (app->state == APP_STATE_STARTING) {
             app->state = APP_STATE_SERVING;
             log_event(&app->log, LEVEL_INFO, "ready",
@@ -117,9 +165,11 @@ void app_on_log_state(void *context, enum commit_log_state state, const char *re
         }
         break;
     case COMMIT_LOG_DEGRADED:
+        health_set(app->health, HEALTH_READ_ONLY, reason);
         log_event(&app->log, LEVEL_WARN, "log_degraded", FIELD_TEXT("cause", reason));
         break;
     case COMMIT_LOG_FAILED:
+        health_set(app->health, HEALTH_FAILED, reason);
         log_event(&app->log, LEVEL_ERROR, "log_failed", FIELD_TEXT("cause", reason));
         app->exit_code = EX_IOERR;
         if (app->server != NULL) {
@@ -140,6 +190,11 @@ static bool is_drained(const struct app *app)
 static bool is_hashing_over(const struct app *app)
 {
     return workpool_is_idle(app->pool);
+}
+
+static bool is_admin_closed(const struct app *app)
+{
+    return admin_is_closed(app->admin);
 }
 
 static bool is_log_closed(const struct app *app)
@@ -188,6 +243,12 @@ static bool quiesce(struct app *app)
             return false;
         }
     }
+    if (app->admin != NULL) {
+        admin_close(app->admin);
+        if (!turn_until(app, is_admin_closed, "admin port")) {
+            return false;
+        }
+    }
     if (app->signals_are_open) {
         signals_close(&app->signals);
     }
@@ -210,11 +271,13 @@ static void log_end(struct app *app)
 static void free_parts(struct app *app)
 {
     grpc_server_free(app->server);
+    admin_free(app->admin);
     observe_free(app->observe);
     if (app->methods_are_built) {
         grpc_method_table_deinit(&app->methods);
     }
     user_service_free(app->users);
+    health_free(app->health);
     if (app->commit_log != NULL) {
         app->commit_log->ops->free(app->commit_log);
     }

@@ -18,15 +18,17 @@
 
 #include <stdbool.h>
 
+struct admin;
 struct config;
 struct disk;
 struct grpc_server;
+struct health;
 struct observe;
 struct tls_context;
 struct user_service;
 struct workpool;
 
-#define APP_PROBLEM_SIZE 512
+#define APP_PROBLEM_SIZE 2048 /* of a log and a path */
 #define APP_STAGE_COUNT  2
 
 enum app_state {
@@ -52,6 +54,8 @@ struct app {
     struct commit_log *commit_log;
     bool commit_log_is_open;
     struct user_service *users;
+    struct health *health;
+    struct admin *admin; /* NULL = no admin port */
     struct grpc_method_table methods;
     bool methods_are_built;
     struct observe *observe;
@@ -72,5 +76,10 @@ int app_start_checks(struct app *app);
 /* What the started parts report to. */
 void app_on_signal(struct signals *signals, int number);
 void app_on_log_state(void *context, enum commit_log_state state, const char *reason);
+void app_on_checkpoint(void *context, const struct wal_snapshot_report *report);
+
+/* Asks for a snapshot of all users; the log says by whom, and why there will be none. Returns as
+ * user_service_checkpoint(). */
+int app_request_snapshot(struct app *app, const char *source);
 
 #endif

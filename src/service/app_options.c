@@ -45,6 +45,11 @@ struct wal_options app_options_wal(const struct config *config)
         .segment_size = config->wal_segment_size,
         .max_pending = narrow(config->wal_max_pending),
         .max_pending_bytes = config->wal_max_pending_bytes,
+        .sync_interval_ns = config->wal_sync == CONFIG_WAL_SYNC_INTERVAL
+                                ? from_ms(config->wal_sync_interval_ms)
+                                : 0,
+        .snapshot_every = config->wal_snapshot_every,
+        .snapshot_rate = config->wal_snapshot_rate,
     };
 }
 
@@ -100,9 +105,26 @@ struct user_service_options app_options_users(const struct config *config)
         .password_min_length = narrow(config->password_min_length),
         .password_max_length = narrow(config->password_max_length),
         .max_fields = narrow(config->limits_max_fields),
+        .sync_interval_ms =
+            config->wal_sync == CONFIG_WAL_SYNC_INTERVAL ? config->wal_sync_interval_ms : 0,
+        .snapshot_max_kept = config->wal_snapshot_max_kept,
         .lister = lister_options_of(config),
         .watch = watch_options_of(config),
         .streams = stream_options_of(config),
+    };
+}
+
+struct health_options app_options_health(const struct config *config)
+{
+    return (struct health_options){.max_watchers = narrow(config->watch_max_health)};
+}
+
+struct admin_options app_options_admin(const struct config *config)
+{
+    return (struct admin_options){
+        .listen = config->admin_listen,
+        .max_connections = narrow(config->admin_max_connections),
+        .timeout_ns = config->admin_timeout_s * CLOCK_NS_PER_S,
     };
 }
 

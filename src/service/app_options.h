@@ -11,7 +11,9 @@
 #include "core/tls.h"
 #include "core/wal.h"
 #include "http2/grpc_server.h"
+#include "service/admin.h"
 #include "service/config.h"
+#include "service/health.h"
 #include "service/token.h"
 #include "service/user_service.h"
 
@@ -19,7 +21,11 @@ struct tls_server_options app_options_tls(const struct config *config);
 struct token_options app_options_token(const struct config *config);
 struct wal_options app_options_wal(const struct config *config);
 struct user_service_options app_options_users(const struct config *config);
+struct health_options app_options_health(const struct config *config);
 struct grpc_server_options app_options_server(const struct config *config);
+
+/* Without health and callback; `listen` "" = none is wanted. */
+struct admin_options app_options_admin(const struct config *config);
 
 /* password.workers, or as many as there are processors, up to 4. */
 unsigned app_options_workers(const struct config *config);

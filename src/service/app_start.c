@@ -9,8 +9,10 @@
 #include "core/random.h"
 #include "core/slurp.h"
 #include "core/workpool.h"
+#include "service/admin.h"
 #include "service/app_internal.h"
 #include "service/app_options.h"
+#include "service/health.h"
 #include "service/observe.h"
 
 #include <errno.h>
@@ -49,7 +51,7 @@ static int fail_option(struct app *app, int exit_code, const char *option)
     char problem[APP_PROBLEM_SIZE];
 
     memcpy(problem, app->problem, sizeof(problem));
-    return fail(app, exit_code, "%s: %.480s", option, problem);
+    return fail(app, exit_code, "%s: %s", option, problem);
 }
 
 static void warn_if_exposed(struct app *app, const char *option, const char *path)
@@ -241,6 +243,15 @@ static int load_page_token_key(struct app *app, struct page_token_key *key)
     return EX_OK;
 }
 
+static int make_health(struct app *app)
+{
+    struct health_options options = app_options_health(app->config);
+
+    return health_new(&app->reactor, &options, &app->health) == 0
+               ? EX_OK
+               : fail(app, EX_SOFTWARE, "out of memory");
+}
+
 static int make_users(struct app *app)
 {
     struct user_service_options users = app_options_users(app->config);
@@ -265,36 +276,65 @@ static int recovery_exit_code(int result)
     return result == -ENOMEM ? EX_SOFTWARE : EX_IOERR;
 }
 
-static int recover_users(struct app *app)
+/* Why the data cannot be served. */
+static int fail_recovery(struct app *app, int result)
 {
-    uint64_t start_ns = clock_monotonic_ns(clock_system());
-    uint64_t taken_ns;
-    const struct wal_stats *stats;
-    int result =
-        user_service_start(app->users, app->commit_log, app_on_log_state, app, app->problem);
+    const char *path = app->config->store_data_dir;
+    int exit_code = recovery_exit_code(result);
+    char problem[APP_PROBLEM_SIZE];
 
-    if (result != 0) {
-        return fail_option(app, recovery_exit_code(result), app->config->store_data_dir);
+    if (exit_code != EX_DATAERR) {
+        return fail_option(app, exit_code, path);
     }
-    app->commit_log_is_open = true;
-    stats = app->commit_log->ops->stats(app->commit_log);
-    taken_ns = clock_monotonic_ns(clock_system()) - start_ns;
+    memcpy(problem, app->problem, sizeof(problem));
+    return fail(app, exit_code,
+                "%.512s: %s; nothing was changed; look at it with: userwal verify %s", path,
+                problem, path);
+}
+
+static void log_recovery(struct app *app, uint64_t taken_ns)
+{
+    const struct wal_stats *stats = app->commit_log->ops->stats(app->commit_log);
+
+    if (stats->may_have_lost) {
+        log_event(&app->log, LEVEL_WARN, "changes_may_be_lost",
+                  FIELD_TEXT("cause", "the run before answered changes before they were durable "
+                                      "(wal.sync = interval) and did not end properly"));
+    }
     log_event(&app->log, stats->torn_bytes == 0 ? LEVEL_INFO : LEVEL_WARN, "recovered",
               FIELD_TEXT("data_dir", app->config->store_data_dir),
               FIELD_NUMBER("users", user_service_user_count(app->users)),
-              FIELD_NUMBER("records", stats->records_replayed),
+              FIELD_NUMBER("records", stats->records_loaded + stats->records_replayed),
+              FIELD_NUMBER("loaded", stats->records_loaded),
+              FIELD_NUMBER("replayed", stats->records_replayed),
+              FIELD_NUMBER("snapshot", stats->snapshot_lsn),
               FIELD_NUMBER("torn_bytes", stats->torn_bytes),
               FIELD_NUMBER("ms", taken_ns / CLOCK_NS_PER_MS));
+}
+
+static int recover_users(struct app *app)
+{
+    uint64_t start_ns = clock_monotonic_ns(clock_system());
+    int result;
+
+    user_service_watch_checkpoints(app->users, app_on_checkpoint, app);
+    result = user_service_start(app->users, app->commit_log, app_on_log_state, app, app->problem);
+    if (result != 0) {
+        return fail_recovery(app, result);
+    }
+    app->commit_log_is_open = true;
+    log_recovery(app, clock_monotonic_ns(clock_system()) - start_ns);
     return EX_OK;
 }
 
 /* The methods, and the stages every call passes, in this order. */
 static int build_dispatch(struct app *app)
 {
-    struct grpc_method rows[USER_SERVICE_METHOD_COUNT];
+    struct grpc_method rows[USER_SERVICE_METHOD_COUNT + HEALTH_METHOD_COUNT];
 
     user_service_methods(app->users, rows);
-    if (grpc_method_table_init(&app->methods, rows, USER_SERVICE_METHOD_COUNT) != 0) {
+    health_methods(app->health, rows + USER_SERVICE_METHOD_COUNT);
+    if (grpc_method_table_init(&app->methods, rows, sizeof(rows) / sizeof(rows[0])) != 0) {
         return fail(app, EX_SOFTWARE, "out of memory");
     }
     app->methods_are_built = true;
@@ -303,6 +343,7 @@ static int build_dispatch(struct app *app)
     }
     app->auth.verifier = app->verifier;
     app->auth.log = &app->log;
+    app->auth.anonymous_health = app->config->auth_anonymous_health;
     app->stages[0] = observe_stage(app->observe);
     app->stages[1] = auth_stage(&app->auth);
     app->dispatch = (struct grpc_dispatch){
@@ -322,6 +363,29 @@ static int catch_signals(struct app *app)
         return fail(app, EX_SOFTWARE, "signals: %s", strerror(-result));
     }
     app->signals_are_open = true;
+    return EX_OK;
+}
+
+static int take_snapshot(void *context)
+{
+    return app_request_snapshot(context, "admin");
+}
+
+static int open_admin(struct app *app)
+{
+    struct admin_options options = app_options_admin(app->config);
+
+    if (options.listen[0] == '\0') {
+        return EX_OK;
+    }
+    options.health = app->health;
+    options.take_snapshot = take_snapshot;
+    options.context = app;
+    if (admin_new(&app->reactor, &options, app->problem, &app->admin) != 0) {
+        return fail_option(app, EX_CONFIG, "admin.listen");
+    }
+    log_event(&app->log, LEVEL_INFO, "admin_listening",
+              FIELD_TEXT("address", admin_address(app->admin)));
     return EX_OK;
 }
 
@@ -346,8 +410,31 @@ static int listen_everywhere(struct app *app)
     return EX_OK;
 }
 
+/* What was chosen and should not be forgotten. */
+static void warn_of_interval(struct app *app)
+{
+    char cause[160];
+
+    if (app->config->wal_sync == CONFIG_WAL_SYNC_INTERVAL) {
+        (void)snprintf(cause, sizeof(cause),
+                       "wal.sync = interval: a power cut may take back what was answered in the "
+                       "last %llu ms; a crash of userd takes nothing",
+                       (unsigned long long)app->config->wal_sync_interval_ms);
+        log_event(&app->log, LEVEL_WARN, "unsynced_answers", FIELD_TEXT("cause", cause));
+    }
+}
+
+/* Whoever asks for a snapshot while we read the last one has to wait. */
+static int hold_requests(struct app *app)
+{
+    (void)app;
+    signals_hold_requests();
+    return EX_OK;
+}
+
 static int say_who_we_are(struct app *app)
 {
+    warn_of_interval(app);
     log_event(&app->log, LEVEL_INFO, "starting", FIELD_TEXT("version", USERD_VERSION),
               FIELD_NUMBER("pid", getpid()), FIELD_TEXT("tls_library", tls_library()),
               FIELD_TEXT("accelerated", tls_is_accelerated() ? "yes" : "no"),
@@ -367,14 +454,17 @@ static const app_step_fn steps[] = {
     load_certificate, /* TLS context */
     load_keys,        /* token verifier */
     say_who_we_are,   /* version, TLS library */
+    hold_requests,    /* signals that end nothing */
     raise_file_limit, /* of the process */
     open_reactor,     /* ring, timers */
     open_disk,        /* data directory, its lock */
     start_workers,    /* threads that hash passwords */
+    make_health,      /* which says that we are starting */
     make_users,       /* commit log and user service, empty */
     recover_users,    /* read what the disk holds */
     build_dispatch,   /* method table and stages */
     catch_signals,    /* from here on a signal is an orderly end */
+    open_admin,       /* for probes and administrators */
     listen_everywhere /* last: whoever can connect is served */
 };
 

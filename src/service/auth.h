@@ -11,15 +11,17 @@
 #include "http2/grpc_dispatch.h"
 #include "service/token_parse.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct log;
 struct token_verifier;
 
-/* Set the borrowed fields, leave the rest zero. */
+/* Set the borrowed fields and the option, leave the rest zero. */
 struct auth {
     struct token_verifier *verifier; /* NULL = auth.mode none: everybody passes, as nobody */
     struct log *log;
+    bool anonymous_health; /* auth.anonymous_health: grpc.health.v1.Health asks for no token */
     uint64_t passed;
     uint64_t missing;                    /* calls without a token */
     uint64_t malformed;                  /* two values, or no bearer token in the value */

@@ -22,7 +22,8 @@
 #include <stdint.h>
 
 enum commit_outcome {
-    COMMIT_DONE,      /* durable; `events` with its record ran before */
+    /* Durable (with wal.sync = interval: soon); `events` with its record ran before. */
+    COMMIT_DONE,
     COMMIT_CONFLICT,  /* a precondition does not hold (never from the local WAL) */
     COMMIT_UNKNOWN,   /* it may or may not survive: the log has failed */
     COMMIT_NOT_SENT,  /* certainly without effect */
@@ -67,6 +68,7 @@ struct commit_event {
     uint64_t revision;
     uint64_t realtime_ns; /* when it was logged; 0 = now */
     uint8_t record_type;
+    bool is_in_snapshot; /* of a state as it was, not a change; revision may be 0 */
     struct bytes record;
 };
 
@@ -78,15 +80,31 @@ enum commit_log_state {
     COMMIT_LOG_CLOSED,   /* the last state told; the log may be freed after it */
 };
 
+/* The end of a recovery. */
+struct commit_recovered {
+    uint64_t revision;
+    /* The run before answered changes before they were durable and did not end properly: numbers
+     * that it gave out may be gone from the log. */
+    bool may_have_lost;
+};
+
 struct commit_log_callbacks {
-    /* Recovery: the whole state anew, between begin and end. Non-zero from reset_record ends the
-     * start with that error; there is no end then. */
-    void (*reset_begin)(void *context);
+    /* Recovery: the whole state anew, between begin and end. A second begin starts again from
+     * nothing. `record_count` is how many to expect about, 0 = unknown. The records of a snapshot
+     * come first and in no order; then single changes, in theirs. Non-zero from the first two ends
+     * the start with that error; there is no end then. */
+    int (*reset_begin)(void *context, uint64_t record_count);
     int (*reset_record)(void *context, const struct commit_event *event);
-    void (*reset_end)(void *context, uint64_t revision);
+    void (*reset_end)(void *context, const struct commit_recovered *recovered);
+    /* About once a second while that goes on. NULL is fine. */
+    void (*reset_progress)(void *context, const struct wal_progress *progress);
+    /* The whole state once more, for a checkpoint, as wal_snapshot_source says. */
+    const struct wal_snapshot_source *snapshot;
     /* Committed changes, in order. */
     void (*events)(void *context, const struct commit_event *events, size_t count);
     void (*state)(void *context, enum commit_log_state state, const char *reason);
+    /* A checkpoint begins or ends. NULL is fine. */
+    void (*checkpoint)(void *context, const struct wal_snapshot_report *report);
 };
 
 struct commit_log;
@@ -107,7 +125,8 @@ struct commit_log_ops {
     /* `done` runs from the loop once everything committed before the call is visible here, with
      * COMMIT_DONE and the revision reached. Of the marker only `done` is looked at. */
     void (*barrier)(struct commit_log *log, struct commit_mutation *marker);
-    /* Saves a snapshot and trims, where the log does such things. Returns 0 or -ENOTSUP. */
+    /* Saves a snapshot and trims, where the log does such things; callbacks.checkpoint tells how it
+     * goes. Returns 0, -ENOTSUP, -EBUSY while one is under way, or -EIO when the log is over. */
     int (*checkpoint)(struct commit_log *log);
     struct commit_log_limits (*limits)(const struct commit_log *log);
     /* NULL when the log is no WAL. */

@@ -2,19 +2,22 @@
  * The local write-ahead log behind the commit-log seam. It adds no durability and no order of its
  * own; it translates.
  *
- *  - start: opens the log; every record found becomes a reset_record, its LSN is the revision.
- *    What was cut off a torn tail is said in the server's log, once.
+ *  - start: opens the log; every record found, in a snapshot first and in the log behind it,
+ * becomes a reset_record, its LSN is the revision. What an operator should know (a tail cut off, a
+ *    snapshot passed over) and how far a long start has come is said in the server's log.
  *  - submit: the mutation's record goes to wal_append(). When it is durable: `events` with that one
  *    record, then the mutation's `done`. So the store has changed before anyone is told.
  *  - A refused append (too much waits, no room, too large, the log is over) had no effect. It is
  *    told from the loop, at the end of the turn: nobody expects `done` inside of submit.
- *  - barrier: what is visible here is exactly what is durable, so there is nothing to wait for; its
+ *  - barrier: what is visible here is exactly what was told, so there is nothing to wait for; its
  *    `done` comes at the end of the turn as well.
+ *  - checkpoint: the log takes the snapshot, from the records of the one who gave the callbacks.
  *  - close: the log flushes, marks its end, frees itself; then CLOSED is told.
  *
  * What can go wrong: a failing disk ends in FAILED, then UNKNOWN for everyone who waits; the state
  * never goes back. A full disk is DEGRADED from the first refusal until the log has room again.
  */
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/reactor.h"
 #include "service/commit_log.h"
@@ -62,7 +65,7 @@ static void tell_early(struct commit_log_wal *self)
     while ((link = list_pop_front(&self->early)) != NULL) {
         struct commit_mutation *mutation = CONTAINER_OF(link, struct commit_mutation, link);
         const uint64_t revision =
-            mutation->early == COMMIT_DONE ? wal_stats(self->wal)->durable_lsn : 0;
+            mutation->early == COMMIT_DONE ? wal_stats(self->wal)->written_lsn : 0;
 
         mutation->done(mutation, mutation->early, revision);
     }
@@ -126,24 +129,83 @@ static void on_closed(void *owner)
     tell_state(self, COMMIT_LOG_CLOSED, NULL); /* may free us */
 }
 
+static void on_snapshot(void *owner, const struct wal_snapshot_report *report)
+{
+    struct commit_log_wal *self = owner;
+
+    if (self->callbacks->checkpoint != NULL) {
+        self->callbacks->checkpoint(self->context, report);
+    }
+}
+
 static const struct wal_events events_of_wal = {
     .failed = on_failed,
     .space = on_space,
+    .snapshot = on_snapshot,
     .closed = on_closed,
 };
 
-static int on_replay(void *context, const struct wal_record *record)
+static void log_progress(struct log *log, const struct wal_progress *progress)
+{
+    double seconds = (double)progress->elapsed_ns / (double)CLOCK_NS_PER_S;
+    double done = (double)progress->bytes_done;
+    double total = (double)progress->bytes_total;
+
+    if (seconds <= 0 || done <= 0 || total < done) {
+        return; /* nothing can be said yet */
+    }
+    log_event(log, LEVEL_INFO, "recovering", FIELD_TEXT("file", progress->file),
+              FIELD_NUMBER("records", progress->records),
+              FIELD_NUMBER("records_per_s", (double)progress->records / seconds),
+              FIELD_NUMBER("percent", done * 100 / total),
+              FIELD_NUMBER("eta_s", (total - done) / done * seconds));
+}
+
+static int on_replay_begin(void *context, uint64_t record_count)
+{
+    struct commit_log_wal *self = context;
+
+    return self->callbacks->reset_begin(self->context, record_count);
+}
+
+static int on_replay_record(void *context, const struct wal_record *record)
 {
     struct commit_log_wal *self = context;
     const struct commit_event event = {
         .revision = record->lsn,
         .realtime_ns = record->realtime_ns,
         .record_type = record->type,
+        .is_in_snapshot = record->is_in_snapshot,
         .record = record->body,
     };
 
     return self->callbacks->reset_record(self->context, &event);
 }
+
+static void on_replay_progress(void *context, const struct wal_progress *progress)
+{
+    struct commit_log_wal *self = context;
+
+    if (self->callbacks->reset_progress != NULL) {
+        self->callbacks->reset_progress(self->context, progress);
+    }
+    log_progress(self->environment.reactor->log, progress);
+}
+
+static void on_replay_notice(void *context, const char *text)
+{
+    struct commit_log_wal *self = context;
+
+    log_event(self->environment.reactor->log, LEVEL_WARN, "recovery_notice",
+              FIELD_TEXT("what", text));
+}
+
+static const struct wal_replay replay = {
+    .begin = on_replay_begin,
+    .record = on_replay_record,
+    .progress = on_replay_progress,
+    .notice = on_replay_notice,
+};
 
 static int commit_log_wal_start(struct commit_log *log,
                                 const struct commit_log_callbacks *callbacks, void *context,
@@ -151,21 +213,23 @@ static int commit_log_wal_start(struct commit_log *log,
 {
     struct commit_log_wal *self = self_of(log);
     struct reactor *reactor = self->environment.reactor;
+    struct commit_recovered recovered;
     int result;
 
     assert(self->wal == NULL);
     self->callbacks = callbacks;
     self->context = context;
-    callbacks->reset_begin(context);
-    result = wal_open(&self->environment, &self->options, on_replay, self, problem, &self->wal);
+    result = wal_open(&self->environment, &self->options, &replay, self, problem, &self->wal);
     if (result != 0) {
         return result;
     }
-    if (wal_stats(self->wal)->torn_bytes > 0) {
-        log_event(reactor->log, LEVEL_WARN, "log_tail_cut", FIELD_TEXT("what", problem));
-    }
-    callbacks->reset_end(context, wal_stats(self->wal)->durable_lsn);
+    recovered.revision = wal_stats(self->wal)->durable_lsn;
+    recovered.may_have_lost = wal_stats(self->wal)->may_have_lost;
+    callbacks->reset_end(context, &recovered);
     wal_set_events(self->wal, &events_of_wal, self);
+    if (callbacks->snapshot != NULL) {
+        wal_set_source(self->wal, callbacks->snapshot, context);
+    }
     self->ready_due = true;
     reactor_defer(reactor, &self->task);
     return 0;
@@ -250,8 +314,22 @@ static void commit_log_wal_barrier(struct commit_log *log, struct commit_mutatio
 
 static int commit_log_wal_checkpoint(struct commit_log *log)
 {
-    (void)log;
-    return -ENOTSUP;
+    struct commit_log_wal *self = self_of(log);
+
+    if (self->wal == NULL || self->closing) {
+        return -EIO;
+    }
+    if (self->callbacks->snapshot == NULL) {
+        return -ENOTSUP;
+    }
+    switch (wal_snapshot(self->wal)) {
+    case 0:
+        return 0;
+    case WAL_E_BUSY:
+        return -EBUSY;
+    default:
+        return -EIO;
+    }
 }
 
 static struct commit_log_limits commit_log_wal_limits(const struct commit_log *log)

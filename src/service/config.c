@@ -358,6 +358,19 @@ static void check_together(struct loader *loader)
     }
 }
 
+/* Is it an address that only this machine reaches? */
+static bool is_local(const char *address)
+{
+    static const char *const prefixes[] = {"127.", "[::1]:", "localhost:", "unix:"};
+
+    for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+        if (strncmp(address, prefixes[i], strlen(prefixes[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void check_doubtful(struct loader *loader)
 {
     const struct config *config = loader->config;
@@ -367,6 +380,10 @@ static void check_doubtful(struct loader *loader)
     }
     if (config->auth_mode == CONFIG_AUTH_NONE) {
         report_warning(loader, "auth.mode = none: everybody who can connect may do everything");
+    }
+    if (config->admin_listen[0] != '\0' && !is_local(config->admin_listen)) {
+        report_warning(loader, "admin.listen = %s: everybody who reaches it may use it",
+                       config->admin_listen);
     }
     if (config->auth_jwt_secret[0] != '\0' && config->auth_jwt_secret_file[0] != '\0') {
         report_warning(loader, "the token secret comes from the environment: "

@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CONFIG_OPTIONS_MAX 96
+#define CONFIG_OPTIONS_MAX 128
 #define CONFIG_LIST_MAX    8
 
 #define CONFIG_E_INVALID 1 /* `errors` says why, one line per mistake */
@@ -25,6 +25,11 @@
 enum config_auth_mode {
     CONFIG_AUTH_NONE,
     CONFIG_AUTH_JWT,
+};
+
+enum config_wal_sync {
+    CONFIG_WAL_SYNC_ALWAYS,
+    CONFIG_WAL_SYNC_INTERVAL,
 };
 
 enum config_origin_kind {
@@ -57,11 +62,20 @@ struct config {
     char *tls_key_file;
     unsigned tls_min_version; /* enum tls_version */
 
+    char *admin_listen; /* "" = no admin port */
+    uint64_t admin_max_connections;
+    uint64_t admin_timeout_s;
+
     char *store_data_dir;
     uint64_t store_max_users;
     char *store_page_token_key_file;
 
+    unsigned wal_sync; /* enum config_wal_sync */
+    uint64_t wal_sync_interval_ms;
     uint64_t wal_segment_size;
+    uint64_t wal_snapshot_every;
+    uint64_t wal_snapshot_rate;
+    uint64_t wal_snapshot_max_kept;
     uint64_t wal_max_pending;
     uint64_t wal_max_pending_bytes;
 
@@ -74,6 +88,7 @@ struct config {
     uint64_t auth_max_token;
     uint64_t auth_cache_entries;
     uint64_t auth_cache_ttl_s;
+    bool auth_anonymous_health;
 
     uint64_t password_memory_kib;
     uint64_t password_iterations;
@@ -129,6 +144,7 @@ struct config {
     uint64_t watch_max_per_user;
     uint64_t watch_max_total;
     uint64_t watch_max_unsent;
+    uint64_t watch_max_health;
 
     unsigned log_level;  /* enum log_level */
     unsigned log_format; /* enum log_format */

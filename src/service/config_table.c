@@ -14,9 +14,10 @@
 #define ROW(section_, key_)                                                                        \
     .section = #section_, .key = #key_, .offset = offsetof(struct config, section_##_##key_)
 
-/* In the order of enum tls_version, config_auth_mode, log_level and log_format. */
+/* In the order of enum tls_version, config_auth_mode, config_wal_sync, log_level and log_format. */
 static const char *const tls_versions[] = {"1.2", "1.3", NULL};
 static const char *const auth_modes[] = {"none", "jwt", NULL};
+static const char *const wal_syncs[] = {"always", "interval", NULL};
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const log_formats[] = {"text", "json", NULL};
 
@@ -55,13 +56,25 @@ const struct config_option config_options[] = {
     TEXT(tls, key_file, CONFIG_TYPE_PATH, PATH_BYTES_MAX, "", "private key, PEM"),
     CHOICE(tls, min_version, tls_versions, "1.3", "oldest protocol version accepted"),
 
+    TEXT(admin, listen, CONFIG_TYPE_ADDRESS, TEXT_BYTES_MAX, "127.0.0.1:9090",
+         "address of the admin port"),
+    NUMBER(admin, max_connections, "16", 1, 1000, "", "connections to it at once"),
+    NUMBER(admin, timeout_s, "10", 1, 600, "seconds", "for one request, from accept to its answer"),
+
     TEXT(store, data_dir, CONFIG_TYPE_PATH, PATH_BYTES_MAX, "/var/lib/userd",
          "folder of the write-ahead log"),
     NUMBER(store, max_users, "10000000", 1, 1000000000, "", "most users kept"),
     TEXT(store, page_token_key_file, CONFIG_TYPE_PATH, PATH_BYTES_MAX, "",
          "key of the page tokens; empty: made in data_dir"),
 
+    CHOICE(wal, sync, wal_syncs, "always", "when a change is answered"),
+    NUMBER(wal, sync_interval_ms, "100", 1, 10000, "milliseconds",
+           "between syncs, with sync = interval"),
     SIZE(wal, segment_size, "64MiB", 1 * MIB, 4 * GIB, "size of one log file"),
+    SIZE(wal, snapshot_every, "256MiB", 0, 1024 * GIB, "log that makes a snapshot due; 0 = never"),
+    SIZE(wal, snapshot_rate, "64MiB", 0, 64 * GIB, "a snapshot writes per second; 0 = no limit"),
+    SIZE(wal, snapshot_max_kept, "256MiB", 1 * MIB, 64 * GIB,
+         "old forms of users kept for a snapshot under way"),
     NUMBER(wal, max_pending, "4096", 1, 1000000, "", "changes that may wait for the disk"),
     SIZE(wal, max_pending_bytes, "16MiB", 512 * KIB, 1 * GIB, "bytes that may wait for the disk"),
 
@@ -76,6 +89,8 @@ const struct config_option config_options[] = {
     NUMBER(auth, cache_entries, "16384", 0, 1000000, "", "verified tokens remembered"),
     NUMBER(auth, cache_ttl_s, "300", 1, 86400, "seconds",
            "a verified token is remembered this long"),
+    {ROW(auth, anonymous_health), .type = CONFIG_TYPE_BOOL, .fallback = "true", .unit = "",
+     .help = "grpc.health.v1 asks for no token"},
 
     NUMBER(password, memory_kib, "19456", 8, 4194304, "KiB", "memory of one Argon2id hash"),
     NUMBER(password, iterations, "2", 1, 1000, "", "passes of one Argon2id hash"),
@@ -148,6 +163,7 @@ const struct config_option config_options[] = {
     NUMBER(watch, max_total, "100000", 1, 10000000, "", "watchers in all"),
     SIZE(watch, max_unsent, "4KiB", 1 * KIB, 1 * MIB,
          "a watcher further behind gets only the newest state"),
+    NUMBER(watch, max_health, "1000", 1, 1000000, "", "watchers of the server's health"),
 
     CHOICE(log, level, log_levels, "info", "least important line written"),
     CHOICE(log, format, log_formats, "text", "form of a line"),

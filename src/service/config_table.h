@@ -16,6 +16,7 @@ enum config_type {
     CONFIG_TYPE_TEXT,      /* char *, printable */
     CONFIG_TYPE_PATH,      /* char *, a file or folder, relative to the working directory */
     CONFIG_TYPE_ADDRESSES, /* struct config_list of host:port, [v6]:port, unix:/path */
+    CONFIG_TYPE_ADDRESS,   /* char *, one of these; "off" in the file, "" here: none */
     CONFIG_TYPE_INT,       /* uint64_t */
     CONFIG_TYPE_SIZE,      /* uint64_t bytes; K, M and G are understood */
     CONFIG_TYPE_BOOL,      /* bool */

@@ -202,6 +202,18 @@ static int parse_addresses(const struct config_option *option, const char *text,
     return 0;
 }
 
+/* One address, or nothing by the name of "off". */
+static int parse_address(const struct config_option *option, const char *text, char **field)
+{
+    if (strcasecmp(text, "off") == 0) {
+        text = "";
+    }
+    if (text[0] != '\0' && !address_is_valid(text)) {
+        return CONFIG_VALUE_E_BAD;
+    }
+    return parse_text(option, text, field);
+}
+
 int config_value_parse(const struct config_option *option, const char *text, void *field)
 {
     int result = CONFIG_VALUE_E_BAD;
@@ -213,6 +225,9 @@ int config_value_parse(const struct config_option *option, const char *text, voi
         break;
     case CONFIG_TYPE_ADDRESSES:
         result = parse_addresses(option, text, field);
+        break;
+    case CONFIG_TYPE_ADDRESS:
+        result = parse_address(option, text, field);
         break;
     case CONFIG_TYPE_INT:
     case CONFIG_TYPE_SIZE:
@@ -273,6 +288,10 @@ int config_value_format(const struct config_option *option, const void *field, s
         break;
     case CONFIG_TYPE_ADDRESSES:
         return format_list(field, out);
+    case CONFIG_TYPE_ADDRESS:
+        text = *(char *const *)field;
+        text = text[0] == '\0' ? "off" : text;
+        break;
     case CONFIG_TYPE_INT:
         (void)snprintf(number, sizeof(number), "%" PRIu64, *(const uint64_t *)field);
         break;
@@ -319,6 +338,9 @@ void config_value_describe(const struct config_option *option, char *out, size_t
             "HOST:PORT, [IPV6]:PORT or unix:/PATH; up to %d of them, with commas between",
             CONFIG_LIST_MAX);
         break;
+    case CONFIG_TYPE_ADDRESS:
+        (void)snprintf(out, room, "HOST:PORT, [IPV6]:PORT, unix:/PATH or off");
+        break;
     case CONFIG_TYPE_INT:
         (void)snprintf(out, room, "a whole number%s%s from %" PRIu64 " to %" PRIu64,
                        option->unit[0] == '\0' ? "" : " of ", option->unit, option->least,
@@ -353,6 +375,7 @@ void config_value_deinit(const struct config_option *option, void *field)
     switch (option->type) {
     case CONFIG_TYPE_TEXT:
     case CONFIG_TYPE_PATH:
+    case CONFIG_TYPE_ADDRESS:
         text_deinit(field, option->secret);
         break;
     case CONFIG_TYPE_ADDRESSES:

@@ -22,6 +22,12 @@ struct user_entry;
  * does not fold, so nothing that passed user_validate.h; -ENOMEM. */
 int user_entry_new(const struct user_record *record, struct user_entry **ret_entry);
 
+/* Asks the memory for all of it that is read with most users. */
+void user_entry_prefetch(const struct user_entry *entry);
+
+/* Of the block of memory. */
+size_t user_entry_size(const struct user_entry *entry);
+
 struct bytes user_entry_id(const struct user_entry *entry);
 struct bytes user_entry_message(const struct user_entry *entry);
 struct bytes user_entry_username(const struct user_entry *entry); /* folded */

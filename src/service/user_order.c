@@ -25,11 +25,9 @@
 #define MERGED_MAX         (USER_ORDER_CHUNK / 2)
 #define CHUNK_CAPACITY_MIN 16
 
-/* A walk goes from one block of memory to the next and would wait for each. So many entries ahead
- * the first bytes, which hold most users wholly, are asked for. */
+/* A walk goes from one block of memory to the next and would wait for each: it asks for them so
+ * many entries ahead. */
 #define FETCH_AHEAD 6
-#define FETCH_BYTES 320
-#define CACHE_LINE  64
 
 struct user_order_chunk {
     struct user_order_chunk *next_spare;
@@ -51,6 +49,16 @@ void user_order_deinit(struct user_order *order)
     }
     free(order->chunks);
     *order = (struct user_order){0};
+}
+
+void user_order_free_entries(struct user_order *order)
+{
+    for (size_t i = 0; i < order->chunk_count; i++) {
+        for (size_t j = 0; j < order->chunks[i]->count; j++) {
+            free(order->chunks[i]->entries[j]);
+        }
+    }
+    user_order_deinit(order);
 }
 
 static int reserve_places(struct user_order *order, size_t count)
@@ -96,9 +104,18 @@ int user_order_reserve(struct user_order *order, size_t count)
 /* The number of sequences that are not greater. */
 static size_t count_up_to(const struct user_order_chunk *chunk, uint64_t sequence)
 {
+    uint64_t distance = sequence - chunk->sequences[0]; /* huge for what belongs before them all */
     size_t low = 0;
     size_t high = chunk->count;
 
+    /* It cannot stand further behind the first one than this, and where no user is missing in
+     * between it stands just there. */
+    if (distance < high) {
+        high = (size_t)distance + 1;
+        if (chunk->sequences[distance] == sequence) {
+            return high;
+        }
+    }
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
@@ -117,6 +134,9 @@ static size_t find_chunk(const struct user_order *order, uint64_t sequence)
     size_t low = 0;
     size_t high = order->chunk_count;
 
+    if (high > 0 && order->chunks[high - 1]->sequences[0] <= sequence) {
+        return high - 1; /* so it is with every new user */
+    }
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
@@ -318,13 +338,6 @@ struct user_order_cursor user_order_after(const struct user_order *order, uint64
     return cursor;
 }
 
-static void fetch(const struct user_entry *entry)
-{
-    for (size_t i = 0; i < FETCH_BYTES; i += CACHE_LINE) {
-        __builtin_prefetch((const char *)entry + i);
-    }
-}
-
 const struct user_entry *user_order_next(const struct user_order *order,
                                          struct user_order_cursor *cursor)
 {
@@ -340,7 +353,7 @@ const struct user_entry *user_order_next(const struct user_order *order,
     }
     chunk = order->chunks[cursor->chunk];
     if (cursor->position + FETCH_AHEAD < chunk->count) {
-        fetch(chunk->entries[cursor->position + FETCH_AHEAD]);
+        user_entry_prefetch(chunk->entries[cursor->position + FETCH_AHEAD]);
     }
     return chunk->entries[cursor->position++];
 }

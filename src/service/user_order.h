@@ -35,6 +35,9 @@ struct user_order_cursor {
 /* Frees the chunks, not the entries. */
 void user_order_deinit(struct user_order *order);
 
+/* Frees the entries, too. */
+void user_order_free_entries(struct user_order *order);
+
 /* Makes room so that the next `count` insertions behind all others cannot fail, nor one anywhere
  * among them. Returns 0 or -ENOMEM. */
 int user_order_reserve(struct user_order *order, size_t count);

@@ -2,8 +2,10 @@
 
 #include "http2/proto_wire.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 /*
  * The stored form of a user is the wire form: the packed users.v1.User lies unchanged inside the
@@ -13,6 +15,7 @@
  *
  * The etag of a user is the number of the change that wrote it, in hexadecimal between quotes. The
  * numbers count all changes of the store, so the greatest one in the log is where counting goes on.
+ * A snapshot holds no deletes and keeps it in a record of its own.
  */
 
 enum {
@@ -32,6 +35,8 @@ enum {
     STORED_PASSWORD_HASH = 2,
     STORED_REQUEST_ID = 3,
     STORED_SEQUENCE = 4,
+    COUNTERS_CHANGE = 1,
+    COUNTERS_CREATED_AT = 2,
 };
 
 /* Later profiles of one message are merged into the earlier ones, as protobuf asks. */
@@ -95,27 +100,44 @@ static int read_text(const struct proto_wire_field *field, struct user *user)
     return 0;
 }
 
-int user_record_read_user(struct bytes message, struct user *ret_user)
+/* Into a user that is zero but for its roles. Returns 0 or -EBADMSG. */
+static int read_user(struct bytes message, struct user *user)
 {
-    struct user user = {0};
     struct proto_wire_field field;
     int result;
 
     while ((result = proto_wire_read(&message, &field)) == 0) {
         if (field.type == PROTO_WIRE_BYTES) {
-            result = read_text(&field, &user);
+            result = read_text(&field, user);
             if (result != 0) {
                 return result;
             }
         } else if (field.type == PROTO_WIRE_VARINT) {
-            read_number(&field, &user);
+            read_number(&field, user);
         }
     }
-    if (result != PROTO_WIRE_E_END) {
-        return result;
+    return result == PROTO_WIRE_E_END ? 0 : result;
+}
+
+/* How much of it is worth copying. */
+static size_t used_size(const struct user *user)
+{
+    size_t count = user->role_count < USER_ROLES_MAX ? user->role_count : USER_ROLES_MAX;
+
+    return offsetof(struct user, roles) + count * sizeof(user->roles[0]);
+}
+
+int user_record_read_user(struct bytes message, struct user *ret_user)
+{
+    struct user user;
+    int result;
+
+    memset(&user, 0, offsetof(struct user, roles));
+    result = read_user(message, &user);
+    if (result == 0) {
+        memcpy(ret_user, &user, used_size(&user));
     }
-    *ret_user = user;
-    return 0;
+    return result;
 }
 
 /* proto3 leaves out what has its default value. */
@@ -214,22 +236,32 @@ static int read_stored(struct bytes body, struct user_record *record)
     return result == PROTO_WIRE_E_END ? 0 : result;
 }
 
+static bool is_complete(uint8_t type, const struct user_record *record)
+{
+    const struct user *user = &record->user;
+
+    if (user->id.size == 0 || record->change == 0) {
+        return false;
+    }
+    return type == USER_RECORD_DELETE ||
+           (user->username.size > 0 && user->email.size > 0 && user->role_count <= USER_ROLES_MAX &&
+            record->sequence > 0);
+}
+
 int user_record_read(uint8_t type, struct bytes body, struct user_record *ret_record)
 {
-    struct user_record record = {0};
-    const struct user *user = &record.user;
+    static_assert(offsetof(struct user_record, user) + sizeof(struct user) ==
+                      sizeof(struct user_record),
+                  "the user comes last");
+    struct user_record record;
 
+    memset(&record, 0, offsetof(struct user_record, user) + offsetof(struct user, roles));
     if ((type != USER_RECORD_PUT && type != USER_RECORD_DELETE) ||
-        read_stored(body, &record) != 0 ||
-        user_record_read_user(record.message, &record.user) != 0 || user->id.size == 0 ||
-        parse_etag(user->etag, &record.change) != 0 || record.change == 0) {
+        read_stored(body, &record) != 0 || read_user(record.message, &record.user) != 0 ||
+        parse_etag(record.user.etag, &record.change) != 0 || !is_complete(type, &record)) {
         return -EBADMSG;
     }
-    if (type == USER_RECORD_PUT && (user->username.size == 0 || user->email.size == 0 ||
-                                    user->role_count > USER_ROLES_MAX || record.sequence == 0)) {
-        return -EBADMSG;
-    }
-    *ret_record = record;
+    memcpy(ret_record, &record, offsetof(struct user_record, user) + used_size(&record.user));
     return 0;
 }
 
@@ -239,6 +271,35 @@ int user_record_append(const struct user_record *record, struct buf *out)
         append_text(out, STORED_PASSWORD_HASH, record->password_hash) != 0 ||
         append_text(out, STORED_REQUEST_ID, record->request_id) != 0 ||
         append_number(out, STORED_SEQUENCE, record->sequence) != 0) {
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+int user_record_read_counters(struct bytes body, struct user_counters *ret_counters)
+{
+    struct user_counters counters = {0};
+    struct proto_wire_field field;
+    int result;
+
+    while ((result = proto_wire_read(&body, &field)) == 0) {
+        if (field.type == PROTO_WIRE_VARINT && field.number == COUNTERS_CHANGE) {
+            counters.change = field.value;
+        } else if (field.type == PROTO_WIRE_VARINT && field.number == COUNTERS_CREATED_AT) {
+            counters.created_at = (int64_t)field.value;
+        }
+    }
+    if (result != PROTO_WIRE_E_END) {
+        return result;
+    }
+    *ret_counters = counters;
+    return 0;
+}
+
+int user_record_append_counters(const struct user_counters *counters, struct buf *out)
+{
+    if (append_number(out, COUNTERS_CHANGE, counters->change) != 0 ||
+        append_number(out, COUNTERS_CREATED_AT, (uint64_t)counters->created_at) != 0) {
         return -ENOMEM;
     }
     return 0;

@@ -2,9 +2,14 @@
  * The service put together: one store, the ways to read and change it, and the log from which alone
  * it changes. What the log commits goes past the watchers first, who compare it with what is
  * stored, and into the store then; only after that is the call answered that asked for it.
+ *
+ * When the run before may have lost changes that it had answered (wal.sync = interval and a power
+ * cut), their numbers may be known outside, as etags. So counting goes on far behind them, and how
+ * far is the first thing that this run logs: without it the next start would not know.
  */
 #include "service/user_service.h"
 
+#include "core/buf.h"
 #include "core/clock.h"
 #include "core/random.h"
 #include "core/reactor.h"
@@ -22,6 +27,9 @@
 
 #define PATH(name) "/users.v1.UserService/" name
 
+/* More than can be answered between two syncs. */
+#define SKIPPED_CHANGES (UINT64_C(1) << 24)
+
 struct user_service {
     struct user_store *store;
     struct user_writer writer;
@@ -29,9 +37,18 @@ struct user_service {
     struct user_lister *lister;
     struct user_watch *watch;
     struct user_streams streams;
+    struct user_snapshot *snapshot;
+    struct commit_mutation skipping; /* logs that numbers were left out */
+    struct buf skipping_record;
+    struct user_counters skipped_to;
+    bool skipping_due;
+    void (*checkpointed)(void *context, const struct wal_snapshot_report *report);
+    void *checkpointed_context;
     void (*state_changed)(void *context, enum commit_log_state state, const char *reason);
     void *state_context;
-    uint64_t refused_revision; /* of the record at which recovery ended; 0 = none */
+    bool has_refused; /* recovery ended at this record: */
+    bool refused_in_snapshot;
+    uint64_t refused_revision;
 };
 
 void user_service_methods(struct user_service *service, struct grpc_method *ret_methods)
@@ -66,11 +83,12 @@ void user_service_methods(struct user_service *service, struct grpc_method *ret_
     memcpy(ret_methods, methods, sizeof(methods));
 }
 
-static void on_reset_begin(void *context)
+static int on_reset_begin(void *context, uint64_t record_count)
 {
     struct user_service *service = context;
 
     user_store_clear(service->store);
+    return user_store_reserve_users(service->store, record_count);
 }
 
 static int on_reset_record(void *context, const struct commit_event *event)
@@ -79,16 +97,22 @@ static int on_reset_record(void *context, const struct commit_event *event)
     int result = user_store_apply(service->store, event);
 
     if (result != 0) {
+        service->has_refused = true;
+        service->refused_in_snapshot = event->is_in_snapshot;
         service->refused_revision = event->revision;
     }
     return result;
 }
 
 /* The program around us tells how many users there are. */
-static void on_reset_end(void *context, uint64_t revision)
+static void on_reset_end(void *context, const struct commit_recovered *recovered)
 {
-    (void)context;
-    (void)revision;
+    struct user_service *service = context;
+
+    if (recovered->may_have_lost) {
+        service->skipped_to = user_store_skip_changes(service->store, SKIPPED_CHANGES);
+        service->skipping_due = true;
+    }
 }
 
 static void on_events(void *context, const struct commit_event *events, size_t count)
@@ -106,10 +130,42 @@ static void on_events(void *context, const struct commit_event *events, size_t c
     }
 }
 
+static void on_skipping_done(struct commit_mutation *mutation, enum commit_outcome outcome,
+                             uint64_t revision)
+{
+    struct user_service *service = CONTAINER_OF(mutation, struct user_service, skipping);
+
+    (void)revision;
+    /* When there is room again the log is READY again. If it failed, that is for the next start. */
+    service->skipping_due = outcome == COMMIT_NO_SPACE;
+    buf_deinit(&service->skipping_record);
+}
+
+static void log_skipping(struct user_service *service)
+{
+    struct commit_log *log = service->writer.log;
+
+    service->skipping_due = false;
+    if (user_record_append_counters(&service->skipped_to, &service->skipping_record) != 0) {
+        buf_deinit(&service->skipping_record);
+        return; /* the next change says as much by its own number */
+    }
+    service->skipping = (struct commit_mutation){
+        .record = buf_bytes(&service->skipping_record),
+        .record_type = USER_RECORD_COUNTERS,
+        .done = on_skipping_done,
+    };
+    list_init(&service->skipping.link);
+    log->ops->submit(log, &service->skipping);
+}
+
 static void on_state(void *context, enum commit_log_state state, const char *reason)
 {
     struct user_service *service = context;
 
+    if (state == COMMIT_LOG_READY && service->skipping_due) {
+        log_skipping(service);
+    }
     if (state == COMMIT_LOG_FAILED || state == COMMIT_LOG_CLOSED) {
         service->writer.log_failed = true;
     }
@@ -118,12 +174,51 @@ static void on_state(void *context, enum commit_log_state state, const char *rea
     }
 }
 
+static void on_checkpoint(void *context, const struct wal_snapshot_report *report)
+{
+    struct user_service *service = context;
+
+    if (service->checkpointed != NULL) {
+        service->checkpointed(service->checkpointed_context, report);
+    }
+}
+
+/* The callbacks of the log have one context. */
+static int on_snapshot_begin(void *context, uint64_t lsn, uint64_t *ret_record_count)
+{
+    struct user_service *service = context;
+
+    return user_snapshot_source()->begin(service->snapshot, lsn, ret_record_count);
+}
+
+static int on_snapshot_next(void *context, struct wal_record *ret_record)
+{
+    struct user_service *service = context;
+
+    return user_snapshot_source()->next(service->snapshot, ret_record);
+}
+
+static void on_snapshot_end(void *context)
+{
+    struct user_service *service = context;
+
+    user_snapshot_source()->end(service->snapshot);
+}
+
+static const struct wal_snapshot_source snapshot_source = {
+    .begin = on_snapshot_begin,
+    .next = on_snapshot_next,
+    .end = on_snapshot_end,
+};
+
 static const struct commit_log_callbacks log_callbacks = {
     .reset_begin = on_reset_begin,
     .reset_record = on_reset_record,
     .reset_end = on_reset_end,
+    .snapshot = &snapshot_source,
     .events = on_events,
     .state = on_state,
+    .checkpoint = on_checkpoint,
 };
 
 int user_service_new(struct reactor *reactor, struct random_source *random, struct workpool *pool,
@@ -137,6 +232,7 @@ int user_service_new(struct reactor *reactor, struct random_source *random, stru
     }
     random_fill(random, &seed, sizeof(seed));
     if (user_store_new(options->max_users, seed, &service->store) != 0 ||
+        user_snapshot_new(service->store, options->snapshot_max_kept, &service->snapshot) != 0 ||
         user_lister_new(reactor, service->store, random, &options->lister, &service->lister) != 0 ||
         user_watch_new(reactor, service->store, &options->watch, &service->watch) != 0) {
         user_service_free(service);
@@ -149,6 +245,7 @@ int user_service_new(struct reactor *reactor, struct random_source *random, stru
         .ids = {.random = random},
         .cost = {options->password_memory_kib, options->password_iterations},
     };
+    user_durability_init(&service->writer.durability, options->sync_interval_ms);
     service->unary = (struct user_unary){
         .store = service->store,
         .writer = &service->writer,
@@ -165,6 +262,15 @@ int user_service_new(struct reactor *reactor, struct random_source *random, stru
     return 0;
 }
 
+void user_service_watch_checkpoints(struct user_service *service,
+                                    void (*told)(void *context,
+                                                 const struct wal_snapshot_report *report),
+                                    void *context)
+{
+    service->checkpointed = told;
+    service->checkpointed_context = context;
+}
+
 int user_service_start(struct user_service *service, struct commit_log *log,
                        void (*state_changed)(void *context, enum commit_log_state state,
                                              const char *reason),
@@ -176,14 +282,22 @@ int user_service_start(struct user_service *service, struct commit_log *log,
     service->state_context = context;
     service->writer.log = log;
     result = log->ops->start(log, &log_callbacks, service, problem);
-    if (result == -EBADMSG && service->refused_revision != 0) {
+    if (result == -EBADMSG && service->has_refused) {
         /* The log itself is whole, but what it says about users is not. */
         (void)snprintf(problem, WAL_PROBLEM_SIZE,
-                       "record %llu of the log does not fit the records before it",
-                       (unsigned long long)service->refused_revision);
+                       "record %llu of the %s does not fit the records before it",
+                       (unsigned long long)service->refused_revision,
+                       service->refused_in_snapshot ? "snapshot" : "log");
         return WAL_E_DAMAGED;
     }
     return result;
+}
+
+int user_service_checkpoint(struct user_service *service)
+{
+    struct commit_log *log = service->writer.log;
+
+    return log == NULL || service->writer.log_failed ? -EIO : log->ops->checkpoint(log);
 }
 
 uint64_t user_service_user_count(const struct user_service *service)
@@ -211,6 +325,11 @@ const struct user_streams *user_service_streams(const struct user_service *servi
     return &service->streams;
 }
 
+const struct user_snapshot_stats *user_service_snapshot_stats(const struct user_service *service)
+{
+    return user_snapshot_stats(service->snapshot);
+}
+
 void user_service_free(struct user_service *service)
 {
     if (service == NULL) {
@@ -219,6 +338,7 @@ void user_service_free(struct user_service *service)
     user_watch_free(service->watch);
     user_lister_free(service->lister);
     user_writer_deinit(&service->writer);
+    user_snapshot_free(service->snapshot);
     user_store_free(service->store);
     free(service);
 }

@@ -1,7 +1,8 @@
 /*
  * users.v1.UserService: the store and the methods over it, connected with the log.
  *
- * Owns:    the store, the changes on their way, scans, watchers, streams of changes.
+ * Owns:    the store, the changes on their way, scans, watchers, streams of changes, the snapshot
+ *          under way.
  * Borrows: reactor, random source, work pool, commit log (not yet started), for its life.
  * Thread:  loop only.
  */
@@ -10,6 +11,7 @@
 
 #include "service/commit_log.h"
 #include "service/user_list.h"
+#include "service/user_snapshot.h"
 #include "service/user_stream.h"
 #include "service/user_watch.h"
 
@@ -29,6 +31,8 @@ struct user_service_options {
     uint32_t password_min_length; /* password.min_length */
     uint32_t password_max_length; /* password.max_length */
     uint32_t max_fields;          /* limits.max_fields: protobuf fields in one message */
+    uint64_t sync_interval_ms;    /* with wal.sync = interval; 0 = what is answered is durable */
+    uint64_t snapshot_max_kept;   /* wal.snapshot_max_kept */
     struct user_lister_options lister;
     struct user_watch_options watch;
     struct user_stream_options streams;
@@ -39,6 +43,12 @@ struct user_service_options {
 /* Makes the service with an empty store. Returns 0 or -ENOMEM. */
 int user_service_new(struct reactor *reactor, struct random_source *random, struct workpool *pool,
                      const struct user_service_options *options, struct user_service **ret_service);
+
+/* `told` hears, from the loop, of every checkpoint that begins or ends. Before the start. */
+void user_service_watch_checkpoints(struct user_service *service,
+                                    void (*told)(void *context,
+                                                 const struct wal_snapshot_report *report),
+                                    void *context);
 
 /* Recovers the store from the log (blocking) and connects the two. `state_changed` is told of every
  * state of the log, from the loop. Returns as commit_log_ops.start does, with `problem`
@@ -51,6 +61,10 @@ int user_service_start(struct user_service *service, struct commit_log *log,
 /* Fills in the USER_SERVICE_METHOD_COUNT rows of the method table. */
 void user_service_methods(struct user_service *service, struct grpc_method *ret_methods);
 
+/* Asks for a snapshot of all users. Returns 0; or why there will be none, -ENOTSUP, -EBUSY or -EIO
+ * as commit_log_ops.checkpoint does, the last one also before the start. */
+int user_service_checkpoint(struct user_service *service);
+
 uint64_t user_service_user_count(const struct user_service *service);
 
 /* Ends every watch, and those that come later: the server is shutting down. */
@@ -60,6 +74,7 @@ void user_service_end_watches(struct user_service *service);
 const struct user_lister *user_service_lister(const struct user_service *service);
 const struct user_watch *user_service_watch(const struct user_service *service);
 const struct user_streams *user_service_streams(const struct user_service *service);
+const struct user_snapshot_stats *user_service_snapshot_stats(const struct user_service *service);
 
 /* No call and no change may be on its way: drain the server, cancel jobs and close the log first.
  * NULL is fine.

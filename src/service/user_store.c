@@ -10,7 +10,7 @@
  *   2. user_store_plan() takes the finished record. It builds the new entry and makes room in the
  *      maps and in the order, so that nothing can fail once the record is durable.
  *   3. The log gives the record back: user_store_apply() puts the entry in its place. Replay at
- *      start is the same call, without the entry made in advance.
+ *      start is the same call, without the entry made in advance (user_store_apply.c).
  *   4. user_store_release() gives back the reservations, whatever became of the change.
  *
  * The rule about several changes of one user: at most one per id is between 1 and 4. Whoever comes
@@ -22,32 +22,14 @@
  *
  * Changes are numbered through the store; the number is the etag, and that of the change which made
  * a user is its place in the order of creation. Counting goes on behind the greatest number in the
- * log. Records of deletes carry theirs too, so whoever drops those from the log must keep it.
+ * log. Records of deletes carry theirs too: a snapshot, which has none, says by a record of its own
+ * how far counting had come.
  */
-#include "service/user_store.h"
-
-#include "core/map.h"
-#include "service/user_order.h"
+#include "service/user_store_internal.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-
-struct user_store {
-    struct map by_id; /* of struct user_entry, like the next three */
-    struct map by_username;
-    struct map by_email;
-    struct map by_request;
-    struct user_order order;      /* of the same entries, by sequence */
-    struct map changes;           /* of struct user_reservation: ids of changes on their way */
-    struct map reserved_names;    /* usernames and e-mails: one namespace */
-    struct map reserved_requests; /* request_ids */
-    uint64_t max_users;
-    uint64_t new_count;      /* users on their way in */
-    uint64_t change_last;    /* greatest number given or applied */
-    uint64_t change_applied; /* greatest number applied */
-    int64_t created_at_last; /* greatest time given or applied */
-};
 
 static struct bytes id_of(const void *value)
 {
@@ -97,17 +79,12 @@ int user_store_new(uint64_t max_users, struct hash_seed seed, struct user_store 
 
 void user_store_clear(struct user_store *store)
 {
-    size_t cursor = 0;
-    struct user_entry *entry;
-
-    while ((entry = map_next(&store->by_id, &cursor)) != NULL) {
-        free(entry);
-    }
+    assert(store->keeper == NULL);
     map_deinit(&store->by_id);
     map_deinit(&store->by_username);
     map_deinit(&store->by_email);
     map_deinit(&store->by_request);
-    user_order_deinit(&store->order);
+    user_order_free_entries(&store->order);
     store->change_applied = 0;
 }
 
@@ -134,6 +111,23 @@ uint64_t user_store_count(const struct user_store *store)
 uint64_t user_store_applied(const struct user_store *store)
 {
     return store->change_applied;
+}
+
+struct user_counters user_store_counters(const struct user_store *store)
+{
+    return (struct user_counters){store->change_applied, store->created_at_last};
+}
+
+struct user_counters user_store_skip_changes(struct user_store *store, uint64_t count)
+{
+    store->change_last += count;
+    return (struct user_counters){store->change_last, store->created_at_last};
+}
+
+void user_store_set_keeper(struct user_store *store, struct user_store_keeper *keeper)
+{
+    assert(keeper == NULL || store->keeper == NULL);
+    store->keeper = keeper;
 }
 
 const struct user_order *user_store_order(const struct user_store *store)
@@ -181,21 +175,21 @@ struct user_change *user_store_change_of_request(const struct user_store *store,
     return find_change(&store->reserved_requests, request_id);
 }
 
-/* The stored user other than `id` that has this username or e-mail, or NULL. */
-static const struct user_entry *find_other(const struct user_store *store, struct bytes folded,
-                                           struct bytes id)
+bool user_store_is_other(const struct user_entry *entry, struct bytes id)
 {
-    const struct user_entry *entry = map_find(&store->by_username, folded);
+    return entry != NULL && !bytes_equal(user_entry_id(entry), id);
+}
 
-    if (entry == NULL || bytes_equal(user_entry_id(entry), id)) {
-        entry = map_find(&store->by_email, folded);
-    }
-    return entry == NULL || bytes_equal(user_entry_id(entry), id) ? NULL : entry;
+bool user_store_has_other(const struct user_store *store, struct bytes folded, uint64_t hash,
+                          struct bytes id)
+{
+    return user_store_is_other(map_find_hashed(&store->by_username, folded, hash), id) ||
+           user_store_is_other(map_find_hashed(&store->by_email, folded, hash), id);
 }
 
 static bool is_taken(const struct user_store *store, struct bytes folded, struct bytes id)
 {
-    return find_other(store, folded, id) != NULL ||
+    return user_store_has_other(store, folded, map_hash(&store->by_username, folded), id) ||
            map_find(&store->reserved_names, folded) != NULL;
 }
 
@@ -290,8 +284,7 @@ struct user_stamp user_store_stamp(struct user_store *store, int64_t now_ms)
     return (struct user_stamp){store->change_last, store->created_at_last};
 }
 
-/* Room for so many more users in every map and in the order. */
-static int reserve_room(struct user_store *store, size_t count)
+int user_store_make_room(struct user_store *store, size_t count)
 {
     if (map_reserve(&store->by_id, count) != 0 || map_reserve(&store->by_username, count) != 0 ||
         map_reserve(&store->by_email, count) != 0 || map_reserve(&store->by_request, count) != 0 ||
@@ -299,6 +292,11 @@ static int reserve_room(struct user_store *store, size_t count)
         return -ENOMEM;
     }
     return 0;
+}
+
+int user_store_reserve_users(struct user_store *store, uint64_t count)
+{
+    return user_store_make_room(store, count < store->max_users ? count : store->max_users);
 }
 
 int user_store_plan(struct user_store *store, struct user_change *change,
@@ -314,7 +312,7 @@ int user_store_plan(struct user_store *store, struct user_change *change,
     assert(record.change == store->change_last);
     if (mutation->record_type == USER_RECORD_PUT) {
         /* Every change on its way may bring one more key into each map. */
-        if (reserve_room(store, store->changes.count) != 0) {
+        if (user_store_make_room(store, store->changes.count) != 0) {
             return -ENOMEM;
         }
         result = user_entry_new(&record, &change->after);
@@ -325,144 +323,5 @@ int user_store_plan(struct user_store *store, struct user_change *change,
         assert(bytes_equal(user_entry_email(change->after), change->email.key));
     }
     user_change_fill_keys(change, mutation);
-    return 0;
-}
-
-static void insert(struct map *map, struct user_entry *entry)
-{
-    int result = map_insert(map, entry);
-
-    assert(result == 0); /* there is room */
-}
-
-/* Puts it in the place of `before`, which may be NULL and is in no map any more. */
-static void put_in_order(struct user_store *store, const struct user_entry *before,
-                         struct user_entry *entry)
-{
-    int result;
-
-    if (before != NULL && user_entry_sequence(before) == user_entry_sequence(entry)) {
-        user_order_replace(&store->order, before, entry);
-        return;
-    }
-    if (before != NULL) {
-        user_order_remove(&store->order, before);
-    }
-    result = user_order_insert(&store->order, entry);
-    assert(result == 0); /* there is room */
-}
-
-static void put_in_maps(struct user_store *store, struct user_entry *entry)
-{
-    insert(&store->by_id, entry);
-    insert(&store->by_username, entry);
-    insert(&store->by_email, entry);
-    if (user_entry_request_id(entry).size > 0) {
-        insert(&store->by_request, entry);
-    }
-}
-
-static void take_from_maps(struct user_store *store, const struct user_entry *entry)
-{
-    (void)map_remove(&store->by_id, user_entry_id(entry)); /* all of them are there */
-    (void)map_remove(&store->by_username, user_entry_username(entry));
-    (void)map_remove(&store->by_email, user_entry_email(entry));
-    if (user_entry_request_id(entry).size > 0) {
-        (void)map_remove(&store->by_request, user_entry_request_id(entry));
-    }
-}
-
-/* The entry made in advance for this record, or a fresh one. Returns 0, -EBADMSG or -ENOMEM. */
-static int take_entry(struct user_store *store, const struct user_record *record,
-                      struct user_entry **ret_entry)
-{
-    struct user_change *change = user_store_change_of_id(store, record->user.id);
-
-    if (change != NULL && change->after != NULL &&
-        user_entry_change(change->after) == record->change) {
-        *ret_entry = change->after;
-        change->after = NULL;
-        return 0;
-    }
-    if (reserve_room(store, store->changes.count + 1) != 0) {
-        return -ENOMEM;
-    }
-    return user_entry_new(record, ret_entry);
-}
-
-/* Does the new image fit between the stored users? False only when the log is not ours or is
- * damaged. */
-static bool fits(const struct user_store *store, const struct user_entry *entry)
-{
-    struct bytes id = user_entry_id(entry);
-    const struct user_entry *maker = map_find(&store->by_request, user_entry_request_id(entry));
-    const struct user_entry *here = user_order_find(&store->order, user_entry_sequence(entry));
-
-    return (here == NULL || bytes_equal(user_entry_id(here), id)) &&
-           find_other(store, user_entry_username(entry), id) == NULL &&
-           find_other(store, user_entry_email(entry), id) == NULL &&
-           (maker == NULL || bytes_equal(user_entry_id(maker), id));
-}
-
-static int apply_put(struct user_store *store, const struct commit_event *event,
-                     const struct user_record *record)
-{
-    struct user_entry *entry;
-    struct user_entry *before;
-    int result = take_entry(store, record, &entry);
-
-    if (result != 0) {
-        return result;
-    }
-    if (!fits(store, entry)) {
-        free(entry);
-        return -EBADMSG;
-    }
-    before = map_find(&store->by_id, user_entry_id(entry));
-    if (before != NULL) {
-        take_from_maps(store, before);
-    }
-    user_entry_set_revision(entry, event->revision);
-    put_in_maps(store, entry);
-    put_in_order(store, before, entry);
-    free(before);
-    if (record->user.created_at > store->created_at_last) {
-        store->created_at_last = record->user.created_at;
-    }
-    return 0;
-}
-
-static int apply_delete(struct user_store *store, const struct user_record *record)
-{
-    struct user_entry *entry = map_find(&store->by_id, record->user.id);
-
-    if (entry == NULL) {
-        return -EBADMSG;
-    }
-    take_from_maps(store, entry);
-    user_order_remove(&store->order, entry);
-    free(entry);
-    return 0;
-}
-
-int user_store_apply(struct user_store *store, const struct commit_event *event)
-{
-    struct user_record record;
-    int result = user_record_read(event->record_type, event->record, &record);
-
-    if (result != 0) {
-        return result;
-    }
-    result = event->record_type == USER_RECORD_PUT ? apply_put(store, event, &record)
-                                                   : apply_delete(store, &record);
-    if (result != 0) {
-        return result;
-    }
-    if (record.change > store->change_applied) {
-        store->change_applied = record.change;
-    }
-    if (record.change > store->change_last) {
-        store->change_last = record.change;
-    }
     return 0;
 }

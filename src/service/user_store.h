@@ -15,10 +15,18 @@
 #include "service/user_change.h"
 #include "service/user_entry.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct user_order;
 struct user_store;
+
+/* Hears of every entry that a change takes out of the store, before it is freed: for who still has
+ * to tell of the state before. */
+struct user_store_keeper {
+    /* True: the entry is the keeper's from now on, to be freed by it. */
+    bool (*keep)(struct user_store_keeper *keeper, struct user_entry *entry);
+};
 
 /* Number and time of a change that is about to be logged. */
 struct user_stamp {
@@ -29,17 +37,31 @@ struct user_stamp {
 /* `max_users` counts new users on their way too. Returns 0 or -ENOMEM. */
 int user_store_new(uint64_t max_users, struct hash_seed seed, struct user_store **ret_store);
 
-/* No change may be reserved any more. NULL is fine. */
+/* No change may be reserved any more, and no keeper set. NULL is fine. */
 void user_store_free(struct user_store *store);
 
-/* Forgets all users: the log gives the whole state anew. */
+/* Forgets all users: the log gives the whole state anew. No keeper may be set. */
 void user_store_clear(struct user_store *store);
+
+/* Makes room for so many more users, or as many as there may be, all at once. Returns 0 or -ENOMEM.
+ */
+int user_store_reserve_users(struct user_store *store, uint64_t count);
+
+/* At most one; NULL ends it. */
+void user_store_set_keeper(struct user_store *store, struct user_store_keeper *keeper);
 
 uint64_t user_store_count(const struct user_store *store);
 
 /* The number of the last change applied, which names the state of the store: as long as it stays,
  * nothing has changed. 0 = no change yet. */
 uint64_t user_store_applied(const struct user_store *store);
+
+/* How far counting has come with the changes applied. */
+struct user_counters user_store_counters(const struct user_store *store);
+
+/* Leaves out so many numbers, which may have been given to changes that are lost. Returns where
+ * counting goes on from: to be logged, or the next start knows nothing of it. */
+struct user_counters user_store_skip_changes(struct user_store *store, uint64_t count);
 
 /* Reads: committed state alone. NULL when there is none. Names are folded. */
 const struct user_entry *user_store_find(const struct user_store *store, struct bytes id);
@@ -81,7 +103,8 @@ struct user_stamp user_store_stamp(struct user_store *store, int64_t now_ms);
 int user_store_plan(struct user_store *store, struct user_change *change,
                     struct commit_mutation *mutation);
 
-/* The only way in which the stored users change. A change that was planned here cannot fail.
+/* The only way in which the stored users change. A change that was planned here cannot fail. What
+ * comes from a snapshot must fit beside all that is there, and replaces nothing.
  *
  * Returns 0; -EBADMSG for a record that is malformed or does not fit what is stored; -ENOMEM. */
 int user_store_apply(struct user_store *store, const struct commit_event *event);

@@ -268,9 +268,10 @@ static void open_stream(struct user_streams *streams, struct grpc_call *call,
 {
     struct user_stream *stream = calloc(1, sizeof(*stream));
 
-    if (stream == NULL) {
+    if (stream == NULL || user_durability_add(&streams->writer->durability, call) != 0) {
         struct user_error error;
 
+        free(stream);
         user_error_set(&error, USER_ERROR_NO_MEMORY);
         grpc_call_fail(call, &error.grpc);
         return;

@@ -113,6 +113,11 @@ static void start_write(struct user_write *write)
     struct grpc_call *call = write->owner;
     enum user_write_outcome outcome;
 
+    if (user_durability_add(&write->writer->durability, call) != 0) {
+        user_write_free(write);
+        fail(call, USER_ERROR_NO_MEMORY);
+        return;
+    }
     grpc_call_hold(call);
     outcome = user_write_start(write);
     if (outcome == USER_WRITE_ON_ITS_WAY) {

@@ -12,6 +12,7 @@
 #include "core/list.h"
 #include "service/commit_log.h"
 #include "service/password.h"
+#include "service/user_durability.h"
 #include "service/user_id.h"
 #include "service/user_patch.h"
 #include "service/user_store.h"
@@ -30,9 +31,10 @@ struct user_writer {
     struct clock_source *clock;
     struct user_id_source ids;
     struct password_cost cost;
-    struct user_write *stuck; /* writes with unknown outcome: their names stay reserved */
-    unsigned live_count;      /* writes made and not freed */
-    bool log_failed;          /* set by the owner: changes are refused, reads go on */
+    struct user_durability durability; /* of what was answered */
+    struct user_write *stuck;          /* writes with unknown outcome: their names stay reserved */
+    unsigned live_count;               /* writes made and not freed */
+    bool log_failed;                   /* set by the owner: changes are refused, reads go on */
 };
 
 enum user_write_kind {

@@ -19,7 +19,7 @@ struct entry {
 struct commit_log_fake {
     struct commit_log log;
     struct reactor *reactor;
-    struct commit_log_fake_medium *medium;
+    struct commit_log_medium *medium;
     const struct commit_log_callbacks *callbacks;
     void *context;
     struct reactor_task task;
@@ -31,6 +31,11 @@ struct commit_log_fake {
     uint32_t pending_max;
     unsigned fate_countdown; /* 0 = no plan */
     enum commit_log_fake_fate fate;
+    struct commit_log_medium_records taking; /* the snapshot under way */
+    uint64_t taking_revision;
+    bool checkpoint_due;
+    bool is_taking;
+    bool slow_checkpoints;
     bool hold;
     bool ready_due;
     bool failed;
@@ -56,31 +61,10 @@ static void *must(void *memory)
     return memory;
 }
 
-void commit_log_fake_medium_deinit(struct commit_log_fake_medium *medium)
-{
-    for (size_t i = 0; i < medium->count; i++) {
-        free(medium->records[i].bytes);
-    }
-    free(medium->records);
-    *medium = (struct commit_log_fake_medium){0};
-}
-
 /* Returns the revision. */
-static uint64_t keep(struct commit_log_fake_medium *medium, const struct commit_mutation *mutation)
+static uint64_t keep(struct commit_log_fake *fake, const struct commit_mutation *mutation)
 {
-    struct commit_log_fake_record *record;
-
-    medium->records =
-        must(realloc(medium->records, (medium->count + 1) * sizeof(medium->records[0])));
-    record = &medium->records[medium->count];
-    record->size = mutation->record.size;
-    record->type = mutation->record_type;
-    record->bytes = must(malloc(record->size + 1));
-    if (record->size > 0) {
-        memcpy(record->bytes, mutation->record.data, record->size);
-    }
-    medium->count++;
-    return medium->count;
+    return commit_log_medium_keep(fake->medium, mutation->record_type, mutation->record);
 }
 
 static enum commit_outcome outcome_of(enum commit_log_fake_fate fate)
@@ -134,14 +118,14 @@ static void fail(struct commit_log_fake *fake)
     struct list *link;
 
     if (entry_of(fake->queue.next)->fate == FAKE_FATE_UNKNOWN_KEPT) {
-        (void)keep(fake->medium, entry_of(fake->queue.next)->mutation);
+        (void)keep(fake, entry_of(fake->queue.next)->mutation);
     }
     fake->failed = true;
     fake->callbacks->state(fake->context, COMMIT_LOG_FAILED, "planned by the test");
     while ((link = list_pop_front(&fake->queue)) != NULL) {
         fake->pending--;
         finish(entry_of(link), entry_of(link)->is_marker ? COMMIT_DONE : COMMIT_UNKNOWN,
-               fake->medium->count);
+               fake->medium->revision);
     }
 }
 
@@ -165,7 +149,7 @@ static unsigned take_batch(struct commit_log_fake *fake, struct entry **entries,
         }
         entries[count] = entry;
         events[count] = (struct commit_event){
-            .revision = keep(fake->medium, entry->mutation),
+            .revision = keep(fake, entry->mutation),
             .record_type = entry->mutation->record_type,
             .record = entry->mutation->record,
         };
@@ -197,12 +181,80 @@ static void work_on_queue(struct commit_log_fake *fake)
             list_remove(&entry->link);
             fake->pending--;
             fake->budget -= fake->hold ? 1 : 0;
-            finish(entry, COMMIT_DONE, fake->medium->count);
+            finish(entry, COMMIT_DONE, fake->medium->revision);
         } else if (entry->fate == FAKE_FATE_COMMIT) {
             commit_batch(fake);
         } else {
             fail(fake);
         }
+    }
+}
+
+static void report(struct commit_log_fake *fake, enum wal_snapshot_step step)
+{
+    const struct wal_snapshot_report what = {
+        .step = step,
+        .lsn = fake->taking_revision,
+        .records = fake->taking.count,
+        .problem = step == WAL_SNAPSHOT_FAILED ? "the source gave up" : NULL,
+    };
+
+    if (fake->callbacks->checkpoint != NULL) {
+        fake->callbacks->checkpoint(fake->context, &what);
+    }
+}
+
+static void begin_checkpoint(struct commit_log_fake *fake)
+{
+    uint64_t count;
+
+    fake->checkpoint_due = false;
+    fake->taking_revision = fake->medium->revision;
+    fake->is_taking =
+        fake->callbacks->snapshot->begin(fake->context, fake->taking_revision, &count) == 0;
+    report(fake, fake->is_taking ? WAL_SNAPSHOT_STARTED : WAL_SNAPSHOT_FAILED);
+}
+
+static void end_checkpoint(struct commit_log_fake *fake, int result)
+{
+    fake->is_taking = false;
+    fake->callbacks->snapshot->end(fake->context);
+    report(fake, result == WAL_SNAPSHOT_END ? WAL_SNAPSHOT_DONE : WAL_SNAPSHOT_FAILED);
+    if (result == WAL_SNAPSHOT_END) {
+        commit_log_medium_publish(fake->medium, &fake->taking, fake->taking_revision);
+    }
+    commit_log_medium_forget(&fake->taking);
+}
+
+static void work_on_checkpoint(struct commit_log_fake *fake)
+{
+    struct wal_record record;
+    int result = 0;
+
+    if (fake->checkpoint_due) {
+        begin_checkpoint(fake);
+    }
+    while (fake->is_taking && result == 0) {
+        result = fake->callbacks->snapshot->next(fake->context, &record);
+        if (result != 0) {
+            end_checkpoint(fake, result);
+        } else {
+            commit_log_medium_add(&fake->taking, record.lsn, record.type, record.body);
+            if (fake->slow_checkpoints && fake->reactor != NULL) {
+                reactor_defer_slow(fake->reactor, &fake->task);
+                return;
+            }
+        }
+    }
+}
+
+static void give_up_checkpoint(struct commit_log_fake *fake)
+{
+    fake->checkpoint_due = false;
+    if (fake->is_taking) {
+        fake->is_taking = false;
+        fake->callbacks->snapshot->end(fake->context);
+        commit_log_medium_forget(&fake->taking);
     }
 }
 
@@ -217,6 +269,11 @@ static void run(struct reactor_task *task)
     tell_early(fake);
     work_on_queue(fake);
     tell_early(fake);
+    if (!fake->closing && !fake->failed) {
+        work_on_checkpoint(fake);
+    } else {
+        give_up_checkpoint(fake);
+    }
     if (fake->closing && !fake->closed && list_is_empty(&fake->queue)) {
         fake->closed = true;
         if (fake->reactor != NULL) {
@@ -237,25 +294,15 @@ static int fake_start(struct commit_log *log, const struct commit_log_callbacks 
                       void *context, char *problem)
 {
     struct commit_log_fake *fake = fake_of(log);
-    int result = 0;
+    struct commit_recovered recovered = {.revision = fake->medium->revision};
+    int result;
 
     problem[0] = '\0';
-    callbacks->reset_begin(context);
-    for (size_t i = 0; i < fake->medium->count && result == 0; i++) {
-        const struct commit_log_fake_record *record = &fake->medium->records[i];
-        const struct commit_event event = {
-            .revision = i + 1,
-            .realtime_ns = 1,
-            .record_type = record->type,
-            .record = {record->bytes, record->size},
-        };
-
-        result = callbacks->reset_record(context, &event);
-    }
+    result = commit_log_medium_replay(fake->medium, callbacks, context);
     if (result != 0) {
         return result;
     }
-    callbacks->reset_end(context, fake->medium->count);
+    callbacks->reset_end(context, &recovered);
     fake->callbacks = callbacks;
     fake->context = context;
     fake->ready_due = true;
@@ -334,8 +381,20 @@ static void fake_barrier(struct commit_log *log, struct commit_mutation *marker)
 
 static int fake_checkpoint(struct commit_log *log)
 {
-    (void)log;
-    return -ENOTSUP;
+    struct commit_log_fake *fake = fake_of(log);
+
+    if (fake->failed || fake->closing) {
+        return -EIO;
+    }
+    if (fake->callbacks->snapshot == NULL) {
+        return -ENOTSUP;
+    }
+    if (fake->checkpoint_due || fake->is_taking) {
+        return -EBUSY;
+    }
+    fake->checkpoint_due = true;
+    run_later(fake);
+    return 0;
 }
 
 static struct commit_log_limits fake_limits(const struct commit_log *log)
@@ -372,8 +431,7 @@ static const struct commit_log_ops fake_ops = {
     .free = fake_free,
 };
 
-struct commit_log *commit_log_fake_new(struct reactor *reactor,
-                                       struct commit_log_fake_medium *medium)
+struct commit_log *commit_log_fake_new(struct reactor *reactor, struct commit_log_medium *medium)
 {
     struct commit_log_fake *fake = must(calloc(1, sizeof(*fake)));
 
@@ -426,6 +484,11 @@ void commit_log_fake_set_batch(struct commit_log *log, unsigned count)
     assert(count > 0);
     assert(count <= BATCH_MAX);
     fake_of(log)->batch = count;
+}
+
+void commit_log_fake_slow_checkpoints(struct commit_log *log)
+{
+    fake_of(log)->slow_checkpoints = true;
 }
 
 void commit_log_fake_set_pending_max(struct commit_log *log, uint32_t max)

@@ -9,6 +9,8 @@
 #ifndef TESTS_LIB_COMMIT_LOG_FAKE_H
 #define TESTS_LIB_COMMIT_LOG_FAKE_H
 
+#include "lib/commit_log_medium.h"
+
 #include "service/commit_log.h"
 
 #include <stdbool.h>
@@ -16,20 +18,6 @@
 #include <stdint.h>
 
 struct reactor;
-
-struct commit_log_fake_record {
-    uint8_t *bytes;
-    size_t size;
-    uint8_t type;
-};
-
-/* What would be on the disk; the record of revision 1 comes first. Zero-initialised is empty. */
-struct commit_log_fake_medium {
-    struct commit_log_fake_record *records;
-    size_t count;
-};
-
-void commit_log_fake_medium_deinit(struct commit_log_fake_medium *medium);
 
 /* What becomes of a mutation. The two UNKNOWNs end the log: it fails, this mutation and all behind
  * it are UNKNOWN, and this one is in the medium or is not. */
@@ -46,8 +34,7 @@ enum commit_log_fake_fate {
 
 /* With a reactor, everything is told at the end of the turn, as by the real one; without (NULL),
  * only commit_log_fake_step() tells. Aborts when out of memory. */
-struct commit_log *commit_log_fake_new(struct reactor *reactor,
-                                       struct commit_log_fake_medium *medium);
+struct commit_log *commit_log_fake_new(struct reactor *reactor, struct commit_log_medium *medium);
 
 /* From now on commits and markers wait for commit_log_fake_step(); refusals do not. */
 void commit_log_fake_hold(struct commit_log *log, bool hold);
@@ -64,6 +51,9 @@ void commit_log_fake_set_fate(struct commit_log *log, unsigned nth, enum commit_
 
 /* How many waiting commits `events` is told of at once; 1 at first. */
 void commit_log_fake_set_batch(struct commit_log *log, unsigned count);
+
+/* A checkpoint takes one record of the snapshot per turn from now on; all at once at first. */
+void commit_log_fake_slow_checkpoints(struct commit_log *log);
 
 /* More than this many waiting is FULL; no limit at first. */
 void commit_log_fake_set_pending_max(struct commit_log *log, uint32_t max);

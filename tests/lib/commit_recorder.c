@@ -3,6 +3,7 @@
 #include "core/list.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,30 +31,109 @@ static void note(struct commit_recorder *recorder, struct commit_note what)
     recorder->told_inside += recorder->inside;
 }
 
-static void on_reset_begin(void *context)
+static int on_reset_begin(void *context, uint64_t record_count)
 {
     struct commit_recorder *recorder = context;
 
+    (void)record_count;
     recorder->notes[recorder->count++] = (struct commit_note){.kind = NOTE_RESET_BEGIN};
+    return 0;
 }
 
 static int on_reset_record(void *context, const struct commit_event *event)
 {
     struct commit_recorder *recorder = context;
 
-    assert(event->realtime_ns != 0);
+    assert(event->realtime_ns != 0 || event->is_in_snapshot);
     assert(event->record_type == (uint8_t)tag_of(event->record));
-    recorder->notes[recorder->count++] = (struct commit_note){
-        .kind = NOTE_RESET_RECORD, .revision = event->revision, .tag = tag_of(event->record)};
+    recorder->notes[recorder->count++] =
+        (struct commit_note){.kind = NOTE_RESET_RECORD,
+                             .revision = event->revision,
+                             .tag = tag_of(event->record),
+                             .is_in_snapshot = event->is_in_snapshot};
     return recorder->reset_error;
 }
 
-static void on_reset_end(void *context, uint64_t revision)
+static void on_reset_end(void *context, const struct commit_recovered *recovered)
 {
     struct commit_recorder *recorder = context;
 
     recorder->notes[recorder->count++] =
-        (struct commit_note){.kind = NOTE_RESET_END, .revision = revision};
+        (struct commit_note){.kind = NOTE_RESET_END, .revision = recovered->revision};
+}
+
+/* The next note that is of a tag in the state, or NULL. */
+static const struct commit_note *next_tagged(struct commit_recorder *recorder)
+{
+    struct commit_recorder_snapshot *snapshot = &recorder->snapshot;
+
+    while (snapshot->note < snapshot->end) {
+        const struct commit_note *told = &recorder->notes[snapshot->note++];
+
+        if (told->kind == NOTE_RESET_RECORD || told->kind == NOTE_EVENT) {
+            return told;
+        }
+    }
+    return NULL;
+}
+
+static int on_snapshot_begin(void *context, uint64_t lsn, uint64_t *ret_record_count)
+{
+    struct commit_recorder *recorder = context;
+    struct commit_recorder_snapshot *snapshot = &recorder->snapshot;
+    uint64_t last = 0;
+
+    assert(snapshot->begun == 0);
+    snapshot->begun++;
+    snapshot->note = 0;
+    snapshot->given = 0;
+    snapshot->end = recorder->count;
+    *ret_record_count = 0;
+    for (const struct commit_note *told; (told = next_tagged(recorder)) != NULL;) {
+        last = told->revision;
+        ++*ret_record_count;
+    }
+    assert(last == lsn);
+    snapshot->note = 0;
+    return 0;
+}
+
+static int on_snapshot_next(void *context, struct wal_record *ret_record)
+{
+    struct commit_recorder *recorder = context;
+    struct commit_recorder_snapshot *snapshot = &recorder->snapshot;
+    const struct commit_note *told = next_tagged(recorder);
+
+    assert(snapshot->begun == 1);
+    if (told == NULL) {
+        return WAL_SNAPSHOT_END;
+    }
+    if (++snapshot->given == snapshot->give_up) {
+        return -ENOBUFS;
+    }
+    snapshot->body = told->tag;
+    *ret_record = (struct wal_record){
+        .lsn = told->revision,
+        .type = (uint8_t)told->tag,
+        .is_in_snapshot = true,
+        .body = {(const uint8_t *)&snapshot->body, sizeof(snapshot->body)},
+    };
+    return 0;
+}
+
+static void on_snapshot_end(void *context)
+{
+    struct commit_recorder *recorder = context;
+
+    assert(recorder->snapshot.begun == 1);
+    recorder->snapshot.begun--;
+}
+
+static void on_checkpoint(void *context, const struct wal_snapshot_report *report)
+{
+    assert(report->step != WAL_SNAPSHOT_FAILED || report->problem != NULL);
+    note(context, (struct commit_note){
+                      .kind = NOTE_CHECKPOINT, .revision = report->lsn, .step = report->step});
 }
 
 static void on_events(void *context, const struct commit_event *events, size_t count)
@@ -72,12 +152,20 @@ static void on_state(void *context, enum commit_log_state state, const char *rea
     note(context, (struct commit_note){.kind = NOTE_STATE, .state = state});
 }
 
+static const struct wal_snapshot_source snapshot_source = {
+    .begin = on_snapshot_begin,
+    .next = on_snapshot_next,
+    .end = on_snapshot_end,
+};
+
 const struct commit_log_callbacks commit_recorder_callbacks = {
     .reset_begin = on_reset_begin,
     .reset_record = on_reset_record,
     .reset_end = on_reset_end,
+    .snapshot = &snapshot_source,
     .events = on_events,
     .state = on_state,
+    .checkpoint = on_checkpoint,
 };
 
 int commit_recorder_start(struct commit_recorder *recorder, struct commit_log *log)

@@ -24,6 +24,7 @@ enum commit_note_kind {
     NOTE_DONE,         /* revision, tag, outcome */
     NOTE_BARRIER,      /* revision, outcome */
     NOTE_STATE,        /* state */
+    NOTE_CHECKPOINT,   /* revision, step */
 };
 
 struct commit_note {
@@ -32,6 +33,18 @@ struct commit_note {
     uint32_t tag; /* which mutation: the first bytes of its record */
     enum commit_outcome outcome;
     enum commit_log_state state;
+    enum wal_snapshot_step step;
+    bool is_in_snapshot; /* of NOTE_RESET_RECORD */
+};
+
+/* A checkpoint under way: the state is the list of all tags told so far. */
+struct commit_recorder_snapshot {
+    unsigned note;    /* the next one to be looked at */
+    unsigned end;     /* notes there were at the beginning */
+    unsigned given;   /* records */
+    unsigned give_up; /* the source fails after so many; 0 = never */
+    unsigned begun;   /* `begin` without `end` */
+    uint32_t body;
 };
 
 struct commit_recorder {
@@ -44,6 +57,7 @@ struct commit_recorder {
     int reset_error;         /* what reset_record returns */
     unsigned submit_on_done; /* so many further mutations, each from the `done` of the one before */
     uint32_t next_tag;
+    struct commit_recorder_snapshot snapshot;
     char problem[WAL_PROBLEM_SIZE];
 };
 

@@ -298,8 +298,9 @@ static void end_change(struct sim *sim, struct model_change *change)
 
 static void apply_record(struct sim *sim, unsigned index)
 {
-    struct commit_event event = {index + 1, 0, sim->log[index].type,
-                                 buf_bytes(&sim->log[index].body)};
+    struct commit_event event = {.revision = index + 1,
+                                 .record_type = sim->log[index].type,
+                                 .record = buf_bytes(&sim->log[index].body)};
 
     check(sim, user_store_apply(sim->store, &event) == 0, "a record is applied");
     check(sim, user_store_applied(sim->store) > sim->change_applied,

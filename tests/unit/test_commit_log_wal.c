@@ -136,30 +136,88 @@ START_TEST(commit_log_wal_start_refuses_damage)
 
 END_TEST
 
+/* What the server's log said during a start, into `text`. */
+static void start_and_read_log(const struct commit_log_callbacks *callbacks, char *text,
+                               size_t room)
+{
+    struct log log;
+    ssize_t size;
+    int fds[2];
+
+    ck_assert_int_eq(pipe(fds), 0);
+    log_init(&log, &fixture.world.clock);
+    log.fd = fds[1];
+    fixture.world.reactor.log = &log;
+    make_log();
+    memset(&fixture.recorder, 0, sizeof(fixture.recorder));
+    fixture.recorder.log = fixture.log;
+    ck_assert_int_eq(fixture.log->ops->start(fixture.log, callbacks, &fixture.recorder,
+                                             fixture.recorder.problem),
+                     0);
+    fixture.world.reactor.log = NULL;
+    (void)close(fds[1]);
+    size = read(fds[0], text, room - 1);
+    ck_assert_int_gt(size, 0);
+    text[size] = '\0';
+    (void)close(fds[0]);
+}
+
 /* A torn tail is said in the server's log, by name. */
 START_TEST(commit_log_wal_says_what_it_cut)
 {
     const uint8_t garbage[600] = {1, 2, 3};
-    char text[2048] = "";
-    struct log log;
-    int fds[2];
+    char text[2048];
 
     fixture_init();
     submit(1, 100);
     stop();
     fake_disk_poke(fixture.world.disk, FIRST_NAME, 128 * 1024, garbage, sizeof(garbage));
-    ck_assert_int_eq(pipe(fds), 0);
-    log_init(&log, &fixture.world.clock);
-    log.fd = fds[1];
-    fixture.world.reactor.log = &log;
-    ck_assert_int_eq(start(), 0);
+    start_and_read_log(&commit_recorder_callbacks, text, sizeof(text));
     ck_assert_uint_eq(fixture.log->ops->stats(fixture.log)->torn_bytes, 128 * 1024 + 4096 - 12288);
     stop();
-    ck_assert_int_gt(read(fds[0], text, sizeof(text) - 1), 0);
-    ck_assert_ptr_nonnull(strstr(text, "log_tail_cut"));
+    ck_assert_ptr_nonnull(strstr(text, "recovery_notice what="));
     ck_assert_ptr_nonnull(strstr(text, FIRST_NAME));
-    (void)close(fds[0]);
-    (void)close(fds[1]);
+    fake_world_deinit(&fixture.world);
+}
+
+END_TEST
+
+static unsigned progress_count;
+
+static void on_progress(void *context, const struct wal_progress *progress)
+{
+    (void)context;
+    ck_assert_uint_le(progress->bytes_done, progress->bytes_total);
+    progress_count++;
+}
+
+/* Each record takes a second of the clock. */
+static int slow_record(void *context, const struct commit_event *event)
+{
+    fixture.world.now_ns += CLOCK_NS_PER_S;
+    return commit_recorder_callbacks.reset_record(context, event);
+}
+
+/* How far a long start has come is said in the server's log, and to who wants to know. */
+START_TEST(commit_log_wal_says_how_far_it_is)
+{
+    struct commit_log_callbacks callbacks = commit_recorder_callbacks;
+    char text[4096];
+
+    callbacks.reset_record = slow_record;
+    callbacks.reset_progress = on_progress;
+    fixture_init();
+    for (unsigned i = 0; i < 10; i++) {
+        submit(1, 100000); /* a frame each */
+    }
+    stop();
+    progress_count = 0;
+    start_and_read_log(&callbacks, text, sizeof(text));
+    stop();
+    ck_assert_uint_gt(progress_count, 0);
+    ck_assert_ptr_nonnull(strstr(text, " recovering file=" FIRST_NAME " records="));
+    ck_assert_ptr_nonnull(strstr(text, " records_per_s=1 percent="));
+    ck_assert_ptr_nonnull(strstr(text, " eta_s="));
     fake_world_deinit(&fixture.world);
 }
 
@@ -184,4 +242,4 @@ END_TEST
 
 UNIT_MAIN("commit_log_wal", commit_log_wal_degrades_and_recovers, commit_log_wal_close_without_room,
           commit_log_wal_start_refuses_damage, commit_log_wal_says_what_it_cut,
-          commit_log_wal_shows_statistics)
+          commit_log_wal_says_how_far_it_is, commit_log_wal_shows_statistics)

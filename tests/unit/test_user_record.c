@@ -193,9 +193,43 @@ START_TEST(user_record_refuses_unknown_types)
     struct user_record record;
 
     ck_assert_int_eq(user_record_read(0, buf_bytes(&body), &record), -EBADMSG);
-    ck_assert_int_eq(user_record_read(3, buf_bytes(&body), &record), -EBADMSG);
+    ck_assert_int_eq(user_record_read(USER_RECORD_COUNTERS, buf_bytes(&body), &record), -EBADMSG);
+    ck_assert_int_eq(user_record_read(4, buf_bytes(&body), &record), -EBADMSG);
     ck_assert_int_eq(user_record_read(USER_RECORD_DELETE, buf_bytes(&body), &record), 0);
     buf_deinit(&body);
+}
+
+END_TEST
+
+/* Counters are StoredCounters of the proto; they are read back, zeros and all, and not when cut. */
+START_TEST(user_record_counters_are_stored_counters)
+{
+    const struct user_counters given[] = {{0, 0}, {1, 0}, {0x123456789, 1700000000123}};
+
+    for (unsigned i = 0; i < 3; i++) {
+        struct buf body = {0};
+        struct user_counters read = {7, 7};
+        Userd__Storage__V1__StoredCounters *unpacked;
+        size_t size;
+
+        ck_assert_int_eq(user_record_append_counters(&given[i], &body), 0);
+        size = buf_size(&body);
+        unpacked = userd__storage__v1__stored_counters__unpack(NULL, size, buf_bytes(&body).data);
+        ck_assert_ptr_nonnull(unpacked);
+        ck_assert_uint_eq(unpacked->change, given[i].change);
+        ck_assert_int_eq(unpacked->created_at, given[i].created_at);
+        userd__storage__v1__stored_counters__free_unpacked(unpacked, NULL);
+        if (size > 0) {
+            struct bytes cut = {buf_bytes(&body).data, size - 1};
+
+            ck_assert_int_eq(user_record_read_counters(cut, &read), -EBADMSG);
+            ck_assert_uint_eq(read.change, 7);
+        }
+        ck_assert_int_eq(user_record_read_counters(buf_bytes(&body), &read), 0);
+        ck_assert_uint_eq(read.change, given[i].change);
+        ck_assert_int_eq(read.created_at, given[i].created_at);
+        buf_deinit(&body);
+    }
 }
 
 END_TEST
@@ -241,4 +275,5 @@ END_TEST
 UNIT_MAIN("user_record", user_record_agrees_with_protobuf_c,
           user_record_reads_what_others_may_write, user_record_counts_more_roles_than_it_keeps,
           user_record_is_a_stored_user, user_record_refuses_cut_records,
-          user_record_refuses_unknown_types, user_record_etags_are_numbers)
+          user_record_refuses_unknown_types, user_record_counters_are_stored_counters,
+          user_record_etags_are_numbers)

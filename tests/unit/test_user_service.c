@@ -1,5 +1,7 @@
 #include "service_fixture.h"
 
+#include <errno.h>
+
 static bool is_text(struct bytes bytes, const char *text)
 {
     return bytes_equal(bytes, bytes_from_text(text));
@@ -176,6 +178,171 @@ START_TEST(user_service_connects_its_methods)
 
 END_TEST
 
+static unsigned steps[3]; /* of checkpoints, by kind */
+
+static void note_step(void *context, const struct wal_snapshot_report *report)
+{
+    (void)context;
+    steps[report->step]++;
+}
+
+/* A snapshot holds all that a restart needs: users, request_ids, and how far counting went, also by
+ * changes of users who are gone. */
+START_TEST(user_service_survives_a_restart_from_a_snapshot)
+{
+    static struct service_fixture fixture;
+    static struct fake_call before;
+    static struct fake_call after;
+    char anna[37];
+    char gone[37];
+
+    service_start(&fixture);
+    user_service_watch_checkpoints(fixture.service, note_step, NULL);
+    make_user(&fixture, "anna", "a@x", anna);
+    make_user(&fixture, "gone", "g@x", gone);
+    send_create(&fixture, &before, "berta", "b@x", "r-1");
+    service_settle(&fixture);
+    send_delete(&fixture, &after, gone); /* the fourth change */
+    service_settle(&fixture);
+    fake_call_deinit(&after);
+    ck_assert_int_eq(user_service_checkpoint(fixture.service), 0);
+    ck_assert_uint_eq(steps[WAL_SNAPSHOT_DONE], 1);
+    ck_assert(!user_service_snapshot_stats(fixture.service)->is_running);
+    ck_assert_uint_eq(fixture.log.record_count, 3); /* the counters and two users */
+    ck_assert_int_eq(service_restart(&fixture), 0);
+    ck_assert_uint_eq(user_service_user_count(fixture.service), 2);
+    send_create(&fixture, &after, "berta", "b@x", "r-1");
+    ck_assert(bytes_equal(buf_bytes(&after.reply), buf_bytes(&before.reply)));
+    fake_call_deinit(&after);
+    send_rename(&fixture, &after, anna, "anneke");
+    service_settle(&fixture);
+    ck_assert(is_text(reply_user_of(&after).etag, "\"5\""));
+    fake_call_deinit(&before);
+    fake_call_deinit(&after);
+    ck_assert_int_eq(service_restart(&fixture), 0); /* snapshot and log */
+    send_get(&fixture, &after, anna);
+    ck_assert(is_text(reply_user_of(&after).username, "anneke"));
+    fake_call_deinit(&after);
+    service_finish(&fixture);
+}
+
+END_TEST
+
+/* A refused snapshot is told with its cause, and without a log there is none. */
+START_TEST(user_service_tells_why_there_is_no_snapshot)
+{
+    static struct service_fixture fixture;
+
+    service_start(&fixture);
+    fixture.log.checkpoint_refusal = -EBUSY;
+    ck_assert_int_eq(user_service_checkpoint(fixture.service), -EBUSY);
+    fixture.log.checkpoint_refusal = 0;
+    fixture.log.callbacks->state(fixture.log.context, COMMIT_LOG_FAILED, "test");
+    ck_assert_int_eq(user_service_checkpoint(fixture.service), -EIO);
+    service_finish(&fixture);
+}
+
+END_TEST
+
+/* After a run that may have lost changes no number that it may have given is given again: neither
+ * in this run nor, though nothing changed in it, in the next. */
+START_TEST(user_service_leaves_out_numbers_that_may_be_known)
+{
+    static struct service_fixture fixture;
+    static struct fake_call call;
+    char id[37];
+
+    service_start(&fixture);
+    make_user(&fixture, "anna", "a@x", id);
+    fixture.log.may_have_lost = true;
+    ck_assert_int_eq(service_restart(&fixture), 0);
+    service_settle(&fixture);
+    ck_assert_uint_eq(fixture.log.record_count, 2);
+    ck_assert_uint_eq(fixture.log.records[1].type, USER_RECORD_COUNTERS);
+    fixture.log.may_have_lost = false;
+    ck_assert_int_eq(service_restart(&fixture), 0);
+    send_rename(&fixture, &call, id, "anneke");
+    service_settle(&fixture);
+    ck_assert(is_text(reply_user_of(&call).etag, "\"1000002\"")); /* 1 + 2^24 + 1 */
+    fake_call_deinit(&call);
+    service_finish(&fixture);
+}
+
+END_TEST
+
+/* Where the disk has no room for that, it is logged as soon as there is. */
+START_TEST(user_service_leaves_out_numbers_when_there_is_room)
+{
+    static struct service_fixture fixture;
+
+    service_start(&fixture);
+    fixture.log.may_have_lost = true;
+    ck_assert_int_eq(service_restart(&fixture), 0);
+    ck_assert(fake_log_settle(&fixture.log, COMMIT_NO_SPACE));
+    ck_assert(!fake_log_settle(&fixture.log, COMMIT_DONE));
+    fixture.log.callbacks->state(fixture.log.context, COMMIT_LOG_READY, NULL);
+    ck_assert(fake_log_settle(&fixture.log, COMMIT_DONE));
+    fixture.log.callbacks->state(fixture.log.context, COMMIT_LOG_READY, NULL);
+    ck_assert(!fake_log_settle(&fixture.log, COMMIT_DONE));
+    service_finish(&fixture);
+}
+
+END_TEST
+
+/* Sends one change of each kind and checks what their trailers say of durability. */
+static void check_trailers(struct service_fixture *fixture, const char *expected)
+{
+    static struct fake_call call;
+    char id[37];
+
+    send_create(fixture, &call, "anna", "a@x", "");
+    service_settle(fixture);
+    (void)snprintf(id, sizeof(id), "%.36s", (const char *)reply_user_of(&call).id.data);
+    ck_assert_str_eq(call.trailers, expected);
+    fake_call_deinit(&call);
+    send_rename(fixture, &call, id, "berta");
+    service_settle(fixture);
+    ck_assert_int_eq(call.status, GRPC_STATUS_OK);
+    ck_assert_str_eq(call.trailers, expected);
+    fake_call_deinit(&call);
+    send_get(fixture, &call, id);
+    ck_assert_str_eq(call.trailers, "");
+    fake_call_deinit(&call);
+    send_delete(fixture, &call, id);
+    service_settle(fixture);
+    ck_assert_int_eq(call.status, GRPC_STATUS_OK);
+    ck_assert_str_eq(call.trailers, expected);
+    fake_call_deinit(&call);
+    for (unsigned method = BATCH_CREATE_USERS; method <= SYNC_USERS; method++) {
+        fake_call_init(&call);
+        fixture->methods[method].open(fixture->methods[method].service, &call.call);
+        fake_call_half_close(&call);
+        service_settle(fixture);
+        ck_assert_int_eq(call.status, GRPC_STATUS_OK);
+        ck_assert_str_eq(call.trailers, expected);
+        fake_call_deinit(&call);
+    }
+}
+
+/* With wal.sync = interval every answer to a change says what a power cut may take back of it; with
+ * always there is nothing to say. */
+START_TEST(user_service_says_what_may_be_lost)
+{
+    static struct service_fixture fixture;
+
+    service_start(&fixture);
+    check_trailers(&fixture, "");
+    fixture.options.sync_interval_ms = 100;
+    ck_assert_int_eq(service_restart(&fixture), 0);
+    check_trailers(&fixture, "users-durability=interval=100ms; ");
+    service_finish(&fixture);
+}
+
+END_TEST
+
 UNIT_MAIN("user_service", user_service_has_its_methods, user_service_survives_a_restart,
           user_service_refuses_a_log_that_does_not_fit, user_service_reads_on_when_the_log_failed,
-          user_service_connects_its_methods)
+          user_service_connects_its_methods, user_service_survives_a_restart_from_a_snapshot,
+          user_service_tells_why_there_is_no_snapshot,
+          user_service_leaves_out_numbers_that_may_be_known,
+          user_service_leaves_out_numbers_when_there_is_room, user_service_says_what_may_be_lost)

@@ -79,7 +79,8 @@ static void plan(struct fixture *fixture, struct change *change, const struct us
 
 static int apply(struct fixture *fixture, uint8_t type, struct bytes record)
 {
-    struct commit_event event = {++fixture->revision, 0, type, record};
+    struct commit_event event = {
+        .revision = ++fixture->revision, .record_type = type, .record = record};
 
     return user_store_apply(fixture->store, &event);
 }

@@ -53,8 +53,9 @@ static bool settle_one(struct stream_fixture *fixture)
     if (link != NULL) {
         mutation = CONTAINER_OF(link, struct commit_mutation, link);
         fake_log_add(&fixture->log, mutation->record_type, mutation->record);
-        event = (struct commit_event){fixture->log.record_count, 0, mutation->record_type,
-                                      mutation->record};
+        event = (struct commit_event){.revision = fixture->log.revision,
+                                      .record_type = mutation->record_type,
+                                      .record = mutation->record};
         stream_apply(fixture, &event, 1);
         allocations_left = left;
         mutation->done(mutation, COMMIT_DONE, event.revision);

@@ -751,8 +751,10 @@ START_TEST(user_write_tells_when_the_user_is_gone)
     ck_assert(!list_is_empty(&fixture.log.submitted));
     mutation = CONTAINER_OF(fixture.log.submitted.next, struct commit_mutation, link);
     list_remove(&mutation->link);
-    events[0] = (struct commit_event){2, 0, USER_RECORD_PUT, mutation->record};
-    events[1] = (struct commit_event){3, 0, USER_RECORD_DELETE, buf_bytes(&body)};
+    events[0] = (struct commit_event){
+        .revision = 2, .record_type = USER_RECORD_PUT, .record = mutation->record};
+    events[1] = (struct commit_event){
+        .revision = 3, .record_type = USER_RECORD_DELETE, .record = buf_bytes(&body)};
     on_events(&fixture, events, 2);
     mutation->done(mutation, COMMIT_DONE, 2);
     ck_assert_int_eq(told.outcome, USER_WRITE_NOT_FOUND);

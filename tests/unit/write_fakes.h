@@ -122,13 +122,17 @@ struct fake_log {
     unsigned refuse_count; /* so many of the next submits are refused, */
     enum commit_outcome refuse_as;
 
-    struct {
+    struct fake_log_record {
+        uint64_t revision;
         uint8_t type;
+        bool is_in_snapshot;
         struct bytes body;
     } records[FAKE_LOG_RECORDS_MAX]; /* durable */
 
     unsigned record_count;
-    uint64_t first_revision; /* of records[0] */
+    uint64_t revision;      /* of the last record */
+    bool may_have_lost;     /* what the next start is told */
+    int checkpoint_refusal; /* negative errno; 0 = it is taken, at once */
 };
 
 static inline struct fake_log *fake_log_of(struct commit_log *log)
@@ -141,19 +145,24 @@ static inline int fake_log_start(struct commit_log *log,
                                  char *problem)
 {
     struct fake_log *fake = fake_log_of(log);
-    int result = 0;
+    int result;
 
-    (void)problem;
+    problem[0] = '\0';
     fake->callbacks = callbacks;
     fake->context = context;
-    callbacks->reset_begin(context);
+    result = callbacks->reset_begin(context, fake->record_count);
     for (unsigned i = 0; i < fake->record_count && result == 0; i++) {
-        struct commit_event event = {i + 1, 0, fake->records[i].type, fake->records[i].body};
+        struct commit_event event = {.revision = fake->records[i].revision,
+                                     .record_type = fake->records[i].type,
+                                     .is_in_snapshot = fake->records[i].is_in_snapshot,
+                                     .record = fake->records[i].body};
 
         result = callbacks->reset_record(context, &event);
     }
     if (result == 0) {
-        callbacks->reset_end(context, fake->record_count);
+        struct commit_recovered recovered = {fake->revision, fake->may_have_lost};
+
+        callbacks->reset_end(context, &recovered);
         callbacks->state(context, COMMIT_LOG_READY, "");
     }
     return result;
@@ -194,9 +203,66 @@ static inline void fake_log_refuse(struct fake_log *fake, unsigned count,
     fake->refuse_as = outcome;
 }
 
+static inline void fake_log_put(struct fake_log *fake, const struct fake_log_record *record)
+{
+    uint8_t *copy = malloc(record->body.size + 1);
+
+    assert(copy != NULL && fake->record_count < FAKE_LOG_RECORDS_MAX);
+    if (record->body.size > 0) {
+        memcpy(copy, record->body.data, record->body.size);
+    }
+    fake->records[fake->record_count] = *record;
+    fake->records[fake->record_count].body.data = copy;
+    fake->record_count++;
+}
+
+/* Makes a record durable, as another writer of the log would. */
+static inline void fake_log_add(struct fake_log *fake, uint8_t type, struct bytes body)
+{
+    struct fake_log_record record = {++fake->revision, type, false, body};
+
+    fake_log_put(fake, &record);
+}
+
+static inline void fake_log_clear(struct fake_log *fake)
+{
+    while (fake->record_count > 0) {
+        fake->record_count--;
+        free((void *)(uintptr_t)fake->records[fake->record_count].body.data);
+    }
+}
+
+/* A snapshot takes the place of all records. */
+static inline int fake_log_checkpoint(struct commit_log *log)
+{
+    struct fake_log *fake = fake_log_of(log);
+    const struct wal_snapshot_source *source = fake->callbacks->snapshot;
+    struct wal_snapshot_report report = {.step = WAL_SNAPSHOT_DONE, .lsn = fake->revision};
+    struct wal_record record;
+    uint64_t count;
+
+    if (fake->checkpoint_refusal != 0) {
+        return fake->checkpoint_refusal;
+    }
+    fake_log_clear(fake);
+    if (source->begin(fake->context, fake->revision, &count) != 0) {
+        abort();
+    }
+    while (source->next(fake->context, &record) == 0) {
+        struct fake_log_record kept = {record.lsn, record.type, true, record.body};
+
+        fake_log_put(fake, &kept);
+        report.records++;
+    }
+    source->end(fake->context);
+    fake->callbacks->checkpoint(fake->context, &report);
+    return 0;
+}
+
 static const struct commit_log_ops fake_log_ops = {
     .start = fake_log_start,
     .submit = fake_log_submit,
+    .checkpoint = fake_log_checkpoint,
 };
 
 static inline void fake_log_init(struct fake_log *fake)
@@ -210,21 +276,7 @@ static inline void fake_log_init(struct fake_log *fake)
 
 static inline void fake_log_deinit(struct fake_log *fake)
 {
-    for (unsigned i = 0; i < fake->record_count; i++) {
-        free((void *)(uintptr_t)fake->records[i].body.data);
-    }
-}
-
-/* Makes a record durable, as another writer of the log would. */
-static inline void fake_log_add(struct fake_log *fake, uint8_t type, struct bytes body)
-{
-    uint8_t *copy = malloc(body.size + 1);
-
-    assert(copy != NULL && fake->record_count < FAKE_LOG_RECORDS_MAX);
-    memcpy(copy, body.data, body.size);
-    fake->records[fake->record_count].type = type;
-    fake->records[fake->record_count].body = (struct bytes){copy, body.size};
-    fake->record_count++;
+    fake_log_clear(fake);
 }
 
 /* Tells the outcome of the oldest mutation; false when there is none. */
@@ -241,11 +293,12 @@ static inline bool fake_log_settle(struct fake_log *fake, enum commit_outcome ou
         struct commit_event event;
 
         fake_log_add(fake, mutation->record_type, mutation->record);
-        event = (struct commit_event){fake->record_count, 0, mutation->record_type,
-                                      fake->records[fake->record_count - 1].body};
+        event = (struct commit_event){.revision = fake->revision,
+                                      .record_type = mutation->record_type,
+                                      .record = fake->records[fake->record_count - 1].body};
         fake->callbacks->events(fake->context, &event, 1);
     }
-    mutation->done(mutation, outcome, fake->record_count);
+    mutation->done(mutation, outcome, fake->revision);
     return true;
 }
 

@@ -1,0 +1,43 @@
+/*
+ * The admin port: what probes and administrators may ask and tell a running server, over HTTP.
+ *
+ * Owns:    its HTTP server.
+ * Borrows: the reactor, the health and what the options name, for its life.
+ * Thread:  loop only.
+ */
+#ifndef SERVICE_ADMIN_H
+#define SERVICE_ADMIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct admin;
+struct health;
+struct reactor;
+
+struct admin_options {
+    const char *listen;       /* admin.listen, not "" */
+    uint32_t max_connections; /* admin.max_connections */
+    uint64_t timeout_ns;      /* admin.timeout_s */
+    const struct health *health;
+    /* POST /snapshot. Returns as commit_log_ops.checkpoint does: 0 = it has begun, -EBUSY = one is
+     * under way, or another negative errno, which is told. May not close the admin port. */
+    int (*take_snapshot)(void *context);
+    void *context;
+};
+
+/* Listens. Returns 0; or negative errno with `problem` (RING_PROBLEM_SIZE bytes) filled in. */
+int admin_new(struct reactor *reactor, const struct admin_options *options, char *problem,
+              struct admin **ret_admin);
+
+/* The bound address as text, valid until it is closed. */
+const char *admin_address(const struct admin *admin);
+
+/* Closes port and connections. The loop must turn until it is closed. Safe to repeat. */
+void admin_close(struct admin *admin);
+bool admin_is_closed(const struct admin *admin);
+
+/* After it is closed. NULL is fine. */
+void admin_free(struct admin *admin);
+
+#endif
