@@ -25,10 +25,11 @@ wolfssl/*       src/core/tls.c src/core/tls_context.c
 nghttp2/*       src/http2/h2_session.c
 jwt.h           src/service/token.c
 jansson.h       src/service/token_parse.c tools/*.c
-sodium.h        src/service/password.c src/service/page_token.c src/core/random.c
+sodium.h        src/service/password.c src/service/page_token.c src/core/random.c src/core/digest.c
 ini.h           src/core/ini.c
 utf8proc.h      src/service/user_fold.c
 zlib.h          src/http2/grpc_gzip.c
+microhttpd.h    src/core/http_admin.c
 pthread.h       src/core/workpool.c
 *.pb-c.h        src/service/*.c src/client/*.c tools/*.c
 protobuf-c/*    src/service/*.c src/client/*.c tools/*.c

@@ -27,7 +27,7 @@ readonly TLS=${TLS:-accelerated}
 
 readonly BUILD_PACKAGES="gcc make libc6-dev pkg-config openssl ca-certificates liburing-dev
     libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler libprotobuf-dev libjwt-dev libsodium-dev
-    libinih-dev libjansson-dev zlib1g-dev libutf8proc-dev"
+    libinih-dev libjansson-dev zlib1g-dev libutf8proc-dev libmicrohttpd-dev"
 readonly WOLFSSL_PACKAGES="dpkg-dev autoconf automake libtool patch xz-utils debian-archive-keyring"
 readonly UNIT_PACKAGES="check"
 readonly TEST_PACKAGES="python3 python3-grpcio python3-protobuf python3-h2 python3-hpack

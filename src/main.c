@@ -46,15 +46,18 @@ static void print_version(void)
                  "License GPL-2.0-or-later: wolfSSL, which it contains, asks for that.\n"
                  "TLS: %s\n"
                  "Libraries:\n"
-                 "  wolfSSL      GPL-2.0-or-later\n"
-                 "  liburing     LGPL-2.1-or-later or MIT\n"
-                 "  nghttp2      MIT\n"
-                 "  protobuf-c   BSD-2-Clause\n"
-                 "  libsodium    ISC\n"
-                 "  libjwt       MPL-2.0, with libcrypto of OpenSSL (Apache-2.0)\n"
-                 "  jansson      MIT\n"
-                 "  inih         BSD-3-Clause\n"
-                 "  glibc        LGPL-2.1-or-later\n",
+                 "  wolfSSL        GPL-2.0-or-later\n"
+                 "  liburing       LGPL-2.1-or-later or MIT\n"
+                 "  nghttp2        MIT\n"
+                 "  protobuf-c     BSD-2-Clause\n"
+                 "  libsodium      ISC\n"
+                 "  libjwt         MPL-2.0, with libcrypto of OpenSSL (Apache-2.0)\n"
+                 "  jansson        MIT\n"
+                 "  inih           BSD-3-Clause\n"
+                 "  libmicrohttpd  LGPL-2.1-or-later, with GnuTLS (LGPL-2.1-or-later)\n"
+                 "  utf8proc       MIT\n"
+                 "  zlib           Zlib\n"
+                 "  glibc          LGPL-2.1-or-later\n",
                  tls_library());
 }
 

@@ -67,7 +67,7 @@ static const char *hint(int error)
 {
     switch (error) {
     case EADDRINUSE:
-        return " (another userd? set server.listen)";
+        return " (another userd? take another port)";
     case EADDRNOTAVAIL:
         return " (no interface here has this address)";
     case EACCES:

@@ -97,7 +97,8 @@ struct grpc_call_host {
     bool compress_replies;        /* gzip, for clients that take it */
     uint32_t compress_min;        /* bytes: smaller messages are sent as they are, */
     uint32_t compress_max;        /* and so are larger ones */
-    unsigned long_streams; /* calls of the connection that live long: their service's count */
+    unsigned long_streams;   /* calls of the connection that live long: their service's count */
+    unsigned health_streams; /* and, apart from these, those that watch the server's health */
 };
 
 /* What a handler wants to hear of its call. NULL entries: nothing. Never told from inside a call of

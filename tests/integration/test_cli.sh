@@ -112,6 +112,8 @@ ini() {
 [server]
 listen = 127.0.0.1:0
 drain_delay_s = 0
+[admin]
+listen = 127.0.0.1:0
 [tls]
 cert_file = $FOLDER/certs/server.pem
 key_file = $FOLDER/certs/server.key
@@ -132,8 +134,8 @@ ini "$INI"
 # ------------------------------------------------------------------------------------------ arguments
 
 exits 0 "--version" "$USERD" --version
-for text in "userd 0." "GPL-2.0-or-later" "wolfSSL" "accelerat" "libjwt       MPL-2.0, with libcrypto" \
-    "jansson      MIT" "nghttp2      MIT"; do
+for text in "userd 0." "GPL-2.0-or-later" "wolfSSL" "accelerat" "libjwt         MPL-2.0, with libcrypto" \
+    "jansson        MIT" "nghttp2        MIT"; do
     says "$OUT" "$text"
 done
 exits 0 "--help" "$USERD" --help
@@ -164,9 +166,9 @@ fi
 
 ini "$FOLDER/bad.ini" "audiense = x" "leeway_s = -1" "[log]" "level = loud"
 exits 78 "--check on a bad file" "$USERD" --config "$FOLDER/bad.ini" --check
-says "$ERR" "bad.ini:13: unknown key auth.audiense: did you mean audience?"
-says "$ERR" "bad.ini:14: auth.leeway_s = \"-1\" is not allowed: write a whole number of seconds from 0 to 600 (default 30)"
-says "$ERR" "bad.ini:16: log.level = \"loud\" is not allowed: write one of debug, info, warn, error (default info)"
+says "$ERR" "bad.ini:15: unknown key auth.audiense: did you mean audience?"
+says "$ERR" "bad.ini:16: auth.leeway_s = \"-1\" is not allowed: write a whole number of seconds from 0 to 600 (default 30)"
+says "$ERR" "bad.ini:18: log.level = \"loud\" is not allowed: write one of debug, info, warn, error (default info)"
 exits 78 "a start on it" "$USERD" --config "$FOLDER/bad.ini"
 
 exits 0 "--print-config" env USERD_LOG_LEVEL=warn GRPC_PORT=6001 JWT_SECRET=do-not-show-this-secret-anywhere \

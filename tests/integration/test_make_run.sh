@@ -51,7 +51,7 @@ make_folder() {
     done
     cp -r "$TREE/configs" "$FOLDER/"
     port=$(/usr/bin/python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    sed -i "s/:50051/:$port/" "$FOLDER/configs/dev.ini"
+    sed -i -e "s/:50051/:$port/" -e 's/:9090/:0/' "$FOLDER/configs/dev.ini"
 }
 
 # Reads what `make run` says until it says `$1` or ends.

@@ -1,11 +1,8 @@
 #include "lib/syscall_filter.h"
 #include "lib/unit.h"
 
-#include "core/clock.h"
 #include "service/app.h"
-#include "service/app_options.h"
 #include "service/config.h"
-#include "service/config_table.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -43,14 +40,21 @@ static void remove_folder(void)
     ck_assert_int_eq(system(command), 0);
 }
 
-/* A server without TLS, with a line of its own in [server] and in [auth]. */
-static const char *configured(const char *server_line, const char *auth_line)
+/* A server without TLS, with a line of its own in some sections. */
+static const char *configured_all(const char *server_line, const char *wal_line,
+                                  const char *auth_line)
 {
     (void)snprintf(text, sizeof(text),
                    "[server]\nlisten = 127.0.0.1:0\n%s\n[tls]\nenabled = false\n"
-                   "[store]\ndata_dir = %s/data\n[wal]\nsegment_size = 1MiB\n[auth]\n%s\n",
-                   server_line, folder, auth_line);
+                   "[admin]\nlisten = 127.0.0.1:0\n[store]\ndata_dir = "
+                   "%s/data\n[wal]\nsegment_size = 1MiB\n%s\n[auth]\n%s\n",
+                   server_line, folder, wal_line, auth_line);
     return text;
+}
+
+static const char *configured(const char *server_line, const char *auth_line)
+{
+    return configured_all(server_line, "", auth_line);
 }
 
 /* One that needs no files and ends at once. */
@@ -174,7 +178,8 @@ START_TEST(app_serves_and_ends)
         struct server *server = start(plain(), app_run);
 
         await(server, "ready users=0\n");
-        await(server, "listening address=127.0.0.1:");
+        await(server, " admin_listening address=127.0.0.1:");
+        await(server, " listening address=127.0.0.1:");
         await(server, "starting version=");
         await(server, "configuration warning=\"auth.mode = none");
         await(server, "recovered data_dir=");
@@ -209,6 +214,7 @@ START_TEST(app_refuses_damaged_data)
 {
     struct server *server;
     char command[256];
+    char expected[128];
 
     make_folder();
     server = start(plain(), app_run);
@@ -220,7 +226,12 @@ START_TEST(app_refuses_damaged_data)
                    "dd of=$f conv=notrunc 2>/dev/null; done",
                    folder);
     ck_assert_int_eq(system(command), 0);
-    finish(start(plain(), app_run), EX_DATAERR, "start_failed cause=\"");
+    (void)snprintf(expected, sizeof(expected),
+                   "nothing was changed; look at it with: userwal verify %s/data\" exit=65",
+                   folder);
+    server = start(plain(), app_run);
+    await(server, "start_failed cause=\"");
+    finish(server, EX_DATAERR, expected);
     remove_folder();
 }
 
@@ -250,12 +261,13 @@ START_TEST(app_refuses_a_taken_address)
     make_folder();
     first = start(plain(), app_run);
     await(first, "ready");
-    address = strstr(first->log, "127.0.0.1:");
+    address = strstr(strstr(first->log, " listening "), "127.0.0.1:");
     size = strcspn(address, " \n");
-    (void)snprintf(other, sizeof(other),
-                   "[server]\nlisten = 127.0.0.1:0, %.*s\n[tls]\nenabled = false\n[store]\n"
-                   "data_dir = %s/other\n[wal]\nsegment_size = 1MiB\n[auth]\nmode = none\n",
-                   (int)size, address, folder);
+    (void)snprintf(
+        other, sizeof(other),
+        "[server]\nlisten = 127.0.0.1:0, %.*s\n[tls]\nenabled = false\n[admin]\nlisten =\n[store]\n"
+        "data_dir = %s/other\n[wal]\nsegment_size = 1MiB\n[auth]\nmode = none\n",
+        (int)size, address, folder);
     finish(start(other, app_run), EX_CONFIG, "start_failed cause=\"server.listen: ");
     send_signal(first, SIGTERM);
     finish(first, EX_OK, "stopped");
@@ -327,6 +339,63 @@ START_TEST(app_waits_before_it_drains)
 
 END_TEST
 
+/* SIGUSR1 asks for a snapshot, also before the server is ready; the log says who asked and what
+ * came of it, and the next start where it began. */
+START_TEST(app_takes_snapshots_on_demand)
+{
+    struct server *server;
+
+    make_folder();
+    server = start(plain(), app_run);
+    await(server, "starting version=");
+    await(server, "listening address=");
+    send_signal(server, SIGUSR1);
+    await(server, "snapshot_requested source=SIGUSR1\n");
+    await(server, "snapshot_started lsn=0\n");
+    await(server, "snapshot_done lsn=0 records=1 bytes=");
+    ck_assert_ptr_nonnull(strstr(server->log, " segments_removed=0\n"));
+    send_signal(server, SIGTERM);
+    finish(server, EX_OK, "stopped");
+    server = start(plain(), app_run);
+    await(server, "users=0 records=1 loaded=1 replayed=0 snapshot=0 torn_bytes=0 ms=");
+    await(server, "ready");
+    send_signal(server, SIGTERM);
+    finish(server, EX_OK, "stopped");
+    remove_folder();
+}
+
+END_TEST
+
+/* What wal.sync = interval may lose is said at every start. */
+START_TEST(app_warns_of_unsynced_answers)
+{
+    struct server *server;
+
+    make_folder();
+    server = start(configured_all("drain_delay_s = 0", "sync = interval\nsync_interval_ms = 250",
+                                  "mode = none"),
+                   app_run);
+    await(server, "ready");
+    ck_assert_ptr_nonnull(strstr(server->log, "unsynced_answers cause=\"wal.sync = interval"));
+    ck_assert_ptr_nonnull(strstr(server->log, "in the last 250 ms"));
+    ck_assert_ptr_null(strstr(server->log, "changes_may_be_lost"));
+    send_signal(server, SIGKILL);
+    while (read_log(server)) {
+    }
+    ck_assert_int_eq(waitpid(server->pid, NULL, 0), server->pid);
+    (void)close(server->log_fd);
+    free(server);
+    server = start(plain(), app_run); /* it did not end properly */
+    await(server, "ready");
+    ck_assert_ptr_nonnull(strstr(server->log, "changes_may_be_lost cause="));
+    ck_assert_ptr_null(strstr(server->log, "unsynced_answers"));
+    send_signal(server, SIGTERM);
+    finish(server, EX_OK, "stopped");
+    remove_folder();
+}
+
+END_TEST
+
 /* Where io_uring is forbidden it says so, and that is no fault of ours. */
 START_TEST(app_names_a_forbidden_io_uring)
 {
@@ -357,103 +426,7 @@ START_TEST(app_check_touches_nothing)
 
 END_TEST
 
-/* Every limit reaches the module it is for: each number of the table is set to a value of its own,
- * and comes out under its own name. */
-START_TEST(app_options_carry_every_limit)
-{
-    static struct config config;
-    struct grpc_server_options server;
-
-    ck_assert_int_eq(load(&config, "[tls]\nenabled = false\n[auth]\nmode = none\n"), 0);
-    for (unsigned i = 0; i < config_option_count; i++) {
-        if (config_options[i].type == CONFIG_TYPE_INT ||
-            config_options[i].type == CONFIG_TYPE_SIZE) {
-            *(uint64_t *)(void *)((char *)&config + config_options[i].offset) = 1000 + i;
-        }
-    }
-    server = app_options_server(&config);
-    ck_assert_uint_eq(server.max_connections, config.limits_max_connections);
-    ck_assert_uint_eq(server.max_connections_per_ip, config.limits_max_connections_per_ip);
-    ck_assert_uint_eq(server.max_handshakes, config.limits_max_handshakes);
-    ck_assert_uint_eq(server.max_message, config.limits_max_message);
-    ck_assert_uint_eq(server.max_running, config.limits_max_running);
-    ck_assert_uint_eq(server.max_unsent, config.http2_max_unsent);
-    ck_assert_uint_eq(server.tls_timeout_ns, config.limits_tls_timeout_ms * 1000000);
-    ck_assert_uint_eq(server.preface_timeout_ns, config.limits_preface_timeout_ms * 1000000);
-    ck_assert_uint_eq(server.settings_ack_timeout_ns,
-                      config.limits_settings_ack_timeout_ms * 1000000);
-    ck_assert_uint_eq(server.header_timeout_ns, config.limits_header_timeout_ms * 1000000);
-    ck_assert_uint_eq(server.body_progress_ns, config.limits_body_progress_ms * 1000000);
-    ck_assert_uint_eq(server.send_timeout_ns, config.limits_send_timeout_ms * 1000000);
-    ck_assert_uint_eq(server.linger_timeout_ns, config.limits_linger_timeout_ms * 1000000);
-    ck_assert_uint_eq(server.idle_timeout_ns, config.limits_idle_timeout_s * 1000000000);
-    ck_assert_uint_eq(server.default_deadline_ns, config.limits_default_deadline_ms * 1000000);
-    ck_assert_uint_eq(server.max_deadline_ns, config.limits_max_deadline_ms * 1000000);
-    ck_assert_int_eq(server.backlog, (int)config.server_backlog);
-    ck_assert_uint_eq(server.h2.max_concurrent_streams, config.http2_max_concurrent_streams);
-    ck_assert_uint_eq(server.h2.stream_window, config.http2_stream_window);
-    ck_assert_uint_eq(server.h2.connection_window, config.http2_connection_window);
-    ck_assert_uint_eq(server.h2.max_frame_size, config.http2_max_frame_size);
-    ck_assert_uint_eq(server.h2.max_header_list, config.http2_max_header_list);
-    ck_assert_uint_eq(server.h2.max_header_list_hard, config.http2_max_header_list_hard);
-    ck_assert_uint_eq(server.h2.max_headers, config.http2_max_headers);
-    ck_assert_uint_eq(server.h2.max_continuations, config.http2_max_continuations);
-    ck_assert_uint_eq(server.h2.reset_burst, config.http2_reset_burst);
-    ck_assert_uint_eq(server.h2.reset_rate, config.http2_reset_rate);
-    ck_assert_uint_eq(server.h2.control_burst, config.http2_control_burst);
-    ck_assert_uint_eq(server.h2.control_rate, config.http2_control_rate);
-    ck_assert_uint_eq(server.h2.max_empty_frames, config.http2_max_empty_frames);
-    ck_assert_uint_eq(server.h2.max_outq, config.http2_max_outq);
-    config_deinit(&config);
-}
-
-END_TEST
-
-/* The same for log, users and tokens. */
-START_TEST(app_options_carry_every_other_number)
-{
-    static struct config config;
-    struct wal_options wal;
-    struct user_service_options users;
-    struct token_options token;
-
-    ck_assert_int_eq(load(&config, "[tls]\nenabled = false\n[auth]\nmode = none\nissuer = i\n"
-                                   "audience = a\n[password]\nworkers = 3\n"),
-                     0);
-    ck_assert_uint_eq(app_options_workers(&config), 3);
-    config.password_workers = 0;
-    ck_assert_uint_ge(app_options_workers(&config), 1);
-    ck_assert_uint_le(app_options_workers(&config), 4);
-    wal = app_options_wal(&config);
-    ck_assert_uint_eq(wal.segment_size, 64 << 20);
-    ck_assert_uint_eq(wal.max_pending, 4096);
-    ck_assert_uint_eq(wal.max_pending_bytes, 16 << 20);
-    users = app_options_users(&config);
-    ck_assert_uint_eq(users.max_users, 10000000);
-    ck_assert_uint_eq(users.password_memory_kib, 19456);
-    ck_assert_uint_eq(users.password_iterations, 2);
-    ck_assert_uint_eq(users.password_min_length, 8);
-    ck_assert_uint_eq(users.password_max_length, 1024);
-    ck_assert_uint_eq(users.max_fields, 256);
-    ck_assert_uint_eq(users.streams.max_inflight, 256);
-    ck_assert_uint_eq(users.streams.max_hashing, 32); /* half of the queues' lengths */
-    ck_assert_uint_eq(users.streams.max_submitted, 2048);
-    config.password_queue_max = 1;
-    ck_assert_uint_eq(app_options_users(&config).streams.max_hashing, 1);
-    token = app_options_token(&config);
-    ck_assert_str_eq(token.issuer, "i");
-    ck_assert_str_eq(token.audience, "a");
-    ck_assert_uint_eq(token.leeway_s, 30);
-    ck_assert_uint_eq(token.size_max, 8192);
-    ck_assert_uint_eq(token.cache_entries, 16384);
-    ck_assert_uint_eq(token.cache_ttl_s, 300);
-    config_deinit(&config);
-}
-
-END_TEST
-
 UNIT_MAIN("app", app_serves_and_ends, app_refuses_locked_data, app_refuses_damaged_data,
           app_refuses_an_impossible_folder, app_refuses_a_taken_address, app_refuses_bad_secrets,
-          app_warns_of_exposed_secrets, app_waits_before_it_drains, app_names_a_forbidden_io_uring,
-          app_check_touches_nothing, app_options_carry_every_limit,
-          app_options_carry_every_other_number)
+          app_warns_of_exposed_secrets, app_waits_before_it_drains, app_takes_snapshots_on_demand,
+          app_warns_of_unsynced_answers, app_names_a_forbidden_io_uring, app_check_touches_nothing)

@@ -193,6 +193,36 @@ START_TEST(auth_can_be_off)
 
 END_TEST
 
+/* Calls of the health service pass without a token, and whatever they bring, when the option says
+ * so; those of no other service do. */
+START_TEST(auth_lets_probes_pass)
+{
+    static const struct grpc_method check = {.path = "/grpc.health.v1.Health/Check"};
+    static const struct grpc_method others[] = {{.path = "/users.v1.UserService/GetUser"},
+                                                {.path = "/grpc.health.v1.Healthy/Check"},
+                                                {.path = "/grpc.health.v1.Health"}};
+
+    open_all();
+    call.method = &check;
+    ck_assert(!passes("", 0));
+    assert_refused("No authentication token provided", "TOKEN_MISSING");
+    auth.anonymous_health = true;
+    ck_assert(passes("", 0));
+    ck_assert(passes("Bearer x", 1));
+    ck_assert_uint_eq(call.authorized_until_ns, UINT64_MAX);
+    ck_assert_ptr_null(call.caller);
+    ck_assert_uint_eq(auth.passed, 0);
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        call.method = &others[i];
+        ck_assert(!passes("", 0));
+    }
+    call.method = NULL; /* an unknown method, of whatever service */
+    ck_assert(!passes("", 0));
+    done();
+}
+
+END_TEST
+
 /* The cause is in the log at level debug, the token never is. */
 START_TEST(auth_logs_the_cause_and_not_the_token)
 {
@@ -261,5 +291,5 @@ END_TEST
 
 UNIT_MAIN("auth", auth_passes_good_tokens, auth_names_missing_tokens,
           auth_says_nothing_about_bad_tokens, auth_takes_one_value_only, auth_can_be_off,
-          auth_logs_the_cause_and_not_the_token, auth_says_until_when,
+          auth_lets_probes_pass, auth_logs_the_cause_and_not_the_token, auth_says_until_when,
           auth_knows_tokens_without_end)

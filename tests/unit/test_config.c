@@ -92,6 +92,10 @@ START_TEST(config_takes_its_own_defaults)
     ck_assert_uint_eq(config.log_level, LEVEL_INFO);
     ck_assert_uint_eq(config.log_format, LINE_FORMAT_TEXT);
     ck_assert_uint_eq(config.wal_segment_size, 64 << 20);
+    ck_assert_uint_eq(config.wal_sync, CONFIG_WAL_SYNC_ALWAYS);
+    ck_assert_uint_eq(config.wal_snapshot_every, 256 << 20);
+    ck_assert_str_eq(config.admin_listen, "127.0.0.1:9090");
+    ck_assert(config.auth_anonymous_health);
     done();
 }
 
@@ -380,6 +384,38 @@ START_TEST(config_values_are_addresses)
 
 END_TEST
 
+/* One address, or none: by the name of "off", or empty. */
+START_TEST(config_values_are_an_address)
+{
+    static const char *const bad[] = {"9090", ":9090", "127.0.0.1", "a:1,b:2", "a:1 ", "unix:"};
+    const struct config_option *option = config_option_find("admin", "listen");
+    struct buf shown = {0};
+    char *field = NULL;
+
+    ck_assert_int_eq(config_value_parse(option, "[::1]:9090", &field), 0);
+    ck_assert_str_eq(field, "[::1]:9090");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        ck_assert_msg(config_value_parse(option, bad[i], &field) == CONFIG_VALUE_E_BAD, "%s",
+                      bad[i]);
+        ck_assert_str_eq(field, "[::1]:9090");
+    }
+    ck_assert_int_eq(config_value_parse(option, "", &field), 0);
+    ck_assert_str_eq(field, "");
+    ck_assert_int_eq(config_value_parse(option, "unix:/run/x", &field), 0);
+    ck_assert_int_eq(config_value_parse(option, "OFF", &field), 0);
+    ck_assert_str_eq(field, "");
+    ck_assert_int_eq(config_value_format(option, &field, &shown), 0);
+    ck_assert_str_eq(text_of(&shown), "off");
+    buf_deinit(&shown);
+    config_value_deinit(option, &field);
+    assert_refused(OPEN "[admin]\nlisten = here\n",
+                   "admin.listen = \"here\" is not allowed: write HOST:PORT, [IPV6]:PORT, "
+                   "unix:/PATH or off (default 127.0.0.1:9090)");
+    done();
+}
+
+END_TEST
+
 /* Every option can be set in the environment, which wins over the file. */
 START_TEST(config_environment_wins)
 {
@@ -543,6 +579,9 @@ START_TEST(config_warns_of_unsafe_choices)
     assert_has(&config.warnings, "auth.mode = none: ");
     assert_has(&config.warnings, "password hashes are weaker");
     ck_assert_uint_eq(count_lines(&config.warnings), 3);
+    ck_assert_int_eq(load(OPEN "[admin]\nlisten = 0.0.0.0:9090\n", NULL), 0);
+    assert_has(&config.warnings, "admin.listen = 0.0.0.0:9090: everybody who reaches it ");
+    ck_assert_uint_eq(count_lines(&config.warnings), 3);
     done();
 }
 
@@ -554,7 +593,7 @@ UNIT_MAIN("config", config_takes_its_own_defaults, config_table_is_well_formed,
           config_refuses_duplicates, config_suggests_only_what_is_near, config_refuses_bad_syntax,
           config_names_a_file_it_cannot_read, config_shows_bad_values_safely,
           config_bounds_its_complaints, config_values_are_exact, config_values_are_addresses,
-          config_environment_wins, config_environment_is_checked,
+          config_values_are_an_address, config_environment_wins, config_environment_is_checked,
           config_environment_typos_are_warned_of, config_honours_grpc_port,
           config_honours_jwt_secret, config_keeps_the_secret, config_print_reads_back,
           config_checks_options_together, config_warns_of_unsafe_choices)

@@ -246,7 +246,7 @@ START_TEST(listener_refuses_a_taken_address)
     open_listener("127.0.0.1:0");
     first = listener;
     (void)snprintf(expected, sizeof(expected),
-                   "cannot listen on %s: Address already in use (another userd? set server.listen)",
+                   "cannot listen on %s: Address already in use (another userd? take another port)",
                    listener_address(first));
     ck_assert_int_eq(open_at(listener_address(first), problem), -EADDRINUSE);
     ck_assert_str_eq(problem, expected);

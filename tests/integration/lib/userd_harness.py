@@ -43,6 +43,7 @@ REPORTS = re.compile(r"AddressSanitizer|LeakSanitizer|UndefinedBehavior|runtime 
 # Cheap hashing, since no test is about its strength, and room for tests that create many users.
 DEFAULTS = {
     "server": {"listen": "127.0.0.1:0", "drain_delay_s": "0", "drain_grace_s": "10"},
+    "admin": {"listen": "127.0.0.1:0"},
     "wal": {"segment_size": "1MiB", "max_pending_bytes": "512KiB"},
     "auth": {"mode": "jwt"},
     "password": {"memory_kib": "64", "iterations": "1"},
@@ -112,8 +113,8 @@ class Server:
 
     # ---- life
 
-    def start(self):
-        """Starts the program and waits until it listens."""
+    def spawn(self):
+        """Starts the program and waits for nothing."""
         environment = {name: value for name, value in os.environ.items()
                        if not name.startswith("USERD") and name not in ("GRPC_PORT", "JWT_SECRET")}
         self.lines = []
@@ -124,6 +125,10 @@ class Server:
                                         stderr=subprocess.PIPE, text=True, errors="replace")
         self._reader = threading.Thread(target=self._read_log, args=(self.process,), daemon=True)
         self._reader.start()
+
+    def start(self):
+        """Starts the program and waits until it listens."""
+        self.spawn()
         if not self._listening.wait(PATIENCE_S) or self.address is None:
             self.process.kill()
             self._join()
@@ -161,6 +166,45 @@ class Server:
         status = self._join()
         if status != 0 or REPORTS.search(self.log()):
             raise ServerFailed(f"the server ended with {status}:\n" + self.log())
+
+    def wait_for_end(self):
+        """Waits until the program ends by itself; returns its exit code."""
+        try:
+            self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self._join()
+            raise ServerFailed("the server did not end:\n" + self.log()) from None
+        return self._join()
+
+    def take_snapshot(self):
+        self.process.send_signal(signal.SIGUSR1)
+
+    def pause(self):
+        """Stops the process, and returns when all of its threads stand still. SIGCONT goes on."""
+        self.process.send_signal(signal.SIGSTOP)
+        threads = pathlib.Path(f"/proc/{self.process.pid}/task")
+        end = time.monotonic() + PATIENCE_S
+        while any((one / "stat").read_text().rpartition(")")[2].split()[0] != "T"
+                  for one in threads.iterdir()
+                  if not (one / "comm").read_text().startswith("iou-")):  # the kernel's
+            assert time.monotonic() < end, "SIGSTOP does not stop the server"
+            time.sleep(0.005)
+
+    def wait_for(self, pattern, since=0):
+        """Waits for a line of the log, and returns its match. `since`: lines to pass over."""
+        compiled = re.compile(pattern)
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            was_running = self.is_running()
+            for line in self.lines[since:]:
+                found = compiled.search(line)
+                if found:
+                    return found
+            if not was_running:
+                break
+            time.sleep(0.005)
+        raise ServerFailed(f"the server's log does not say {pattern}:\n" + self.log())
 
     def kill(self):
         """Ends the server with SIGKILL."""
@@ -307,6 +351,12 @@ DETAIL_READERS = {
         _texts(fields_of(value), "type", "subject", "description") for _, value in fields],
     "RetryInfo": dict,
 }
+
+
+def end_on_signals():
+    """SIGINT, SIGTERM and SIGHUP end the test through every `finally`."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 class Counts:
