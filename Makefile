@@ -78,7 +78,7 @@ MODE := -O1 -g -fsanitize=$(SANITIZERS_$(KIND)) -fno-sanitize-recover=all -fno-o
 WARNINGS += -Wno-null-dereference
 endif
 
-PKGS := liburing libnghttp2 libprotobuf-c libjwt jansson libsodium inih zlib libutf8proc
+PKGS := liburing libnghttp2 libprotobuf-c libjwt jansson libsodium inih zlib libutf8proc libmicrohttpd
 # Generated headers and those of libraries count as system headers: their warnings are not ours.
 INCLUDES := -Isrc -isystem $(GEN) $(WOLFSSL_CFLAGS) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 DEFINES := -D_GNU_SOURCE -DUSERD_VERSION='"$(VERSION)"' \
@@ -104,10 +104,11 @@ INTEROP_GEN_H := $(INTEROP_GEN_C:.c=.h)
 
 SRC := $(shell find src -name '*.c' 2>/dev/null)
 LIB_SRC := $(filter-out src/main.c,$(SRC))
-# tools/name.c is a program; tools/name_part.c belongs to it.
+# tools/name.c is a program; tools/name_part.c belongs to it. The same in bench.
 TOOL_SRC := $(wildcard tools/*.c)
 TOOL_MAINS := $(foreach f,$(TOOL_SRC),$(if $(findstring _,$(notdir $f)),,$f))
 BENCH_SRC := $(wildcard bench/*.c)
+BENCH_MAINS := $(foreach f,$(BENCH_SRC),$(if $(findstring _,$(notdir $f)),,$f))
 TESTLIB_SRC := $(wildcard tests/lib/*.c)
 UNIT_SRC := $(foreach t,$(or $(T),*),$(wildcard tests/unit/test_$t.c))
 SIM_SRC := $(foreach t,$(or $(T),*),$(wildcard tests/sim/$t.c))
@@ -125,13 +126,14 @@ LIBTEST := $(if $(TESTLIB_SRC),$(B)/libtest.a)
 
 USERD := $(if $(wildcard src/main.c),$(OUT)/userd)
 TOOLS := $(patsubst tools/%.c,$(OUT)/%,$(TOOL_MAINS))
-BENCHES := $(patsubst bench/%.c,$(OUT)/%,$(BENCH_SRC))
+BENCHES := $(patsubst bench/%.c,$(OUT)/%,$(BENCH_MAINS))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(UNIT_SRC))
 SIM_TESTS := $(patsubst tests/sim/%.c,$(B)/tests/sim/%,$(SIM_SRC))
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(FUZZ_SRC))
 INTEROP_SERVER := $(if $(INTEROP_SRC),$(OUT)/interop-server)
 PY_GEN := $(PROTOS:proto/%.proto=$(GEN)/python/%_pb2.py)
-INTEROP_PY_GEN := $(addprefix $(GEN)/python/grpc/testing/,empty_pb2.py messages_pb2.py test_pb2.py)
+GRPC_PY_GEN := $(addprefix $(GEN)/python/grpc/,testing/empty_pb2.py testing/messages_pb2.py \
+    testing/test_pb2.py health/v1/health_pb2.py)
 
 # ----------------------------------------------------------------------------------------- the targets
 
@@ -140,7 +142,11 @@ SUBMAKE = +@$(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$
 NEED = @scripts/deps.sh
 # Who asks for Debian's wolfSSL by name gets it installed.
 VERIFY = $(if $(filter system,$(TLS)),,--verify)
-RUN_TESTS = @scripts/run-tests.sh $(B) $(OUT)
+# What the seeded bugs are compiled and linked with.
+quoted = '$(subst ','\'',$1)'
+RUN_TESTS = @MUTANT_CC=$(call quoted,$(CC) $(BASE_CFLAGS) -w) \
+    MUTANT_LINK=$(call quoted,$(CC) $(ALL_LDFLAGS)) MUTANT_LIBS=$(call quoted,$(LIBS) $(CHECK_LIBS)) \
+    scripts/run-tests.sh $(B) $(OUT)
 
 .PHONY: all
 all: ## build everything that is installed: build/userd and the tools (the default)
@@ -175,10 +181,16 @@ test-unit: ## unit tests only (T=ring: that module)
 	$(RUN_TESTS) unit "$(T)"
 
 .PHONY: test-sim
-test-sim: ## simulations only (T=name)
+test-sim: ## simulations only (T=name; SEED=1 RUNS=100000: so many seeds from that one on)
 	$(NEED) unit
 	$(SUBMAKE) _tests
-	$(RUN_TESTS) sim "$(T)"
+	$(RUN_TESTS) sim "$(T)" $(if $(SEED)$(RUNS),$(or $(SEED),1) $(RUNS))
+
+.PHONY: test-mutants
+test-mutants: ## seeded bugs: each must be noticed by the tests (T=part of a name)
+	$(NEED) unit
+	$(SUBMAKE) _tests
+	$(RUN_TESTS) mutants "$(T)"
 
 .PHONY: test-integration
 test-integration: ## integration tests only: real binary, foreign clients (T=part of a name)
@@ -252,6 +264,24 @@ bench-scan: ## what a filter over a million users costs other calls
 	$(SUBMAKE) _build _python
 	@USERD=$(OUT)/userd USERCTL=$(OUT)/userctl PYTHONPATH=$(GEN)/python bench/scan.py
 
+.PHONY: bench-commit
+bench-commit: ## what a durable change costs, against a bare write to the same disk
+	$(NEED) test
+	$(SUBMAKE) _build
+	@USERD=$(OUT)/userd USERBENCH=$(OUT)/userbench bench/commit.py
+
+.PHONY: bench-recovery
+bench-recovery: ## how long a start with a million users takes, on the log and on a snapshot
+	$(NEED) test
+	$(SUBMAKE) _build
+	@USERD=$(OUT)/userd USERBENCH=$(OUT)/userbench bench/recovery.py
+
+.PHONY: bench-snapshot
+bench-snapshot: ## what a running snapshot of a million users costs other calls
+	$(NEED) test
+	$(SUBMAKE) _build
+	@USERD=$(OUT)/userd USERBENCH=$(OUT)/userbench bench/snapshot.py
+
 .PHONY: compile-commands
 compile-commands: ## compile_commands.json for editors, in build/
 	$(SUBMAKE) _gen
@@ -290,7 +320,7 @@ _fuzz: $(FUZZ_TARGETS) ; @:
 _interop: $(INTEROP_SERVER) ; @:
 _lib: $(LIB_OBJ) ; @:
 _gen: $(GEN_H) ; @:
-_python: $(PY_GEN) $(INTEROP_PY_GEN) ; @:
+_python: $(PY_GEN) $(GRPC_PY_GEN) ; @:
 
 Q := $(if $(V),,@)
 ifneq ($(V),)
@@ -328,10 +358,10 @@ $(GEN)/python/%_pb2.py: proto/%.proto
 	$(call say,GEN,$@)
 	@mkdir -p $(@D)
 	$(Q)$(call protoc_python,$<)
-$(GEN)/python/grpc/testing/%_pb2.py: $(GRPC_PROTOS)/grpc/testing/%.proto
+$(GEN)/python/grpc/%_pb2.py: $(GRPC_PROTOS)/grpc/%.proto
 	$(call say,GEN,$@)
 	@mkdir -p $(@D)
-	$(Q)$(call protoc_python,grpc/testing/$*.proto)
+	$(Q)$(call protoc_python,grpc/$*.proto)
 
 $(B)/obj/gen/%.o: $(GEN)/%.c $(B)/flags | $(GEN_H)
 	$(call say,CC,$<)
@@ -395,7 +425,7 @@ $(OUT)/interop-server: $(call obj,$(INTEROP_SRC)) $(INTEROP_GEN_C:build/%.c=$(B)
 .SECONDEXPANSION:
 $(TOOLS): $(OUT)/%: $(B)/obj/tools/%.o $$(call obj,$$(wildcard tools/$$*_*.c)) $(LIBUSERD)
 	$(link_program)
-$(BENCHES): $(OUT)/%: $(B)/obj/bench/%.o $(LIBUSERD)
+$(BENCHES): $(OUT)/%: $(B)/obj/bench/%.o $$(call obj,$$(wildcard bench/$$*_*.c)) $(LIBUSERD)
 	$(link_program)
 $(UNIT_TESTS): $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(LIBTEST) $(LIBUSERD)
 	$(link_test)

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
 # Runs test programs that are already built, and sums up.
 #
-#   scripts/run-tests.sh BUILD_FOLDER PROGRAM_FOLDER all|unit|sim|integration [NAMES]
+#   scripts/run-tests.sh BUILD_FOLDER PROGRAM_FOLDER all|unit|sim|integration|mutants [NAMES [SEED [RUNS]]]
 #
 # unit         BUILD_FOLDER/tests/unit/test_*: libcheck programs, 120 s each
-# sim          BUILD_FOLDER/tests/sim/*: libcheck programs or anything that ends with the line below
+# sim          BUILD_FOLDER/tests/sim/*: libcheck programs or anything that ends with the line below;
+#              with SEED and RUNS so many seeds from that one on, without a limit in time
 # integration  the executable files tests/integration/test_*, 600 s each, one after the other
+# mutants      tests/mutants/run.py; part of `all` in the plain build
+#
+# Lines that a program begins with `counts: ` are shown below its own.
 #
 # Every program's output goes to BUILD_FOLDER/logs; that of a failing one is shown too. An integration
 # test ends with a line `N passed, N failed` and exits 0 exactly when nothing failed; it finds what
@@ -16,7 +20,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 70
 
-readonly BUILD=$1 PROGRAMS=$2 KIND=$3 NAMES=${4:-}
+readonly BUILD=$1 PROGRAMS=$2 KIND=$3 NAMES=${4:-} SEED=${5:-} RUNS=${6:-}
 readonly LOGS=$BUILD/logs
 
 passed=0
@@ -51,12 +55,14 @@ counts_in() {
         END { if (found) print p, f }' "$1"
 }
 
+# run_one KIND LIMIT PROGRAM [ARGUMENT...]
 run_one() {
     local kind=$1 limit=$2 program=$3 name log started status=0 p=0 f=0 note=
+    shift 3
     name=$(basename "$program")
     log=$LOGS/$kind-$name.log
     started=$(date +%s%N)
-    timeout -k 10 "$limit" "${RUNNER[@]}" "$program" </dev/null >"$log" 2>&1 || status=$?
+    timeout -k 10 "$limit" "${RUNNER[@]}" "$program" "$@" </dev/null >"$log" 2>&1 || status=$?
     read -r p f <<<"$(counts_in "$log")"
     if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
         note="stopped after $limit s"
@@ -79,28 +85,31 @@ run_one() {
     printf '%-11s %-32s %4d passed %s%6.1f s %s\n' "$kind" "$name" "$p" \
         "$([ "$f" -eq 0 ] || printf '%d FAILED ' "$f")" \
         "$((($(date +%s%N) - started) / 100000000))e-1" "$note"
+    sed -n 's/^counts: /            /p' "$log"
     if [ "$f" -ne 0 ]; then
         failures+=("$log")
         tail -n 60 "$log" | sed 's/^/    | /'
     fi
 }
 
-# run_built KIND PREFIX NAME: every test program must be there; a missing one would be a silent skip.
+# run_built KIND PREFIX NAME [ARGUMENT...]: every test program must be there; a missing one would be a silent skip.
 run_built() {
-    local kind=$1 pattern=$2${3:-*} source name any=no
+    local kind=$1 pattern=$2${3:-*} word=$3 source name any=no limit=120
+    shift 3
+    [ $# -eq 0 ] || limit=0 # whoever names seeds knows how long they take
     for source in tests/"$kind"/$pattern.c; do
         [ -f "$source" ] || continue
         any=yes
         name=$(basename "$source" .c)
         if [ -x "$BUILD/tests/$kind/$name" ]; then
-            run_one "$kind" 120 "$BUILD/tests/$kind/$name"
+            run_one "$kind" "$limit" "$BUILD/tests/$kind/$name" "$@"
         else
             printf '%-11s %-32s not built\n' "$kind" "$name"
             failed=$((failed + 1))
             failures+=("$source (not built)")
         fi
     done
-    nothing_matched "$kind" $any "$3"
+    nothing_matched "$kind" $any "$word"
 }
 
 # The same for each of NAMES, or for all tests.
@@ -108,7 +117,7 @@ run_named() {
     local name names
     read -r -a names <<<"$NAMES"
     for name in "${names[@]-}"; do
-        run_built "$1" "$2" "$name"
+        run_built "$1" "$2" "$name" ${SEED:+"$SEED"} ${RUNS:+"$RUNS"}
     done
 }
 
@@ -143,13 +152,20 @@ case $KIND in
 unit) run_named unit test_ ;;
 sim) run_named sim '' ;;
 integration) run_integration ;;
+mutants)
+    run_one mutants 1200 tests/mutants/run.py ${NAMES:+"$NAMES"}
+    sed '$d' "$LOGS/mutants-run.py.log" # the table
+    ;;
 all)
     run_named unit test_
     run_named sim ''
+    if [ "$BUILD" = build/release ]; then
+        run_one mutants 1200 tests/mutants/run.py
+    fi
     run_integration
     ;;
 *)
-    echo "usage: scripts/run-tests.sh BUILD_FOLDER PROGRAM_FOLDER all|unit|sim|integration [NAMES]" >&2
+    echo "usage: scripts/run-tests.sh BUILD_FOLDER PROGRAM_FOLDER all|unit|sim|integration|mutants [NAMES]" >&2
     exit 64
     ;;
 esac
