@@ -1,0 +1,332 @@
+#include "userwal_arguments.h"
+
+#include "userwal_output.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct command {
+    const char *name;
+    const char *operands;
+    unsigned least; /* operands */
+    unsigned most;
+    const char *summary;
+    const char *notes;
+};
+
+static const struct command commands[USERWAL_COMMAND_COUNT] = {
+    [USERWAL_STAT] =
+        {"stat", "DIR", 1, 1, "what a data directory holds",
+         "Reads only. Numbers of records are those of the files, so a user that was\n"
+         "changed three times counts three; 'users' is how many there are in the end.\n"},
+    [USERWAL_VERIFY] =
+        {"verify", "DIR|FILE", 1, 1, "read and check everything, say what is wrong",
+         "Reads every segment and snapshot, those too that userd would not need, and then does\n"
+         "what userd does at start, on a copy in memory. FILE is a single snapshot or segment.\n"
+         "Every finding names file, offset, the records (LSNs) concerned, what would be lost and\n"
+         "what to do. Nothing is changed. Exit code 0: whole; 65: damaged.\n"},
+    [USERWAL_DUMP] =
+        {"dump", "DIR|FILE", 1, 1, "print all frames and records as JSON lines",
+         "Prints the snapshots first, then the segments; a FILE alone may be a snapshot, a "
+         "segment\n"
+         "or a .torn file of a whole segment. Goes on behind damage: 'in_chain' is false for what\n"
+         "stands there. Passwords are kept as hashes only, and these are shown as *** unless\n"
+         "--with-password-hashes. Reads only.\n"},
+    [USERWAL_TRUNCATE] =
+        {"truncate", "DIR", 1, 1, "give up the log from a damaged place on",
+         "For a log that userd refuses to start with (exit code 65). Without --accept-loss-from "
+         "it\n"
+         "only says what would be lost: which records, which users, of which time. With it, and\n"
+         "only if LSN is exactly the place where the whole log ends, it cuts: what is cut off is\n"
+         "kept in files named *.torn, the watermark (CONTROL) is taken back, and userd starts\n"
+         "again. Restoring a backup is better when there is one. Not while userd runs.\n"},
+    [USERWAL_SNAPSHOT] =
+        {"snapshot", "DIR", 1, 1, "write a snapshot, so that old log can go",
+         "Does offline what SIGUSR1 makes a running userd do. With --to the snapshot is copied to\n"
+         "FILE as well and the copy is read back: one such file is a whole backup; see 'restore'.\n"
+         "Not while userd runs.\n"},
+    [USERWAL_RESTORE] =
+        {"restore", "FILE DIR", 2, 2, "make a data directory from one snapshot",
+         "FILE is a snapshot (snap-*.snap, or a copy of one). DIR must be empty or not there. It\n"
+         "then holds every user as of the moment of the snapshot, and userd can start on it.\n"},
+    [USERWAL_EXPORT] =
+        {"export", "DIR|FILE", 1, 1, "print all users as JSON lines",
+         "One User on a line, in the order of creation, as 'userctl list --json' prints them. "
+         "FILE\n"
+         "is a single snapshot. With --with-passwords each line has password_hash (Argon2id, PHC\n"
+         "string) and request_id too: keep such a file as secret as the data. Reads only.\n"},
+    [USERWAL_IMPORT] =
+        {"import", "DIR [FILE]", 1, 2, "make a data directory from JSON lines",
+         "Each line of FILE (or of standard input) is one User, as 'export' prints it; id,\n"
+         "created_at, updated_at, password_hash and request_id are kept when they are there. DIR\n"
+         "must be empty or not there. The rules are those of the server; the first bad line ends\n"
+         "it, and DIR stays empty, unless --skip-bad leaves bad lines out. Lines must stand in "
+         "the\n"
+         "order of created_at.\n"},
+    [USERWAL_HELP] = {"help", "[COMMAND]", 0, 1, "show help about a command", NULL},
+};
+
+#define FOR(command) (1u << (command))
+#define FOR_ALL      (~0u)
+
+/* One per row of the table below, in its order. */
+enum option_id {
+    OPTION_JSON,
+    OPTION_HELP,
+    OPTION_VERSION,
+    OPTION_FROM,
+    OPTION_TO,
+    OPTION_PASSWORD_HASHES,
+    OPTION_ACCEPT,
+    OPTION_DRY_RUN,
+    OPTION_PASSWORDS,
+    OPTION_SKIP_BAD,
+    OPTION_COUNT,
+};
+
+struct option_row {
+    const char *name;
+    const char *value; /* NULL = takes none */
+    unsigned commands; /* which may have it */
+    const char *help;
+};
+
+static const struct option_row rows[OPTION_COUNT] = {
+    [OPTION_JSON] = {"json", NULL, FOR_ALL, "results as JSON (dump and export always do)"},
+    [OPTION_HELP] = {"help", NULL, FOR_ALL, "this text, or after a command, help about it"},
+    [OPTION_VERSION] = {"version", NULL, FOR_ALL, "the version"},
+    [OPTION_FROM] = {"from", "LSN", FOR(USERWAL_DUMP), "only records from this one on"},
+    [OPTION_TO] = {"to", "LSN|FILE", FOR(USERWAL_DUMP) | FOR(USERWAL_SNAPSHOT),
+                   "dump: only records up to this one; snapshot: copy it there"},
+    [OPTION_PASSWORD_HASHES] = {"with-password-hashes", NULL, FOR(USERWAL_DUMP),
+                                "show the hashes of passwords"},
+    [OPTION_ACCEPT] = {"accept-loss-from", "LSN", FOR(USERWAL_TRUNCATE),
+                       "cut, and lose every record from this one on"},
+    [OPTION_DRY_RUN] = {"dry-run", NULL,
+                        FOR(USERWAL_TRUNCATE) | FOR(USERWAL_SNAPSHOT) | FOR(USERWAL_RESTORE) |
+                            FOR(USERWAL_IMPORT),
+                        "try it in memory, change nothing"},
+    [OPTION_PASSWORDS] = {"with-passwords", NULL, FOR(USERWAL_EXPORT),
+                          "with password_hash and request_id"},
+    [OPTION_SKIP_BAD] = {"skip-bad", NULL, FOR(USERWAL_IMPORT),
+                         "leave out bad lines, and report each"},
+};
+
+static int refuse(const struct userwal_arguments *arguments, const char *what, const char *value)
+{
+    const char *command = commands[arguments->command].name;
+
+    (void)fprintf(stderr, "userwal: %s%s\nTry 'userwal %s%s--help'.\n", value, what,
+                  command == NULL ? "" : command, command == NULL ? "" : " ");
+    return USERWAL_EXIT_USAGE;
+}
+
+/* A number from 1 on, in decimal, or in hexadecimal with 0x as in the names of files. */
+static int take_lsn(const struct userwal_arguments *arguments, const char *value, uint64_t *ret_lsn)
+{
+    bool is_hex = value[0] == '0' && value[1] == 'x';
+    const char *digits = is_hex ? value + 2 : value;
+    unsigned long long lsn;
+    char *end;
+
+    errno = 0;
+    lsn = strtoull(digits, &end, is_hex ? 16 : 10);
+    if (strspn(digits, "0123456789abcdefABCDEF") != strlen(digits) || end == digits ||
+        *end != '\0' || errno != 0 || lsn == 0) {
+        return refuse(arguments, " is no LSN: a number from 1 on, or 0x and hexadecimal digits",
+                      value);
+    }
+    *ret_lsn = lsn;
+    return 0;
+}
+
+static int take_option(struct userwal_arguments *arguments, enum option_id id, const char *value,
+                       const char **ret_to)
+{
+    switch (id) {
+    case OPTION_JSON:
+        arguments->json = true;
+        break;
+    case OPTION_HELP:
+        arguments->help = true;
+        break;
+    case OPTION_VERSION:
+        arguments->version = true;
+        break;
+    case OPTION_FROM:
+        return take_lsn(arguments, value, &arguments->from);
+    case OPTION_TO:
+        *ret_to = value;
+        break;
+    case OPTION_ACCEPT:
+        return take_lsn(arguments, value, &arguments->accept);
+    case OPTION_DRY_RUN:
+        arguments->dry_run = true;
+        break;
+    case OPTION_PASSWORD_HASHES:
+    case OPTION_PASSWORDS:
+        arguments->hashes = true;
+        break;
+    case OPTION_SKIP_BAD:
+        arguments->skip_bad = true;
+        break;
+    case OPTION_COUNT:
+        break;
+    }
+    return 0;
+}
+
+enum userwal_command userwal_arguments_command(const char *name)
+{
+    for (int i = 0; i < USERWAL_COMMAND_COUNT; i++) {
+        if (commands[i].name != NULL && strcmp(commands[i].name, name) == 0) {
+            return (enum userwal_command)i;
+        }
+    }
+    return USERWAL_NONE;
+}
+
+/* The words that are no options: a command and its operands. */
+static int take_words(struct userwal_arguments *arguments, char **words, int count)
+{
+    const struct command *command;
+
+    if (count == 0) {
+        return 0;
+    }
+    arguments->command = userwal_arguments_command(words[0]);
+    command = &commands[arguments->command];
+    if (arguments->command == USERWAL_NONE) {
+        return refuse(arguments, ": there is no such command", words[0]);
+    }
+    if ((unsigned)count - 1 > command->most) {
+        return refuse(arguments, " is one word too many", words[count - 1]);
+    }
+    if ((unsigned)count - 1 < command->least && !arguments->help) {
+        return refuse(arguments, ": something is missing behind it", words[0]);
+    }
+    arguments->first = count > 1 ? words[1] : NULL;
+    arguments->second = count > 2 ? words[2] : NULL;
+    return 0;
+}
+
+/* An option that the command has no use for is a mistake, not noise. */
+static int check_options(const struct userwal_arguments *arguments, const bool *given)
+{
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        if (given[i] && (rows[i].commands & FOR(arguments->command)) == 0) {
+            return refuse(arguments, " does not go with this command", rows[i].name);
+        }
+    }
+    return 0;
+}
+
+static int read_options(int argc, char **argv, struct userwal_arguments *arguments, bool *given,
+                        const char **ret_to)
+{
+    struct option options[OPTION_COUNT + 1] = {{0}};
+    int found;
+    int result;
+
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        options[i] = (struct option){
+            .name = rows[i].name,
+            .has_arg = rows[i].value == NULL ? no_argument : required_argument,
+            .val = i,
+        };
+    }
+    /* getopt moves options before words, so they may stand on either side of the command. */
+    while ((found = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (found == '?') {
+            (void)fputs("Try 'userwal --help'.\n", stderr); /* getopt has said what is wrong */
+            return USERWAL_EXIT_USAGE;
+        }
+        given[found] = true;
+        result = take_option(arguments, (enum option_id)found, optarg, ret_to);
+        if (result != 0) {
+            return result;
+        }
+    }
+    return 0;
+}
+
+int userwal_arguments_read(int argc, char **argv, struct userwal_arguments *ret_arguments)
+{
+    struct userwal_arguments arguments = {.to = UINT64_MAX};
+    bool given[OPTION_COUNT] = {false};
+    const char *to = NULL;
+    int result;
+
+    result = read_options(argc, argv, &arguments, given, &to);
+    if (result == 0) {
+        result = take_words(&arguments, argv + optind, argc - optind);
+    }
+    if (result == 0 && arguments.command != USERWAL_NONE) {
+        result = check_options(&arguments, given);
+    }
+    if (result == 0 && to != NULL && arguments.command == USERWAL_DUMP) {
+        result = take_lsn(&arguments, to, &arguments.to);
+    }
+    arguments.to_file = to;
+    if (result == 0) {
+        *ret_arguments = arguments;
+    }
+    return result;
+}
+
+static void print_options(FILE *out, unsigned of, bool common)
+{
+    char left[48];
+
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        if ((rows[i].commands == FOR_ALL) != common || (rows[i].commands & of) == 0) {
+            continue;
+        }
+        (void)snprintf(left, sizeof(left), "--%s%s%s", rows[i].name,
+                       rows[i].value == NULL ? "" : " ",
+                       rows[i].value == NULL ? "" : rows[i].value);
+        (void)fprintf(out, "  %-24s %s\n", left, rows[i].help);
+    }
+}
+
+static void print_overview(FILE *out)
+{
+    (void)fputs(
+        "userwal: looks into a data directory of userd, repairs it, saves and restores it\n\n"
+        "usage: userwal [OPTIONS] COMMAND DIR [...]\n\ncommands:\n",
+        out);
+    for (int i = 0; i < USERWAL_COMMAND_COUNT; i++) {
+        if (commands[i].name != NULL) {
+            (void)fprintf(out, "  %-9s %-11s %s\n", commands[i].name, commands[i].operands,
+                          commands[i].summary);
+        }
+    }
+    (void)fputs("\noptions, before or after the command:\n", out);
+    print_options(out, FOR_ALL, true);
+    (void)fprintf(
+        out,
+        "\nDIR is what userd has as store.data_dir. Commands that change it want userd to\n"
+        "be stopped; nothing is ever changed that was not asked for.\n"
+        "\nexit code: 0, %d for a wrong command line, %d when data is damaged or\n"
+        "refused, %d without memory, %d when reading or writing fails, %d while userd\n"
+        "(or another userwal) uses DIR, %d where io_uring is forbidden\n",
+        USERWAL_EXIT_USAGE, USERWAL_EXIT_DAMAGED, USERWAL_EXIT_SOFTWARE, USERWAL_EXIT_IO,
+        USERWAL_EXIT_IN_USE, USERWAL_EXIT_CONFIGURATION);
+}
+
+void userwal_arguments_help(FILE *out, enum userwal_command command)
+{
+    const struct command *about = &commands[command];
+
+    if (command == USERWAL_NONE || command == USERWAL_HELP) {
+        print_overview(out);
+        return;
+    }
+    (void)fprintf(out, "userwal %s: %s\n\nusage: userwal %s %s [OPTIONS]\n\n%s\n", about->name,
+                  about->summary, about->name, about->operands,
+                  about->notes == NULL ? "" : about->notes);
+    print_options(out, FOR(command), false);
+    print_options(out, FOR(command), true);
+}
