@@ -198,6 +198,24 @@ test-integration: ## integration tests only: real binary, foreign clients (T=par
 	$(SUBMAKE) _build _interop _python
 	$(RUN_TESTS) integration "$(T)"
 
+.PHONY: test-exhaustive
+test-exhaustive: ## every bit flip and every truncation of a reference log and snapshot (about an hour)
+	$(NEED) unit
+	$(SUBMAKE) _tests
+	@seq $(JOBS) | xargs -P $(JOBS) -I{} $(B)/tests/sim/sim_damage --exhaustive --part {}/$(JOBS)
+
+.PHONY: soak-crash
+soak-crash: ## kill -9 in the middle of writes, N=1000 times
+	$(NEED) test
+	$(SUBMAKE) _build _python
+	$(RUN_TESTS) soak test_crash SOAK_ROUNDS=$(or $(N),1000)
+
+.PHONY: soak-power
+soak-power: ## power cuts, N=200 times; needs root and loop devices
+	$(NEED) test
+	$(SUBMAKE) _build _python
+	$(RUN_TESTS) soak test_power_cut CUTS=$(or $(N),200)
+
 .PHONY: asan
 asan: ## the tests of `make test` under AddressSanitizer and UBSan
 	$(SUBMAKE) SAN=1 test

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Runs test programs that are already built, and sums up.
 #
-#   scripts/run-tests.sh BUILD_FOLDER PROGRAM_FOLDER all|unit|sim|integration|mutants [NAMES [SEED [RUNS]]]
+#   scripts/run-tests.sh BUILD_FOLDER PROGRAM_FOLDER KIND [NAMES [SEED [RUNS]]]   KIND: all or one of
 #
 # unit         BUILD_FOLDER/tests/unit/test_*: libcheck programs, 120 s each
 # sim          BUILD_FOLDER/tests/sim/*: libcheck programs or anything that ends with the line below;
 #              with SEED and RUNS so many seeds from that one on, without a limit in time
 # integration  the executable files tests/integration/test_*, 600 s each, one after the other
 # mutants      tests/mutants/run.py; part of `all` in the plain build
+# soak         one integration test named NAMES with SEED (NAME=VALUE) in its environment, without a limit
 #
 # Lines that a program begins with `counts: ` are shown below its own.
 #
@@ -27,7 +28,8 @@ passed=0
 failed=0
 failures=()
 
-export USERD=$PWD/$PROGRAMS/userd USERCTL=$PWD/$PROGRAMS/userctl USERD_BUILD=$PWD/$BUILD
+export USERD=$PWD/$PROGRAMS/userd USERCTL=$PWD/$PROGRAMS/userctl USERWAL=$PWD/$PROGRAMS/userwal
+export USERD_BUILD=$PWD/$BUILD
 export INTEROP_SERVER=$PWD/$PROGRAMS/interop-server
 export NODE_PATH=$PWD/build/node_modules PYTHONPATH=$PWD/build/gen/python PYTHONDONTWRITEBYTECODE=1
 # Debian's python3, whose packages deps.sh installed, whatever other python3 is first on the path.
@@ -85,7 +87,7 @@ run_one() {
     printf '%-11s %-32s %4d passed %s%6.1f s %s\n' "$kind" "$name" "$p" \
         "$([ "$f" -eq 0 ] || printf '%d FAILED ' "$f")" \
         "$((($(date +%s%N) - started) / 100000000))e-1" "$note"
-    sed -n 's/^counts: /            /p' "$log"
+    sed -n -e 's/^counts: /            /p' -e '/^SKIPPED/ s/^/            /p' "$log"
     if [ "$f" -ne 0 ]; then
         failures+=("$log")
         tail -n 60 "$log" | sed 's/^/    | /'
@@ -152,6 +154,10 @@ case $KIND in
 unit) run_named unit test_ ;;
 sim) run_named sim '' ;;
 integration) run_integration ;;
+soak)
+    export "${SEED?}"
+    run_one soak 0 "tests/integration/$NAMES.py"
+    ;;
 mutants)
     run_one mutants 1200 tests/mutants/run.py ${NAMES:+"$NAMES"}
     sed '$d' "$LOGS/mutants-run.py.log" # the table
@@ -165,7 +171,7 @@ all)
     run_integration
     ;;
 *)
-    echo "usage: scripts/run-tests.sh BUILD_FOLDER PROGRAM_FOLDER all|unit|sim|integration|mutants [NAMES]" >&2
+    echo "usage: scripts/run-tests.sh BUILD_FOLDER PROGRAM_FOLDER all|unit|sim|integration|mutants|soak [NAMES]" >&2
     exit 64
     ;;
 esac

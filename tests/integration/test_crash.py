@@ -1,257 +1,263 @@
 #!/usr/bin/python3
 """kill -9 at random moments, against a ledger of what was acknowledged.
 
-Several threads create, update and delete users, each its own, one call at a time, and write down
-what they are about to send and what was answered. After every kill the server is started again and
-judged:
+A round lets one of the loads of lib/loads.py run and kills the server 0 to 500 ms later. Small
+segments and frequent snapshots, and in half of the rounds SIGUSR1 at random moments, make sure that
+kills hit snapshots, the change of segments and the removal of old ones. Now and then the next
+start is killed too. Then the server is started and judged with lib/ledger.py: no acknowledged
+change is lost, nobody is there who was not sent, no etag is given twice. The last rounds kill right
+behind the answer to a change. wal.sync = interval promises the same, since the kernel outlives the
+process.
 
-- every acknowledged change is there, in the newest acknowledged form,
-- or in the form of the one call that was under way when the server died, complete,
-- a create that was under way can be repeated with its request_id and leads to one user,
-- and there are no more and no fewer users than that explains.
+A store lives for some rounds; then the next begins, with another wal.sync or wal.snapshot_rate.
 
-TEST_SEED=n repeats a run as far as the machine allows; the seed is printed.
+    SOAK_ROUNDS=n   so many rounds in place of 50 (`make soak-crash N=n`)
+    TEST_SEED=n     repeats a run as far as the machine allows; the seed is printed
 """
 
 import os
 import random
 import re
 import sys
-import threading
+import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 
-from userd_harness import PATIENCE_S, Counts, Server, finish, run_one  # noqa: E402
+import loads  # noqa: E402
+from ledger import Ledger, number_of  # noqa: E402
+from userd_harness import SLOW, Counts, Server, finish, run_main, run_one  # noqa: E402
 
-import grpc  # noqa: E402
-from users.v1 import users_pb2  # noqa: E402
+ROUNDS = int(os.environ.get("SOAK_ROUNDS", "50"))
+ROUNDS_OF_A_STORE = 25
+ROUNDS_RIGHT_AFTER = 4  # at the end of each store
+USERS_MAX = 4000  # in one store, so that a judgement stays quick
+KILL_WITHIN_S = 0.5 * SLOW
+KILL_AT_START_WITHIN_S = 0.05 * SLOW
 
-ROUNDS = 20
-ROUNDS_RIGHT_AFTER = 10
-THREADS = 6
-ACKS_MAX = 150  # in one round, before the kill
-PASSWORD = "correct horse battery"
-GONE = None  # the state of a deleted user
-
-
-class Died(Exception):
-    """The server went away under a call."""
+SETTINGS = {"segment_size": "1MiB", "max_pending_bytes": "512KiB", "snapshot_every": "96KiB"}
+# A snapshot that takes its time is more often hit in the middle, a quick one when it gets its name.
+STORES = (("always", "0"), ("interval", "2MiB"), ("always", "2MiB"), ("interval", "0"))
 
 
-class Writer:
-    """The users of one thread, and what the server said about them."""
+class Total:
+    """Over all stores."""
 
-    def __init__(self, number, seed):
-        self.number = number
-        self.random = random.Random(f"{seed}/{number}")
-        self.acknowledged = {}  # id -> User, or GONE
-        self.pending = None  # the request under way
-        self.created = 0
+    rounds = 0
+    acknowledged = 0
+    lost = 0
+    ghosts = 0
+    events = {name: 0 for name in ("snapshot_started", "snapshot_done", "snapshot_failed",
+                                   "recovery_notice")}
 
-    def alive(self):
-        return [one for one in self.acknowledged.values() if one is not GONE]
 
-    # ---- one change
+class Store:
+    """One server with its folder and its ledger."""
 
-    def step(self, stub):
-        alive = self.alive()
-        choice = self.random.random()
-        if len(alive) < 3 or choice < 0.3:
-            self.create(stub)
-        elif choice < 0.85:
-            self.update(stub, self.random.choice(alive))
+    def __init__(self, sync, rate, chance):
+        self.chance = chance
+        self.server = Server({"wal": {**SETTINGS, "sync": sync, "snapshot_rate": rate}})
+        self.ledger = Ledger(self.server.folder / "ledger")
+        self.users = 0
+
+    def close(self):
+        Total.acknowledged += self.ledger.acknowledged
+        for line in self.server.whole_log:
+            for name in Total.events:
+                Total.events[name] += bool(re.search(rf"\b{name}\b", line))
+        if Counts.failed:
+            print("---- the last lines of the server's log")
+            print("".join(self.server.whole_log[-60:]))
+            self.server.owns_folder = False
+            print(f"---- everything is left in {self.server.folder}")
+        self.ledger.close()
+        self.server.remove()
+
+    def start_and_judge(self):
+        self.server.start()
+        verdict = loads.judge(self.server, self.ledger, self.chance)
+        found = re.search(r"\brecovered\b.*\busers=(\d+)", self.server.log())
+        Total.lost += len(verdict.lost) + len(verdict.holes)
+        Total.ghosts += len(verdict.ghosts)
+        verdict.check()
+        assert found and int(found.group(1)) == verdict.users, (
+            f"{verdict.users} users, but:\n{self.server.log()}")
+        self.users = verdict.users
+
+    def kill_a_start(self):
+        """A start that is killed before it is over."""
+        self.server.spawn()
+        time.sleep(self.chance.random() * KILL_AT_START_WITHIN_S)
+        self.server.kill()
+
+    # ---- rounds
+
+    def crash(self, shape, number):
+        chance = self.chance
+        Total.rounds += 1
+        kill_at = chance.random() * KILL_WITHIN_S
+        moments = [(kill_at, self.server.process.kill)]
+        if chance.random() < 0.5:
+            # The last one so that the kill finds it under way.
+            moments += [(chance.random() * kill_at, self.server.take_snapshot)
+                        for _ in range(chance.randrange(3))]
+            moments.append((max(0, kill_at - chance.random() * 0.02), self.server.take_snapshot))
+        with loads.Load(self.server, self.ledger, shape, number):
+            began = time.monotonic()
+            for at, action in sorted(moments, key=lambda moment: moment[0]):
+                time.sleep(max(0, began + at - time.monotonic()))
+                action()
+        self.server.kill()
+        if chance.random() < 0.25:
+            self.kill_a_start()
+        self.start_and_judge()
+
+    def kill_right_after(self, number):
+        """One change; the moment its answer is there, kill -9."""
+        Total.rounds += 1
+        with self.server.channel() as channel:
+            alive = list(self.ledger.alive().items())
+            ours = dict(self.chance.sample(alive, min(1, len(alive))))
+            writer = loads.Writer(self.ledger, f"r-{number}", self.server.stub(channel), ours)
+            self.chance.choice([
+                lambda: writer.create(writer.new_key()),
+                lambda: writer.update(next(iter(ours))),
+                lambda: writer.delete(next(iter(ours))),
+            ][:3 if ours else 1])()
+            self.server.kill()
+        self.start_and_judge()
+
+    def end_clean(self):
+        """An orderly end and another start change nothing either."""
+        self.server.stop()
+        self.start_and_judge()
+        self.server.stop()
+
+
+def rounds_of_store(first, chance):
+    """Names and kinds of the rounds of one store; `first` is the number of the first."""
+    last = min(first + ROUNDS_OF_A_STORE, ROUNDS + 1)
+    for number in range(first, last):
+        shape = list(loads.SHAPES)[number % len(loads.SHAPES)]
+        if number < last - ROUNDS_RIGHT_AFTER:
+            yield f"round {number}: kill -9 under {shape} load", Store.crash, shape, number
         else:
-            self.delete(stub, self.random.choice(alive))
+            yield f"round {number}: kill -9 right after an answer", Store.kill_right_after, number
 
-    def create(self, stub):
-        self.created += 1
-        name = f"w{self.number}-{self.created}"
-        self._send(stub, users_pb2.CreateUserRequest(
-            username=name, email=f"{name}@example.com", password=PASSWORD, request_id=name))
 
-    def update(self, stub, user):
-        # Up to 4 KiB each, so that the log runs through several segments.
-        roles = [f"role-{self.random.getrandbits(200):050x}"
-                 for _ in range(self.random.randrange(64))]
-        request = users_pb2.UpdateUserRequest(id=user.id)
-        request.user.profile.last_name = f"change {self.random.getrandbits(64):x}"
-        request.user.roles.extend(roles)
-        request.update_mask.paths.extend(["profile.last_name", "roles"])
-        self._send(stub, request)
+def run_store(first, sync, rate, chance):
+    """Returns the number of the next round."""
+    store = Store(sync, rate, chance)
+    number = first
+    try:
+        store.server.start()
+        for name, function, *arguments in rounds_of_store(first, chance):
+            number += 1
+            run_one(f"{name}, sync {sync}, snapshot_rate {rate}", function, store, *arguments)
+            if Counts.failed or (store.users > USERS_MAX and function is Store.crash):
+                break
+        if not Counts.failed:
+            run_one(f"an orderly end after round {number - 1}", Store.end_clean, store)
+    finally:
+        store.close()
+    return number
 
-    def delete(self, stub, user):
-        self._send(stub, users_pb2.DeleteUserRequest(id=user.id))
 
-    def _send(self, stub, request):
-        self.pending = request
+def ledger_finds_faults():
+    """The judge itself: each kind of fault is found as what it is, and what is right is let pass."""
+    def user(number, how="update", etag="", **changes):
+        made = loads.user_of("key", number, how, "id")
+        made.etag = etag or f"etag{number}"
+        for name, value in changes.items():
+            setattr(made, name, value)
+        return made
+
+    changes = (("send", user(1, "create"), "create"), ("ack", user(1, "create"), ""),
+               ("send", user(2), "update"), ("ack", user(2), ""), ("send", user(3), "update"))
+    other_roles = user(2)
+    other_roles.roles.append("x")
+    cases = (
+        ("", 5, user(2)), ("", 5, user(3)), ("", 5, user(3, etag="any")), ("", 1, None),
+        ("", 1, user(1, "create")), ("lost", 5, user(1, "create")), ("lost", 5, None),
+        ("lost", 2, None), ("ghosts", 5, user(4)), ("ghosts", 3, user(3)),
+        ("ghosts", 5, user(2, etag="another")), ("ghosts", 5, other_roles),
+        ("ghosts", 5, user(2, created_at=1)), ("ghosts", 0, user(1, "create")),
+    )
+    for expected, count, found in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            ledger = Ledger(os.path.join(folder, "ledger"))
+            for what, sent, how in changes[:count]:
+                if what == "send":
+                    assert ledger.send("key", how=how) == number_of(sent)
+                else:
+                    ledger.ack("key", number_of(sent), sent)
+            verdict = ledger.judge([found] if found is not None else [])
+            ledger.close()
+        kinds = [kind for kind in ("lost", "ghosts", "holes") if getattr(verdict, kind)]
+        assert kinds == ([expected] if expected else []), (kinds, expected, count, found)
+
+
+def ledger_finds_holes():
+    """Nothing was promised to survive: but a later change without an earlier one is a hole."""
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger(os.path.join(folder, "ledger"))
+        users = []
+        for key in ("one", "two"):
+            users.append(loads.user_of(key, ledger.send(key, how="create"), "create"))
+            ledger.ack(key, 1, users[-1])
+        for found, holes in ((users, 0), (users[:1], 0), ([], 0), (users[1:], 1)):
+            copy = Ledger(os.path.join(folder, "copy"))
+            with open(ledger.path, "rb") as lines:
+                os.write(copy.file, lines.read())
+            verdict = copy.judge(found, acked_before=0)
+            copy.close()
+            assert (len(verdict.holes), verdict.taken) == (holes, 2 - len(found)), (found, holes)
+            assert not verdict.lost and not verdict.ghosts
+        ledger.close()
+
+
+def ledger_finds_etag_twice():
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger(os.path.join(folder, "ledger"))
+        user = loads.user_of("key", ledger.send("key", how="create"), "create")
+        user.etag = "same"
+        ledger.ack("key", 1, user)
+        ledger.ack("key", ledger.send("key"), user)
         try:
-            if isinstance(request, users_pb2.CreateUserRequest):
-                user = stub.CreateUser(request, timeout=PATIENCE_S).user
-                assert user.username == request.username
-                self.acknowledged[user.id] = user
-            elif isinstance(request, users_pb2.UpdateUserRequest):
-                user = stub.UpdateUser(request, timeout=PATIENCE_S).user
-                assert self._is_result(request, user)
-                self.acknowledged[user.id] = user
-            else:
-                assert stub.DeleteUser(request, timeout=PATIENCE_S).success
-                self.acknowledged[request.id] = GONE
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.UNAVAILABLE:
-                raise Died from None
-            raise
-        self.pending = None
-
-    @staticmethod
-    def _is_result(request, user):
-        return (user.profile.last_name == request.user.profile.last_name
-                and list(user.roles) == list(request.user.roles))
-
-    # ---- judging
-
-    def judge(self, stub):
-        """Compares every user with the ledger; what was under way is settled and acknowledged."""
-        pending, self.pending = self.pending, None
-        for user_id, expected in self.acknowledged.items():
-            found = self._get(stub, user_id)
-            if found == expected:
-                continue
-            assert pending is not None and getattr(pending, "id", None) == user_id, (
-                f"{user_id}: found\n{found}\ninstead of\n{expected}")
-            if isinstance(pending, users_pb2.DeleteUserRequest):
-                assert found is GONE, found
-            else:
-                assert found is not GONE and self._is_result(pending, found), found
-                assert found.username == expected.username, found
-                assert found.etag != expected.etag, found
-            self.acknowledged[user_id] = found
-        if isinstance(pending, users_pb2.CreateUserRequest):
-            self._send(stub, pending)  # the same request_id: no ALREADY_EXISTS, whatever was stored
-
-    @staticmethod
-    def _get(stub, user_id):
-        try:
-            return stub.GetUser(users_pb2.GetUserRequest(id=user_id), timeout=PATIENCE_S).user
-        except grpc.RpcError as error:
-            assert error.code() == grpc.StatusCode.NOT_FOUND, error
-            return GONE
+            ledger.judge([user])
+        except AssertionError as problem:
+            assert "one etag" in str(problem)
+        else:
+            raise AssertionError("nothing was found")
+        finally:
+            ledger.close()
 
 
-class Ledger:
-    """All writers, and the count of users that they explain."""
-
-    def __init__(self, seed):
-        self.writers = [Writer(number, seed) for number in range(THREADS)]
-
-    def check_count(self, server):
-        """The server says how many users it recovered; so do we, give or take what was under way."""
-        found = re.search(r"\brecovered\b.*\busers=(\d+)", server.log())
-        alive = sum(len(writer.alive()) for writer in self.writers)
-        pending = [writer.pending for writer in self.writers]
-        creates = sum(isinstance(one, users_pb2.CreateUserRequest) for one in pending)
-        deletes = sum(isinstance(one, users_pb2.DeleteUserRequest) for one in pending)
-        assert found, "the server did not say how many users it has:\n" + server.log()
-        assert alive - deletes <= int(found.group(1)) <= alive + creates, (
-            f"{found.group(1)} users, {alive} acknowledged, {creates} creates and {deletes} deletes "
-            "under way")
-
-    def judge(self, server):
-        with server.channel() as channel:
-            for writer in self.writers:
-                writer.judge(server.stub(channel))
-
-    def restart_and_judge(self, server):
-        server.start()
-        self.check_count(server)
-        self.judge(server)
-
-
-def write_until_killed(server, ledger, chance):
-    """Lets the writers run and kills the server at a random moment."""
-    acks_until_kill = chance.randrange(ACKS_MAX)
-    delay_s = chance.random() * 0.005
-    acks = threading.Semaphore(0)
-    problems = []
-
-    def work(writer, channel):
-        stub = server.stub(channel)
-        try:
-            while True:
-                writer.step(stub)
-                acks.release()
-        except Died:
-            pass
-        except Exception as problem:  # pylint: disable=broad-except
-            problems.append(problem)
-            acks.release(ACKS_MAX)
-
-    channels = [server.channel() for _ in ledger.writers]
-    threads = [threading.Thread(target=work, args=pair)
-               for pair in zip(ledger.writers, channels)]
-    for thread in threads:
-        thread.start()
-    for _ in range(acks_until_kill):
-        if not acks.acquire(timeout=PATIENCE_S):
-            problems.append("the writers are stuck")
-            break
-    killer = threading.Timer(delay_s, server.process.kill)
-    killer.start()
-    for thread in threads:
-        thread.join()
-    killer.join()
-    server.kill()
-    for channel in channels:
-        channel.close()
-    assert not problems, problems
-
-
-def crash_round(server, ledger, chance):
-    write_until_killed(server, ledger, chance)
-    ledger.restart_and_judge(server)
-
-
-def kill_right_after(server, ledger, chance):
-    """One change; the moment its answer is there, kill -9. It must have survived."""
-    writer = chance.choice(ledger.writers)
-    with server.channel() as channel:
-        writer.step(server.stub(channel))
-        server.kill()
-    ledger.restart_and_judge(server)
-
-
-def ends_clean(server, ledger, _):
-    """An orderly end and another start change nothing either."""
-    server.stop()
-    ledger.restart_and_judge(server)
-    server.stop()
+def snapshots_were_hit():
+    """The rounds are worth something only when snapshots were finished, and cut short."""
+    started, done = (Total.events[f"snapshot_{step}"] for step in ("started", "done"))
+    assert ROUNDS < 20 or started > done > 0, Total.events
 
 
 def main():
     seed = os.environ.get("TEST_SEED") or str(random.SystemRandom().randrange(10**9))
     print(f"seed {seed}", flush=True)
     chance = random.Random(seed)
-    ledger = Ledger(seed)
-    server = Server()
-    try:
-        server.start()
-        rounds = [(f"kill -9 at a random moment, round {number}", crash_round)
-                  for number in range(1, ROUNDS + 1)]
-        rounds += [(f"kill -9 right after an answer, round {number}", kill_right_after)
-                   for number in range(1, ROUNDS_RIGHT_AFTER + 1)]
-        rounds += [("an orderly end after all that", ends_clean)]
-        for name, function in rounds:
-            run_one(name, function, server, ledger, chance)
-            if Counts.failed:
-                break  # the ledger is no longer right, so the next rounds would say nothing
-        created = sum(writer.created for writer in ledger.writers)
-        segments = len(list(server.data.glob("wal-*.log")))
-        print(f"{created} users created, {segments} segments of the log")
-        if Counts.failed:
-            print(server.log())
-    finally:
-        server.remove()
+    for function in (ledger_finds_faults, ledger_finds_holes, ledger_finds_etag_twice):
+        run_one(f"the judge: {function.__name__}", function)
+    next_round = 1
+    stores = 0
+    while next_round <= ROUNDS and not Counts.failed:
+        next_round = run_store(next_round, *STORES[stores % len(STORES)], chance)
+        stores += 1
+    if not Counts.failed:
+        run_one("snapshots were taken, and interrupted", snapshots_were_hit)
+    print(f"counts: crash rounds {Total.rounds}: acknowledged {Total.acknowledged}, lost {Total.lost}, "
+          f"ghosts {Total.ghosts}")
+    print(f"{stores} stores; in the server's log: "
+          + ", ".join(f"{name} {count}" for name, count in Total.events.items()))
     finish()
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

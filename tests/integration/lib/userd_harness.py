@@ -353,10 +353,23 @@ DETAIL_READERS = {
 }
 
 
-def end_on_signals():
-    """SIGINT, SIGTERM and SIGHUP end the test through every `finally`."""
+def run_main(main):
+    """Runs a program that ends with finish(). SIGINT, SIGTERM and SIGHUP end it too, through every
+    `finally`."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
+    status = 1
+    try:
+        main()
+    except SystemExit as end:
+        status = end.code
+    except BaseException:  # pylint: disable=broad-except
+        traceback.print_exc()
+    # Not by way of the interpreter: grpc waits there for ever for calls that an exception left at an
+    # unlucky place.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 class Counts:
