@@ -105,7 +105,7 @@ static void answer_snapshot(struct admin *admin, struct http_admin_reply *reply)
     } else {
         reply->status = 503;
         add_line(reply, "no snapshot: %s",
-                 result == -EIO ? "the log has failed" : strerror(-result));
+                 result == -EIO ? "the log has failed or is closed" : strerror(-result));
     }
 }
 

@@ -300,6 +300,7 @@ int app_run(const struct config *config)
         return EX_SOFTWARE;
     }
     app->config = config;
+    signals_hold_requests(); /* whoever sees a line of ours may ask */
     app->exit_code = app_start(app);
     if (app->exit_code == EX_OK) {
         if (reactor_run(&app->reactor) < 0) {

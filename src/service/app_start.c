@@ -156,7 +156,8 @@ static int load_keys(struct app *app)
 /* Every connection is a file: take what the system gives. */
 static int raise_file_limit(struct app *app)
 {
-    uint64_t wanted = app->config->limits_max_connections + FILES_BESIDE_CONNECTIONS;
+    uint64_t wanted = app->config->limits_max_connections + app->config->admin_max_connections +
+                      FILES_BESIDE_CONNECTIONS;
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
@@ -424,14 +425,6 @@ static void warn_of_interval(struct app *app)
     }
 }
 
-/* Whoever asks for a snapshot while we read the last one has to wait. */
-static int hold_requests(struct app *app)
-{
-    (void)app;
-    signals_hold_requests();
-    return EX_OK;
-}
-
 static int say_who_we_are(struct app *app)
 {
     warn_of_interval(app);
@@ -454,7 +447,6 @@ static const app_step_fn steps[] = {
     load_certificate, /* TLS context */
     load_keys,        /* token verifier */
     say_who_we_are,   /* version, TLS library */
-    hold_requests,    /* signals that end nothing */
     raise_file_limit, /* of the process */
     open_reactor,     /* ring, timers */
     open_disk,        /* data directory, its lock */

@@ -103,7 +103,7 @@ struct commit_log_callbacks {
     /* Committed changes, in order. */
     void (*events)(void *context, const struct commit_event *events, size_t count);
     void (*state)(void *context, enum commit_log_state state, const char *reason);
-    /* A checkpoint begins or ends. NULL is fine. */
+    /* A checkpoint begins or ends; not when the log ends with it. NULL is fine. */
     void (*checkpoint)(void *context, const struct wal_snapshot_report *report);
 };
 

@@ -20,8 +20,9 @@
  * which would not survive a change; between two changes a cursor saves the search.
  *
  * What can go wrong: changes outrun the walk, and the entries kept back take more than max_kept, or
- * there is no memory to note one. The snapshot is given up then, all that was kept is freed at
- * once, and the next call of `next` says so. The changes themselves never fail for it.
+ * there is no memory to note one. The snapshot is given up then: `next` frees what was kept, in
+ * short steps as there may be very much of it, and says so in the end. The changes themselves never
+ * fail for it.
  */
 #include "service/user_snapshot.h"
 
@@ -37,6 +38,7 @@
 
 #define KEPT_FIRST  64  /* entries the array has room for at first */
 #define SKIPPED_MAX 256 /* users that one call passes over */
+#define FREED_MAX   128 /* entries that one call frees */
 
 struct user_snapshot {
     struct user_store *store;
@@ -69,16 +71,21 @@ int user_snapshot_new(struct user_store *store, uint64_t max_kept,
     return 0;
 }
 
-static void free_kept(struct user_snapshot *snapshot)
+/* There must be one. It is the caller's from now on. */
+static struct user_entry *take_kept(struct user_snapshot *snapshot)
 {
-    while (snapshot->stats.kept_entries > 0) {
-        snapshot->stats.kept_entries--;
-        free(snapshot->kept[snapshot->stats.kept_entries]);
+    struct user_snapshot_stats *stats = &snapshot->stats;
+    struct user_entry *entry = snapshot->kept[--stats->kept_entries];
+
+    stats->kept_bytes -= user_entry_size(entry) + sizeof(struct user_entry *);
+    return entry;
+}
+
+static void free_kept(struct user_snapshot *snapshot, uint64_t most)
+{
+    for (uint64_t i = 0; i < most && snapshot->stats.kept_entries > 0; i++) {
+        free(take_kept(snapshot));
     }
-    free(snapshot->kept);
-    snapshot->kept = NULL;
-    snapshot->kept_capacity = 0;
-    snapshot->stats.kept_bytes = 0;
 }
 
 /* No more entries are kept back; `next` will tell. */
@@ -87,7 +94,6 @@ static void give_up(struct user_snapshot *snapshot, int failure)
     user_store_set_keeper(snapshot->store, NULL);
     snapshot->failure = failure;
     snapshot->stats.given_up++;
-    free_kept(snapshot);
 }
 
 /* Returns 0 or -ENOMEM. */
@@ -184,12 +190,10 @@ static int pack_entry(const struct user_entry *entry, struct buf *out)
 
 static int pack_kept(struct user_snapshot *snapshot, struct wal_record *record)
 {
-    struct user_snapshot_stats *stats = &snapshot->stats;
-    struct user_entry *entry = snapshot->kept[--stats->kept_entries];
+    struct user_entry *entry = take_kept(snapshot);
     int result = pack_entry(entry, &snapshot->record);
 
     record->lsn = user_entry_revision(entry);
-    stats->kept_bytes -= user_entry_size(entry) + sizeof(struct user_entry *);
     free(entry);
     return result;
 }
@@ -217,6 +221,16 @@ static int pack_walked(struct user_snapshot *snapshot, struct wal_record *record
     return pack_counters(snapshot, record);
 }
 
+/* It was given up: frees some of what was kept, or says why in the end. */
+static int pack_end(struct user_snapshot *snapshot, struct wal_record *record)
+{
+    if (snapshot->stats.kept_entries == 0) {
+        return snapshot->failure;
+    }
+    free_kept(snapshot, FREED_MAX);
+    return pack_counters(snapshot, record);
+}
+
 static int snapshot_next(void *context, struct wal_record *ret_record)
 {
     struct user_snapshot *snapshot = context;
@@ -224,11 +238,10 @@ static int snapshot_next(void *context, struct wal_record *ret_record)
     int result;
 
     assert(snapshot->stats.is_running);
-    if (snapshot->failure != 0) {
-        return snapshot->failure;
-    }
     buf_clear(&snapshot->record);
-    if (!snapshot->counters_told) {
+    if (snapshot->failure != 0) {
+        result = pack_end(snapshot, &record);
+    } else if (!snapshot->counters_told) {
         snapshot->counters_told = true;
         result = pack_counters(snapshot, &record);
     } else if (snapshot->stats.kept_entries > 0) {
@@ -252,7 +265,10 @@ static void snapshot_end(void *context)
     if (snapshot->failure == 0) {
         user_store_set_keeper(snapshot->store, NULL);
     }
-    free_kept(snapshot);
+    free_kept(snapshot, UINT64_MAX);
+    free(snapshot->kept);
+    snapshot->kept = NULL;
+    snapshot->kept_capacity = 0;
     buf_deinit(&snapshot->record);
 }
 

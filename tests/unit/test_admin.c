@@ -112,7 +112,7 @@ START_TEST(admin_takes_snapshots)
     ck_assert_int_eq(ask("POST", "/snapshot", HOST, &answer), 409);
     snapshot_result = -EIO;
     ck_assert_int_eq(ask("POST", "/snapshot", HOST, &answer), 503);
-    check_body(answer, "no snapshot: the log has failed\n");
+    check_body(answer, "no snapshot: the log has failed or is closed\n");
     snapshot_result = -ENOTSUP;
     ck_assert_int_eq(ask("POST", "/snapshot", HOST, &answer), 503);
     check_body(answer, "no snapshot: Operation not supported\n");

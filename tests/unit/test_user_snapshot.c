@@ -439,29 +439,59 @@ START_TEST(user_snapshot_takes_short_steps)
 
 END_TEST
 
-/* A snapshot that would keep back too much is given up; changes go on, and so may the next one. */
+/* A snapshot that would keep back too much is given up; changes go on, and so may the next one.
+ * What was kept is freed in short steps, before the end is told. */
 START_TEST(user_snapshot_gives_up_at_its_limit)
 {
     const struct user_snapshot_stats *stats;
     unsigned puts = 0;
     unsigned counters = 0;
+    uint64_t kept;
 
-    start(1, 2000);
+    start(1, 50000);
     fill();
+    for (unsigned i = 0; i < 900; i++) {
+        put_stranger(i);
+    }
     stats = user_snapshot_stats(fixture.snapshot);
     begin();
-    for (unsigned id = 0; id < IDS; id++) {
-        put(id);
-        ck_assert_uint_le(stats->kept_bytes, 2000);
+    for (unsigned i = 0; i < 900; i++) {
+        put_stranger(i);
+        ck_assert_uint_le(stats->kept_bytes, 50000);
     }
     ck_assert_uint_eq(stats->given_up, 1);
+    ck_assert_uint_gt(stats->kept_max, 49000);
+    kept = stats->kept_entries;
+    ck_assert_uint_gt(kept, 256);
+    while (take(NULL, &puts, &counters) == 0) {
+        ck_assert_uint_lt(stats->kept_entries, kept);
+        ck_assert_uint_le(kept, stats->kept_entries + 128);
+        kept = stats->kept_entries;
+    }
     ck_assert_uint_eq(stats->kept_entries, 0);
-    ck_assert_uint_gt(stats->kept_max, 1500);
-    ck_assert_int_eq(take(NULL, &puts, &counters), -ENOBUFS);
+    ck_assert_uint_eq(stats->kept_bytes, 0);
+    ck_assert_uint_eq(puts, 0);
     ck_assert_int_eq(take(NULL, &puts, &counters), -ENOBUFS);
     end();
     user_store_free(take_snapshot(begin()));
     ck_assert_uint_eq(stats->given_up, 1);
+    finish();
+}
+
+END_TEST
+
+/* Given up and not asked again, it frees what was kept all the same. */
+START_TEST(user_snapshot_ends_while_it_gives_up)
+{
+    start(1, 2000);
+    fill();
+    begin();
+    for (unsigned id = 0; id < IDS; id++) {
+        put(id);
+    }
+    ck_assert_uint_eq(user_snapshot_stats(fixture.snapshot)->given_up, 1);
+    ck_assert_uint_gt(user_snapshot_stats(fixture.snapshot)->kept_entries, 0);
+    end();
     finish();
 }
 
@@ -486,4 +516,5 @@ END_TEST
 
 UNIT_MAIN("user_snapshot", user_snapshot_is_of_one_moment, user_snapshot_of_nothing,
           user_snapshot_keeps_only_what_it_needs, user_snapshot_takes_short_steps,
-          user_snapshot_gives_up_at_its_limit, user_snapshot_gives_up_without_memory)
+          user_snapshot_gives_up_at_its_limit, user_snapshot_ends_while_it_gives_up,
+          user_snapshot_gives_up_without_memory)
