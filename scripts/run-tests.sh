@@ -4,7 +4,7 @@
 #   scripts/run-tests.sh BUILD_FOLDER PROGRAM_FOLDER KIND [NAMES [SEED [RUNS]]]   KIND: all or one of
 #
 # unit         BUILD_FOLDER/tests/unit/test_*: libcheck programs, 120 s each
-# sim          BUILD_FOLDER/tests/sim/*: libcheck programs or anything that ends with the line below;
+# sim          BUILD_FOLDER/tests/sim/*: programs that end with the line below, 300 s each;
 #              with SEED and RUNS so many seeds from that one on, without a limit in time
 # integration  the executable files tests/integration/test_*, 600 s each, one after the other
 # mutants      tests/mutants/run.py; part of `all` in the plain build
@@ -94,10 +94,10 @@ run_one() {
     fi
 }
 
-# run_built KIND PREFIX NAME [ARGUMENT...]: every test program must be there; a missing one would be a silent skip.
+# run_built KIND PREFIX NAME LIMIT [ARGUMENT...]: every test program must be there; a missing one would be a silent skip.
 run_built() {
-    local kind=$1 pattern=$2${3:-*} word=$3 source name any=no limit=120
-    shift 3
+    local kind=$1 pattern=$2${3:-*} word=$3 source name any=no limit=$4
+    shift 4
     [ $# -eq 0 ] || limit=0 # whoever names seeds knows how long they take
     for source in tests/"$kind"/$pattern.c; do
         [ -f "$source" ] || continue
@@ -119,7 +119,7 @@ run_named() {
     local name names
     read -r -a names <<<"$NAMES"
     for name in "${names[@]-}"; do
-        run_built "$1" "$2" "$name" ${SEED:+"$SEED"} ${RUNS:+"$RUNS"}
+        run_built "$1" "$2" "$name" "$3" ${SEED:+"$SEED"} ${RUNS:+"$RUNS"}
     done
 }
 
@@ -151,8 +151,8 @@ nothing_matched() {
 
 mkdir -p "$LOGS"
 case $KIND in
-unit) run_named unit test_ ;;
-sim) run_named sim '' ;;
+unit) run_named unit test_ 120 ;;
+sim) run_named sim '' 300 ;;
 integration) run_integration ;;
 soak)
     export "${SEED?}"
@@ -163,8 +163,8 @@ mutants)
     sed '$d' "$LOGS/mutants-run.py.log" # the table
     ;;
 all)
-    run_named unit test_
-    run_named sim ''
+    run_named unit test_ 120
+    run_named sim '' 300
     if [ "$BUILD" = build/release ]; then
         run_one mutants 1200 tests/mutants/run.py
     fi

@@ -85,6 +85,7 @@ static int read_all(struct fake_disk *fake, const struct fake_inode *inode, void
     return fake_fault_end(fake, 0);
 }
 
+/* Of what was begun. */
 static int sync_inode(struct fake_disk *fake, struct fake_inode *inode)
 {
     int result = fake_fault_begin(fake, FAKE_DISK_SYNC);
@@ -92,7 +93,7 @@ static int sync_inode(struct fake_disk *fake, struct fake_inode *inode)
     if (fake->dead) {
         return result;
     }
-    fake_content_sync(inode, result == 0);
+    fake_content_end_sync(inode, result == 0);
     return fake_fault_end(fake, result);
 }
 
@@ -195,6 +196,7 @@ static int fake_write(struct disk_file *file, struct bytes bytes, uint64_t offse
 
 static int fake_sync(struct disk_file *file)
 {
+    fake_content_begin_sync(file_of(file)->inode);
     return sync_inode(fake_of(file->disk), file_of(file)->inode);
 }
 
@@ -263,6 +265,9 @@ static int submit(struct fake_disk *fake, const struct fake_async *async)
         return result;
     }
     assert(fake->pending_count < FAKE_DISK_PENDING_MAX);
+    if (async->kind == FAKE_ASYNC_SYNC && !fake->dead) {
+        fake_content_begin_sync(async->inode);
+    }
     fake->pending[fake->pending_count] = *async;
     fake->pending[fake->pending_count].ready = !fake->hold || fake->dead;
     if (fake->pending[fake->pending_count].ready) {
@@ -348,7 +353,11 @@ static int execute(struct fake_disk *fake, const struct fake_async *async)
     switch (async->kind) {
     case FAKE_ASYNC_WRITE_SYNCED:
         result = write_all(fake, async->inode, async->bytes, async->offset);
-        return result != 0 ? result : sync_inode(fake, async->inode);
+        if (result == 0) {
+            fake_content_begin_sync(async->inode);
+            result = sync_inode(fake, async->inode);
+        }
+        return result;
     case FAKE_ASYNC_WRITE:
         return write_all(fake, async->inode, async->bytes, async->offset);
     case FAKE_ASYNC_SYNC:
@@ -465,27 +474,6 @@ void fake_disk_hold(struct fake_disk *fake, bool hold)
     for (unsigned i = 0; !hold && i < fake->pending_count; i++) {
         fake_disk_step(fake, i);
     }
-}
-
-unsigned fake_disk_pending(const struct fake_disk *fake)
-{
-    return fake->pending_count;
-}
-
-bool fake_disk_pending_is(const struct fake_disk *fake, unsigned index, enum fake_disk_kind kind)
-{
-    static const enum fake_disk_kind kinds[] = {
-        [FAKE_ASYNC_WRITE_SYNCED] = FAKE_DISK_WRITE,
-        [FAKE_ASYNC_WRITE] = FAKE_DISK_WRITE,
-        [FAKE_ASYNC_SYNC] = FAKE_DISK_SYNC,
-        [FAKE_ASYNC_READ] = FAKE_DISK_READ,
-        [FAKE_ASYNC_RENAME] = FAKE_DISK_RENAME,
-        [FAKE_ASYNC_REMOVE] = FAKE_DISK_REMOVE,
-        [FAKE_ASYNC_SYNC_DIRECTORY] = FAKE_DISK_SYNC_DIRECTORY,
-    };
-
-    assert(index < fake->pending_count);
-    return kinds[fake->pending[index].kind] == kind;
 }
 
 void fake_disk_step(struct fake_disk *fake, unsigned index)

@@ -71,6 +71,9 @@ unsigned fake_disk_lies_told(const struct fake_disk *fake);
  * all of it but before anybody is told. As fake_disk_crash(). */
 void fake_disk_cut(struct fake_disk *fake, unsigned nth, bool after);
 
+/* The same for the process alone, as fake_disk_kill(). */
+void fake_disk_kill_at(struct fake_disk *fake, unsigned nth, bool after);
+
 /* Nothing of all this is planned any more. */
 void fake_disk_fail_nothing(struct fake_disk *fake);
 
@@ -83,7 +86,8 @@ void fake_disk_set_room(struct fake_disk *fake, uint64_t bytes);
 void fake_disk_set_quota(struct fake_disk *fake, uint64_t bytes);
 uint64_t fake_disk_used(const struct fake_disk *fake);
 
-/* With `hold`, asynchronous operations wait for fake_disk_step(); without, they end in the turn in
+/* An asynchronous sync is of what was written before it was submitted, and of nothing later. With
+ * `hold`, asynchronous operations wait for fake_disk_step(); without, they end in the turn in
  * which they were submitted. */
 void fake_disk_hold(struct fake_disk *fake, bool hold);
 

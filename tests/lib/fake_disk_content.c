@@ -252,21 +252,36 @@ void fake_content_settle_directory(struct fake_content *content)
     fake_content_keep(content, content->history_count - 1);
 }
 
-void fake_content_sync(struct fake_inode *inode, bool succeeds)
+void fake_content_begin_sync(struct fake_inode *inode)
+{
+    for (uint64_t at = 0; at < inode->cache_size; at += SECTOR) {
+        if (inode->dirty[at / SECTOR] == FAKE_DIRTY) {
+            inode->dirty[at / SECTOR] = FAKE_SYNCING;
+        }
+    }
+}
+
+void fake_content_end_sync(struct fake_inode *inode, bool succeeds)
 {
     for (uint64_t at = 0; at < inode->cache_size; at += SECTOR) {
         uint8_t *dirt = &inode->dirty[at / SECTOR];
 
-        if (*dirt == FAKE_DIRTY && succeeds) {
+        if (*dirt == FAKE_SYNCING && succeeds) {
             memcpy(inode->durable + at, inode->cache + at, SECTOR);
             *dirt = FAKE_CLEAN;
-        } else if (*dirt == FAKE_DIRTY) {
+        } else if (*dirt == FAKE_SYNCING) {
             *dirt = FAKE_LOST;
         }
     }
     if (succeeds) {
         inode->durable_size = inode->cache_size;
     }
+}
+
+void fake_content_sync(struct fake_inode *inode, bool succeeds)
+{
+    fake_content_begin_sync(inode);
+    fake_content_end_sync(inode, succeeds);
 }
 
 void fake_content_reveal(struct fake_inode *inode)
@@ -303,7 +318,7 @@ void fake_content_settle(struct fake_content *content, struct fake_inode *inode)
     unsigned mode = (unsigned)fake_content_random(content, 4); /* all dropped, all kept, or mixed */
 
     for (uint64_t at = 0; at < inode->cache_size; at += SECTOR) {
-        if (inode->dirty[at / SECTOR] == FAKE_DIRTY) {
+        if (inode->dirty[at / SECTOR] == FAKE_DIRTY || inode->dirty[at / SECTOR] == FAKE_SYNCING) {
             settle_sector(content, inode, at, mode);
         }
     }

@@ -21,8 +21,9 @@
 
 enum fake_dirt {
     FAKE_CLEAN,
-    FAKE_DIRTY, /* written since the last sync */
-    FAKE_LOST,  /* a sync of it failed: it looks written, and no later sync makes it so */
+    FAKE_DIRTY,   /* written since the last sync */
+    FAKE_SYNCING, /* the same, and a sync that is on its way will take care of it */
+    FAKE_LOST,    /* a sync of it failed: it looks written, and no later sync makes it so */
 };
 
 struct fake_inode {
@@ -101,6 +102,10 @@ void fake_content_settle_directory(struct fake_content *content);
 
 /* A sync of the file, that succeeds or fails. */
 void fake_content_sync(struct fake_inode *inode, bool succeeds);
+
+/* One that takes its time: of what was written before it began. */
+void fake_content_begin_sync(struct fake_inode *inode);
+void fake_content_end_sync(struct fake_inode *inode, bool succeeds);
 
 /* What a new process sees, which reads around caches: lost sectors are gone. */
 void fake_content_reveal(struct fake_inode *inode);

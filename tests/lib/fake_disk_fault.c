@@ -12,6 +12,17 @@
 
 #define SECTOR FAKE_DISK_SECTOR_SIZE
 
+/* What was planned to happen at an operation. */
+static void end_all(struct fake_disk *fake)
+{
+    fake->cut_due = false;
+    if (fake->cut_kills) {
+        fake_disk_kill(fake);
+    } else {
+        fake_disk_crash(fake);
+    }
+}
+
 int fake_fault_begin(struct fake_disk *fake, enum fake_disk_kind kind)
 {
     int result = 0;
@@ -26,7 +37,7 @@ int fake_fault_begin(struct fake_disk *fake, enum fake_disk_kind kind)
     fake->counts[FAKE_DISK_ANY]++;
     if (fake->cut_countdown > 0 && --fake->cut_countdown == 0) {
         if (!fake->cut_after) {
-            fake_disk_crash(fake);
+            end_all(fake);
             return -EIO;
         }
         fake->cut_due = true;
@@ -51,8 +62,7 @@ int fake_fault_end(struct fake_disk *fake, int result)
     if (!fake->cut_due) {
         return result;
     }
-    fake->cut_due = false;
-    fake_disk_crash(fake);
+    end_all(fake);
     return -EIO;
 }
 
@@ -182,6 +192,13 @@ void fake_disk_cut(struct fake_disk *fake, unsigned nth, bool after)
 {
     fake->cut_countdown = nth;
     fake->cut_after = after;
+    fake->cut_kills = false;
+}
+
+void fake_disk_kill_at(struct fake_disk *fake, unsigned nth, bool after)
+{
+    fake_disk_cut(fake, nth, after);
+    fake->cut_kills = true;
 }
 
 void fake_disk_fail_nothing(struct fake_disk *fake)

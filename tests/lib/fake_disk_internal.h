@@ -67,7 +67,8 @@ struct fake_disk {
     unsigned lies_told;
     unsigned cut_countdown; /* 0 = none is planned */
     bool cut_after;
-    bool cut_due; /* at the end of the operation that runs */
+    bool cut_kills; /* the process alone goes */
+    bool cut_due;   /* at the end of the operation that runs */
     uint64_t room;
     int room_error;
     unsigned open_count;

@@ -9,6 +9,27 @@
 #include <assert.h>
 #include <string.h>
 
+unsigned fake_disk_pending(const struct fake_disk *fake)
+{
+    return fake->pending_count;
+}
+
+bool fake_disk_pending_is(const struct fake_disk *fake, unsigned index, enum fake_disk_kind kind)
+{
+    static const enum fake_disk_kind kinds[] = {
+        [FAKE_ASYNC_WRITE_SYNCED] = FAKE_DISK_WRITE,
+        [FAKE_ASYNC_WRITE] = FAKE_DISK_WRITE,
+        [FAKE_ASYNC_SYNC] = FAKE_DISK_SYNC,
+        [FAKE_ASYNC_READ] = FAKE_DISK_READ,
+        [FAKE_ASYNC_RENAME] = FAKE_DISK_RENAME,
+        [FAKE_ASYNC_REMOVE] = FAKE_DISK_REMOVE,
+        [FAKE_ASYNC_SYNC_DIRECTORY] = FAKE_DISK_SYNC_DIRECTORY,
+    };
+
+    assert(index < fake->pending_count);
+    return kinds[fake->pending[index].kind] == kind;
+}
+
 bool fake_disk_exists(const struct fake_disk *fake, const char *name)
 {
     return fake_content_find(&fake->content, name) != NULL;
