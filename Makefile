@@ -286,19 +286,19 @@ bench-scan: ## what a filter over a million users costs other calls
 bench-commit: ## what a durable change costs, against a bare write to the same disk
 	$(NEED) test
 	$(SUBMAKE) _build
-	@USERD=$(OUT)/userd USERBENCH=$(OUT)/userbench bench/commit.py
+	@PYTHONDONTWRITEBYTECODE=1 USERD=$(OUT)/userd USERBENCH=$(OUT)/userbench USERWAL=$(OUT)/userwal bench/commit.py
 
 .PHONY: bench-recovery
 bench-recovery: ## how long a start with a million users takes, on the log and on a snapshot
 	$(NEED) test
 	$(SUBMAKE) _build
-	@USERD=$(OUT)/userd USERBENCH=$(OUT)/userbench bench/recovery.py
+	@PYTHONDONTWRITEBYTECODE=1 USERD=$(OUT)/userd USERBENCH=$(OUT)/userbench bench/recovery.py
 
 .PHONY: bench-snapshot
 bench-snapshot: ## what a running snapshot of a million users costs other calls
 	$(NEED) test
 	$(SUBMAKE) _build
-	@USERD=$(OUT)/userd USERBENCH=$(OUT)/userbench bench/snapshot.py
+	@PYTHONDONTWRITEBYTECODE=1 USERD=$(OUT)/userd USERBENCH=$(OUT)/userbench bench/snapshot.py
 
 .PHONY: compile-commands
 compile-commands: ## compile_commands.json for editors, in build/

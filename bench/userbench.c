@@ -1,0 +1,38 @@
+/*
+ * userbench: measures userd from outside, and makes data to measure it with.
+ * The scripts beside it start the servers, and say what the numbers mean.
+ */
+#include "userbench_commit.h"
+#include "userbench_data.h"
+#include "userbench_load.h"
+#include "userbench_options.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct command {
+    const char *name;
+    int (*run)(const struct userbench_options *options);
+};
+
+int main(int argc, char **argv)
+{
+    static const struct command commands[] = {
+        {"data", userbench_data_run},
+        {"commit", userbench_commit_run},
+        {"load", userbench_load_run},
+    };
+    struct userbench_options options;
+
+    (void)signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            options = userbench_options_read(argc - 2, argv + 2);
+            return commands[i].run(&options);
+        }
+    }
+    userbench_options_help();
+    return argc > 1 && strcmp(argv[1], "--help") == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
