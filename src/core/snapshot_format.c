@@ -59,11 +59,11 @@
  * A frame's header holds the CRC of its payload, so the SHA-256 binds the contents as well as the
  * order and the number of the frames, at the cost of 64 bytes in each.
  *
- * WRITING. Into snap.tmp: header, frames, footer. It is synced. When the log is durable up to B, it
- * is renamed, and the directory is synced. So a file with a snapshot's name is whole, unless it was
- * damaged, and the log is known to have been durable up to B. Then all of it is read back and
- * checked. Only when it was right, what it makes superfluous is removed: snapshots before the two
- * newest, segments of the log that end at or before the older one of these.
+ * WRITING. Into snap.tmp: header, frames, footer. It is synced, then read back and checked. When it
+ * was right and the log is durable up to B, it is renamed, and the directory is synced. So a file
+ * with a snapshot's name is whole, unless it was damaged later, and the log is known to have been
+ * durable up to B. Only then what it makes superfluous is removed: snapshots before the two newest,
+ * segments of the log that end at or before the older one of these.
  *
  * READING. All that was said above must hold, to the last byte that is not reserved; else the file
  * is damaged, and nothing of it may be used. Records can be applied while they are read, if what

@@ -122,6 +122,7 @@ int snapshot_read(const struct snapshot_read *read)
         wal_window_set_file(read->window, file, size);
         result = read_file(read, &check);
     }
+    wal_window_set_file(read->window, NULL, 0);
     ops->close_file(file);
     return result;
 }

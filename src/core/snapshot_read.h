@@ -18,7 +18,7 @@ struct wal_window;
 
 struct snapshot_read {
     struct disk *disk;
-    struct wal_window *window; /* initialised; afterwards it must be pointed to another file */
+    struct wal_window *window; /* initialised; afterwards it is pointed to no file */
     uint64_t lsn;              /* which one */
     /* NULL: of any store. Another store's is WAL_E_FOREIGN. */
     const uint8_t *store_uuid;

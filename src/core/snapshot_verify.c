@@ -205,7 +205,8 @@ int snapshot_verify_start(struct snapshot_verify *verify)
     verify->task.run = verify_slice;
     list_init(&verify->task.link);
     snapshot_check_init(&verify->check, verify->lsn, 0, verify->store_uuid, verify->problem);
-    result = ops->open(verify->disk, verify->check.name, DISK_OPEN_READ, &verify->file);
+    (void)snprintf(verify->check.name, sizeof(verify->check.name), "%s", verify->name); /* fits */
+    result = ops->open(verify->disk, verify->name, DISK_OPEN_READ, &verify->file);
     if (result != 0) {
         return refuse_io(verify, result == DISK_E_NOT_FOUND ? -ENOENT : result);
     }

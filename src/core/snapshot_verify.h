@@ -38,7 +38,8 @@ struct snapshot_verify {
     void (*ended)(struct snapshot_verify *verify, int result);
     struct disk *disk;
     struct reactor *reactor;
-    uint8_t *memory; /* aligned to DISK_BLOCK_SIZE */
+    uint8_t *memory;  /* aligned to DISK_BLOCK_SIZE */
+    const char *name; /* of the file */
     uint64_t lsn;
     const uint8_t *store_uuid;
     struct snapshot_pace pace;

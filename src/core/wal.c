@@ -293,8 +293,7 @@ static void wal_run(struct reactor_task *task)
         }
     }
     if (wal->failed || wal->closing) {
-        wal->stats.snapshot_is_running = false;
-        wal_checkpoint_stop(wal->checkpoint);
+        wal_trigger_stop(wal);
     }
     if (is_finished(wal)) {
         reactor_undefer(&wal->task);

@@ -4,39 +4,36 @@
  *
  *   state          what is done                              goes on to
  *   IDLE
- *   WRITING        snap.tmp: all records, footer, sync       WAITING        (snapshot_write.c)
+ *   WRITING        snap.tmp: all records, footer, sync       VERIFYING      (snapshot_write.c)
+ *   VERIFYING      all of it is read back and checked        WAITING        (snapshot_verify.c)
  *   WAITING        the log becomes durable up to B           RENAMING
  *   RENAMING       snap.tmp becomes snap-<B>.snap            SYNCING_NAME
- *   SYNCING_NAME   the directory is synced                   VERIFYING
- *   VERIFYING      all of it is read back and checked        TRIMMING       (snapshot_verify.c)
+ *   SYNCING_NAME   the directory is synced                   TRIMMING
  *   TRIMMING       one file after another is removed         SYNCING_TRIM, if there was any
  *   SYNCING_TRIM   the directory is synced                   IDLE: DONE is told
- *   CLEANING       the file that is no good is removed       SYNCING_CLEAN, if it had its name
- *   SYNCING_CLEAN  the directory is synced                   IDLE: FAILED is told
+ *   CLEANING       snap.tmp, which is no good, is removed    IDLE: FAILED is told
  *
- * What goes: snapshots before the two newest; then, when there are two, the segments that hold no
- * record behind the older one, oldest first. So if the newest is ever found damaged, the one before
- * it and the log from there on are still whole. The last segment stays in any case. Every snapshot
- * that counts here was checked by this run or loaded by its start.
+ * What is superfluous, wal_inventory.c knows. Every snapshot that counts there was checked before
+ * it got its name, by this run or an earlier one.
+ *
+ * A snapshot with the LSN of the newest one takes its place. That one may be all there is: a
+ * restored directory has no other and no log before it. This is why a snapshot gets its name only
+ * when it was read back.
  *
  * What a crash leaves
  *
- *   until RENAMING: a snap.tmp that nobody reads. In RENAMING and SYNCING_NAME: one name or the
+ *   Until RENAMING: a snap.tmp that nobody reads. In RENAMING and SYNCING_NAME: one name or the
  *   other; under its own it is whole, and the log durable up to B, because both were synced before.
- *   In VERIFYING and TRIMMING: the new snapshot, and of what is superfluous any part. In CLEANING:
- *   possibly a damaged snapshot, which the start passes over as it would any other.
+ *   In TRIMMING: the new snapshot, and of what is superfluous any part.
  *
  * What a failure means
  *
- *   WRITING: nothing depends on the file. It is removed, FAILED is told, the log goes on;
- *     no room (-ENOSPC) is one of these, and comes before the log feels it (keep_free).
- *   VERIFYING: the same; until then nothing was removed on the strength of it.
+ *   WRITING, VERIFYING: nothing depends on the file. It is removed, FAILED is told, the log goes
+ *     on; no room (-ENOSPC) is one of these, and comes before the log feels it (keep_free).
  *   TRIMMING: what cannot be removed stays, and what comes behind it; the next snapshot tries
- * again. The snapshot itself is good: DONE. CLEANING: the file stays; FAILED is told with the first
- * failure. RENAMING and the three syncs of the directory: final for the log.
- *
- * A snapshot with the LSN of the newest one takes its place when it is renamed. If it then turns
- * out to be damaged, the older one and the log behind it are there as before.
+ *     again. The snapshot itself is good: DONE.
+ *   CLEANING: the file stays; FAILED is told with the first failure.
+ *   RENAMING and the two syncs of the directory: final for the log.
  */
 #include "core/wal_checkpoint.h"
 
@@ -46,6 +43,7 @@
 #include "core/reactor.h"
 #include "core/snapshot_verify.h"
 #include "core/snapshot_write.h"
+#include "core/wal_inventory.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -53,8 +51,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RESERVE_SIZE   ((uint64_t)1024 * 1024) /* stays free besides the plan's keep_free */
-#define SNAPSHOTS_KEPT 2
+#define RESERVE_SIZE ((uint64_t)1024 * 1024) /* stays free besides the plan's keep_free */
 #define MEMORY_SIZE                                                                                \
     (SNAPSHOT_WRITE_MEMORY_SIZE > SNAPSHOT_VERIFY_MEMORY_SIZE ? SNAPSHOT_WRITE_MEMORY_SIZE         \
                                                               : SNAPSHOT_VERIFY_MEMORY_SIZE)
@@ -64,21 +61,13 @@ static_assert(MEMORY_SIZE % DISK_BLOCK_SIZE == 0, "as aligned_alloc() wants it")
 enum checkpoint_state {
     IDLE,
     WRITING,
+    VERIFYING,
     WAITING,
     RENAMING,
     SYNCING_NAME,
-    VERIFYING,
     TRIMMING,
     SYNCING_TRIM,
     CLEANING,
-    SYNCING_CLEAN,
-};
-
-/* Ascending. */
-struct lsn_list {
-    uint64_t *lsns;
-    size_t count;
-    size_t capacity;
 };
 
 struct wal_checkpoint {
@@ -87,15 +76,14 @@ struct wal_checkpoint {
     struct random_source *random;
     const struct wal_checkpoint_events *events;
     void *owner;
-    struct lsn_list segments;  /* first LSNs */
-    struct lsn_list snapshots; /* whole ones */
+    struct wal_inventory inventory;
 
     enum checkpoint_state state;
     struct wal_checkpoint_plan plan;
     uint64_t start_ns;
     uint64_t durable_lsn;
     uint8_t *memory;          /* of the step that needs it; there while one is running */
-    struct lsn_list *trimmed; /* the list whose first file is being removed */
+    struct wal_lsns *trimmed; /* the list whose first file is being removed */
     unsigned snapshots_removed;
     unsigned segments_removed;
     char name[WAL_FORMAT_NAME_SIZE];   /* the snapshot's */
@@ -109,58 +97,6 @@ struct wal_checkpoint {
     bool pending; /* `op` is */
     struct reactor_task task;
 };
-
-/* Lists. */
-
-/* Returns 0 or -ENOMEM. */
-static int reserve(struct lsn_list *list)
-{
-    const size_t capacity = list->capacity == 0 ? 16 : 2 * list->capacity;
-    uint64_t *lsns;
-
-    if (list->count < list->capacity) {
-        return 0;
-    }
-    lsns = realloc(list->lsns, capacity * sizeof(lsns[0]));
-    if (lsns == NULL) {
-        return -ENOMEM;
-    }
-    list->lsns = lsns;
-    list->capacity = capacity;
-    return 0;
-}
-
-static int append(struct lsn_list *list, uint64_t lsn)
-{
-    int result = reserve(list);
-
-    if (result == 0) {
-        assert(list->count == 0 || list->lsns[list->count - 1] < lsn);
-        list->lsns[list->count++] = lsn;
-    }
-    return result;
-}
-
-static void drop_first(struct lsn_list *list)
-{
-    list->count--;
-    memmove(list->lsns, list->lsns + 1, list->count * sizeof(list->lsns[0]));
-}
-
-int wal_checkpoint_note_segment(struct wal_checkpoint *checkpoint, uint64_t first_lsn)
-{
-    return append(&checkpoint->segments, first_lsn);
-}
-
-int wal_checkpoint_note_snapshot(struct wal_checkpoint *checkpoint, uint64_t lsn)
-{
-    return append(&checkpoint->snapshots, lsn);
-}
-
-unsigned wal_checkpoint_segment_count(const struct wal_checkpoint *checkpoint)
-{
-    return (unsigned)checkpoint->segments.count;
-}
 
 /* The end. */
 
@@ -222,19 +158,60 @@ static void remove_file(struct wal_checkpoint *checkpoint, enum checkpoint_state
 /* The file is no good; `problem` says why. */
 static void clean(struct wal_checkpoint *checkpoint)
 {
-    remove_file(checkpoint, CLEANING,
-                checkpoint->state == VERIFYING ? checkpoint->name : SNAPSHOT_FORMAT_TEMPORARY);
+    remove_file(checkpoint, CLEANING, SNAPSHOT_FORMAT_TEMPORARY);
 }
 
-/* It takes the place of the one with the same LSN, and may be damaged until it was verified. */
-static void publish(struct wal_checkpoint *checkpoint)
+static void on_task(struct reactor_task *task)
 {
-    struct lsn_list *snapshots = &checkpoint->snapshots;
+    struct wal_checkpoint *checkpoint = CONTAINER_OF(task, struct wal_checkpoint, task);
 
-    if (snapshots->count > 0 && snapshots->lsns[snapshots->count - 1] == checkpoint->plan.lsn) {
-        snapshots->count--;
-    }
+    assert(checkpoint->state == WAITING);
     go(checkpoint, RENAMING);
+}
+
+void wal_checkpoint_note_durable(struct wal_checkpoint *checkpoint, uint64_t lsn)
+{
+    checkpoint->durable_lsn = lsn;
+    if (checkpoint->state == WAITING && lsn >= checkpoint->plan.lsn) {
+        reactor_defer(checkpoint->reactor, &checkpoint->task);
+    }
+}
+
+static void on_verified(struct snapshot_verify *verify, int result)
+{
+    struct wal_checkpoint *checkpoint = CONTAINER_OF(verify, struct wal_checkpoint, verify);
+
+    if (checkpoint->stopping) {
+        end_stop(checkpoint);
+    } else if (result != 0) {
+        clean(checkpoint);
+    } else if (checkpoint->durable_lsn < checkpoint->plan.lsn) {
+        checkpoint->state = WAITING;
+    } else {
+        go(checkpoint, RENAMING);
+    }
+}
+
+static void start_verifying(struct wal_checkpoint *checkpoint)
+{
+    int result;
+
+    checkpoint->state = VERIFYING;
+    checkpoint->verify = (struct snapshot_verify){
+        .ended = on_verified,
+        .disk = checkpoint->disk,
+        .reactor = checkpoint->reactor,
+        .memory = checkpoint->memory,
+        .name = SNAPSHOT_FORMAT_TEMPORARY,
+        .lsn = checkpoint->plan.lsn,
+        .store_uuid = checkpoint->plan.store_uuid,
+        .pace = checkpoint->write.pace,
+        .problem = checkpoint->problem,
+    };
+    result = snapshot_verify_start(&checkpoint->verify);
+    if (result != 0) {
+        clean(checkpoint);
+    }
 }
 
 static void on_written(struct snapshot_write *write, int result)
@@ -247,75 +224,16 @@ static void on_written(struct snapshot_write *write, int result)
         say(checkpoint, write->source_gave_up ? "given up by its source" : "cannot be written",
             result);
         clean(checkpoint);
-    } else if (checkpoint->durable_lsn < checkpoint->plan.lsn) {
-        checkpoint->state = WAITING;
     } else {
-        publish(checkpoint);
+        start_verifying(checkpoint);
     }
-}
-
-static void on_task(struct reactor_task *task)
-{
-    struct wal_checkpoint *checkpoint = CONTAINER_OF(task, struct wal_checkpoint, task);
-
-    assert(checkpoint->state == WAITING);
-    publish(checkpoint);
-}
-
-void wal_checkpoint_note_durable(struct wal_checkpoint *checkpoint, uint64_t lsn)
-{
-    checkpoint->durable_lsn = lsn;
-    if (checkpoint->state == WAITING && lsn >= checkpoint->plan.lsn) {
-        reactor_defer(checkpoint->reactor, &checkpoint->task);
-    }
-}
-
-static void on_verified(struct snapshot_verify *verify, int result);
-
-static void start_verifying(struct wal_checkpoint *checkpoint)
-{
-    int result;
-
-    checkpoint->state = VERIFYING;
-    checkpoint->verify = (struct snapshot_verify){
-        .ended = on_verified,
-        .disk = checkpoint->disk,
-        .reactor = checkpoint->reactor,
-        .memory = checkpoint->memory,
-        .lsn = checkpoint->plan.lsn,
-        .store_uuid = checkpoint->plan.store_uuid,
-        .pace = checkpoint->write.pace,
-        .problem = checkpoint->problem,
-    };
-    result = snapshot_verify_start(&checkpoint->verify);
-    if (result != 0) {
-        clean(checkpoint);
-    }
-}
-
-/* The next file that is superfluous, and its list. */
-static struct lsn_list *find_superfluous(struct wal_checkpoint *checkpoint, char *name)
-{
-    struct lsn_list *snapshots = &checkpoint->snapshots;
-    struct lsn_list *segments = &checkpoint->segments;
-
-    if (snapshots->count > SNAPSHOTS_KEPT) {
-        snapshot_format_name(snapshots->lsns[0], name);
-        return snapshots;
-    }
-    if (snapshots->count == SNAPSHOTS_KEPT && segments->count > 1 &&
-        segments->lsns[1] <= snapshots->lsns[0] + 1) {
-        wal_format_segment_name(segments->lsns[0], name);
-        return segments;
-    }
-    return NULL;
 }
 
 static void trim(struct wal_checkpoint *checkpoint)
 {
     char name[WAL_FORMAT_NAME_SIZE];
 
-    checkpoint->trimmed = find_superfluous(checkpoint, name);
+    checkpoint->trimmed = wal_inventory_find_superfluous(&checkpoint->inventory, name);
     if (checkpoint->trimmed != NULL) {
         remove_file(checkpoint, TRIMMING, name);
     } else if (checkpoint->snapshots_removed + checkpoint->segments_removed > 0) {
@@ -331,28 +249,22 @@ static void on_removed(struct wal_checkpoint *checkpoint, int result)
         go(checkpoint, SYNCING_TRIM);
         return;
     }
-    if (checkpoint->trimmed == &checkpoint->segments) {
+    if (checkpoint->trimmed == &checkpoint->inventory.segments) {
         checkpoint->segments_removed++;
     } else {
         checkpoint->snapshots_removed++;
     }
-    drop_first(checkpoint->trimmed);
+    wal_lsns_drop_first(checkpoint->trimmed);
     trim(checkpoint);
 }
 
-static void on_verified(struct snapshot_verify *verify, int result)
+/* It has its name, for good. */
+static void on_published(struct wal_checkpoint *checkpoint)
 {
-    struct wal_checkpoint *checkpoint = CONTAINER_OF(verify, struct wal_checkpoint, verify);
+    const int result = wal_checkpoint_note_snapshot(checkpoint, checkpoint->plan.lsn);
 
-    if (checkpoint->stopping) {
-        end_stop(checkpoint);
-    } else if (result != 0) {
-        clean(checkpoint);
-    } else {
-        result = append(&checkpoint->snapshots, checkpoint->plan.lsn);
-        assert(result == 0); /* there is room since the start */
-        trim(checkpoint);
-    }
+    assert(result == 0); /* there is room since the start */
+    trim(checkpoint);
 }
 
 /* The one operation of the state. Returns 0 or negative errno. */
@@ -369,7 +281,6 @@ static int submit(struct wal_checkpoint *checkpoint)
                                  checkpoint->name);
     case SYNCING_NAME:
     case SYNCING_TRIM:
-    case SYNCING_CLEAN:
         return ops->sync_directory_later(checkpoint->disk, &checkpoint->op);
     case IDLE:
     case WRITING:
@@ -401,7 +312,7 @@ static void on_step(struct wal_checkpoint *checkpoint, int result)
         return;
     case SYNCING_NAME:
         if (succeeded(checkpoint, result)) {
-            start_verifying(checkpoint);
+            on_published(checkpoint);
         }
         return;
     case TRIMMING:
@@ -413,17 +324,7 @@ static void on_step(struct wal_checkpoint *checkpoint, int result)
         }
         return;
     case CLEANING:
-        /* Without its own name it is of no meaning, whether it is there or not. */
-        if (strcmp(checkpoint->doomed, checkpoint->name) == 0) {
-            go(checkpoint, SYNCING_CLEAN);
-        } else {
-            report(checkpoint, WAL_SNAPSHOT_FAILED);
-        }
-        return;
-    case SYNCING_CLEAN:
-        if (succeeded(checkpoint, result)) {
-            report(checkpoint, WAL_SNAPSHOT_FAILED);
-        }
+        report(checkpoint, WAL_SNAPSHOT_FAILED);
         return;
     case IDLE:
     case WRITING:
@@ -487,8 +388,7 @@ void wal_checkpoint_free(struct wal_checkpoint *checkpoint)
     }
     assert(!wal_checkpoint_is_pending(checkpoint));
     wal_checkpoint_stop(checkpoint);
-    free(checkpoint->segments.lsns);
-    free(checkpoint->snapshots.lsns);
+    wal_inventory_deinit(&checkpoint->inventory);
     free(checkpoint);
 }
 
@@ -497,6 +397,21 @@ void wal_checkpoint_set_events(struct wal_checkpoint *checkpoint,
 {
     checkpoint->events = events;
     checkpoint->owner = owner;
+}
+
+int wal_checkpoint_note_segment(struct wal_checkpoint *checkpoint, uint64_t first_lsn)
+{
+    return wal_inventory_note(&checkpoint->inventory.segments, first_lsn);
+}
+
+int wal_checkpoint_note_snapshot(struct wal_checkpoint *checkpoint, uint64_t lsn)
+{
+    return wal_inventory_note(&checkpoint->inventory.snapshots, lsn);
+}
+
+unsigned wal_checkpoint_segment_count(const struct wal_checkpoint *checkpoint)
+{
+    return (unsigned)checkpoint->inventory.segments.count;
 }
 
 static void prepare(struct wal_checkpoint *checkpoint, uint64_t record_count)
@@ -526,12 +441,11 @@ static void prepare(struct wal_checkpoint *checkpoint, uint64_t record_count)
 
 int wal_checkpoint_start(struct wal_checkpoint *checkpoint, const struct wal_checkpoint_plan *plan)
 {
-    const struct lsn_list *snapshots = &checkpoint->snapshots;
     uint64_t record_count = 0;
-    int result = reserve(&checkpoint->snapshots);
+    int result = wal_lsns_reserve(&checkpoint->inventory.snapshots);
 
     assert(checkpoint->state == IDLE && !checkpoint->stopping);
-    assert(snapshots->count == 0 || snapshots->lsns[snapshots->count - 1] <= plan->lsn);
+    assert(wal_lsns_last(&checkpoint->inventory.snapshots) <= plan->lsn);
     if (result != 0) {
         return result;
     }

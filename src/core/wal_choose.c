@@ -17,27 +17,9 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define NAMES_SIZE 160 /* of the damaged snapshots in a refusal: enough for some */
-
-/* A list that doubles. Returns 0 or -ENOMEM. */
-static int add_lsn(struct wal_lsns *list, uint64_t lsn)
-{
-    const size_t count = list->count;
-    uint64_t *lsns = list->lsns;
-
-    if ((count & (count - 1)) == 0) { /* 0 and the powers of two: the array is full */
-        lsns = realloc(lsns, (count == 0 ? 1 : count * 2) * sizeof(lsns[0]));
-        if (lsns == NULL) {
-            return -ENOMEM;
-        }
-        list->lsns = lsns;
-    }
-    lsns[list->count++] = lsn;
-    return 0;
-}
 
 static int add_name(void *context, const char *name)
 {
@@ -45,32 +27,17 @@ static int add_name(void *context, const char *name)
     uint64_t lsn = 0;
 
     if (wal_format_parse_segment_name(name, &lsn)) {
-        return add_lsn(&recovery->segments, lsn);
+        return wal_lsns_add(&recovery->segments, lsn);
     }
-    return snapshot_format_parse_name(name, &lsn) ? add_lsn(&recovery->snapshots, lsn) : 0;
-}
-
-static int compare_lsn(const void *a, const void *b)
-{
-    uint64_t lsn_a = *(const uint64_t *)a;
-    uint64_t lsn_b = *(const uint64_t *)b;
-
-    return lsn_a < lsn_b ? -1 : lsn_a > lsn_b;
-}
-
-static void sort(struct wal_lsns *list)
-{
-    if (list->count > 0) {
-        qsort(list->lsns, list->count, sizeof(list->lsns[0]), compare_lsn);
-    }
+    return snapshot_format_parse_name(name, &lsn) ? wal_lsns_add(&recovery->snapshots, lsn) : 0;
 }
 
 int wal_choose_list(struct wal_recovery *recovery)
 {
     int result = recovery->disk->ops->list(recovery->disk, add_name, recovery);
 
-    sort(&recovery->segments);
-    sort(&recovery->snapshots);
+    wal_lsns_sort(&recovery->segments);
+    wal_lsns_sort(&recovery->snapshots);
     return result;
 }
 

@@ -12,7 +12,9 @@
  *     CONTROL.a  CONTROL.b         one block each: the watermark
  *     wal-<first_lsn>.log          segments
  *     spare.tmp                    the next segment in the making, of no meaning to a reader
- *     wal-<first_lsn>-<lsn>.torn   what recovery cut off, kept for people; of no meaning either
+ *     wal-<first_lsn>-<lsn>.torn   what recovery cut off, kept for people; of no meaning either;
+ *                                  further ones at the same place: -<lsn>.1.torn, and so on
+ *     torn.tmp                     one in the making
  *     snap-<lsn>.snap              snapshots: the state after that record
  *     snap.tmp                     a snapshot in the making, of no meaning to a reader
  *     snap-<lsn>.bad               a snapshot that was found damaged, kept for people

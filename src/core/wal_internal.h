@@ -68,11 +68,11 @@ struct wal {
     struct wal_checkpoint *checkpoint;
     const struct wal_snapshot_source *source; /* NULL = no snapshots */
     void *source_context;
-    bool snapshot_wanted;    /* asked for by wal_snapshot() */
-    uint64_t snapshot_size;  /* bytes of the last one's file */
-    uint64_t snapshot_bytes; /* log_bytes when the one that is running began */
-    uint64_t retry_bytes;    /* after a failure none is due before log_bytes is as much, */
-    uint64_t retry_ns;       /* or the monotonic time is this */
+    bool snapshot_wanted;     /* asked for by wal_snapshot() */
+    uint64_t snapshot_size;   /* bytes of the last one's file */
+    uint64_t snapshot_bytes;  /* log_bytes when the one that is running began */
+    uint64_t retry_bytes;     /* after a failure none is due before log_bytes is as much, */
+    struct timer retry_timer; /* or this has fired */
 
     bool failed;
     bool closing;
@@ -129,6 +129,9 @@ int wal_trigger_init(struct wal *wal);
 
 /* Begins a snapshot that is due, and tells the one that is running how far the log is. */
 void wal_trigger_step(struct wal *wal);
+
+/* The one that runs is given up, and none begins any more. */
+void wal_trigger_stop(struct wal *wal);
 
 /* A segment is in the directory now. Returns 0 or -ENOMEM. */
 int wal_trigger_note_segment(struct wal *wal, uint64_t first_lsn);

@@ -22,7 +22,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define CONTROL_NAMES (WAL_FORMAT_CONTROL_A " or " WAL_FORMAT_CONTROL_B)
@@ -70,6 +69,7 @@ static int open_file(struct wal_recovery *recovery)
     uint64_t size = 0;
     int result;
 
+    wal_window_set_file(&recovery->window, NULL, 0);
     wal_segment_close(&recovery->last);
     recovery->last = (struct wal_segment){.offset = WAL_FORMAT_BLOCK_SIZE};
     /* For writing, because that means direct: pages in memory may lie after a failed sync. */
@@ -413,10 +413,8 @@ bool wal_recover_may_continue(const struct wal_recovery *recovery, bool is_lazy)
 
 void wal_recover_deinit(struct wal_recovery *recovery)
 {
-    wal_segment_close(&recovery->last);
-    free(recovery->segments.lsns);
-    free(recovery->snapshots.lsns);
-    recovery->segments = (struct wal_lsns){0};
-    recovery->snapshots = (struct wal_lsns){0};
     wal_window_deinit(&recovery->window);
+    wal_segment_close(&recovery->last);
+    wal_lsns_deinit(&recovery->segments);
+    wal_lsns_deinit(&recovery->snapshots);
 }

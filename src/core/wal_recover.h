@@ -12,6 +12,7 @@
 
 #include "core/wal.h"
 #include "core/wal_format.h"
+#include "core/wal_lsns.h"
 #include "core/wal_segment.h"
 #include "core/wal_window.h"
 
@@ -21,12 +22,6 @@
 
 struct clock_source;
 struct disk;
-
-/* LSNs from the names of files, ascending. */
-struct wal_lsns {
-    uint64_t *lsns;
-    size_t count;
-};
 
 struct wal_recovery {
     struct disk *disk;

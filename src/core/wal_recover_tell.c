@@ -34,14 +34,10 @@ static uint64_t max_of(uint64_t a, uint64_t b)
 
 uint64_t wal_recover_witnessed_lsn(const struct wal_recovery *recovery)
 {
-    const struct wal_lsns *segments = &recovery->segments;
-    const struct wal_lsns *snapshots = &recovery->snapshots;
-    uint64_t lsn = recovery->control->durable_lsn;
+    const uint64_t last_segment = wal_lsns_last(&recovery->segments);
+    const uint64_t lsn = max_of(recovery->control->durable_lsn, max_of(last_segment, 1) - 1);
 
-    if (segments->count > 0) {
-        lsn = max_of(lsn, segments->lsns[segments->count - 1] - 1);
-    }
-    return snapshots->count == 0 ? lsn : max_of(lsn, snapshots->lsns[snapshots->count - 1]);
+    return max_of(lsn, wal_lsns_last(&recovery->snapshots));
 }
 
 int wal_recover_refuse_damage(struct wal_recovery *recovery, uint64_t offset, uint64_t seen_lsn,

@@ -2,14 +2,16 @@
  * The start of the log, blocking:
  *
  *  1. Read both control files.
- *  2. Recover: the newest whole snapshot, replay, decide, cut (wal_recover.c).
+ *  2. Recover: the newest whole snapshot, replay, decide (wal_recover.c). From here on the start
+ *     succeeds unless the disk fails: a snapshot that was never finished goes away, which may make
+ *     the room that is needed now; then the tail is cut (wal_cut.c).
  *  3. Write both control files: what was found is durable now, and the mark of the last clean close
  *     goes away. A new store gets its UUID here, before any segment exists.
  *  4. Take over the spare of the last run, if it is whole.
  *  5. Begin a new segment behind what was found; but go on in the last one when nothing was ever
  *     written to it, so that starting and stopping does not fill the disk.
- *  6. Tidy up: a snapshot that was never finished is removed; one that is damaged is renamed, so
- *     that it is kept for people and looked at no more.
+ *  6. Put away the snapshots that are damaged: each gets a name under which it is kept for people
+ *     and looked at no more.
  *
  * A crash between any two of them is met by the same steps again. No room for a segment is no
  * failure: the log opens, can be read, and refuses appends until there is room.
@@ -136,18 +138,25 @@ static int list_files(struct wal *wal, const struct wal_recovery *recovery, char
     return result == 0 ? 0 : problem_io(problem, result, "cannot list the log");
 }
 
-/* The start has succeeded: what is of no use goes out of the way. */
-static int tidy(struct wal *wal, const struct wal_recovery *recovery, char *problem)
+/* What a crash left of a snapshot in the making. */
+static int remove_unfinished(struct wal *wal, char *problem)
+{
+    const int result = wal->disk->ops->remove(wal->disk, SNAPSHOT_FORMAT_TEMPORARY);
+
+    return result == 0 || result == DISK_E_NOT_FOUND
+               ? 0
+               : problem_io(problem, result, SNAPSHOT_FORMAT_TEMPORARY ": cannot be removed");
+}
+
+/* The start has succeeded: damaged snapshots go out of the way. */
+static int put_away(struct wal *wal, const struct wal_recovery *recovery, char *problem)
 {
     const struct disk_ops *ops = wal->disk->ops;
     const struct wal_lsns *snapshots = &recovery->snapshots;
     char name[WAL_FORMAT_NAME_SIZE];
     char bad_name[WAL_FORMAT_NAME_SIZE];
-    int result = ops->remove(wal->disk, SNAPSHOT_FORMAT_TEMPORARY);
+    int result = 0;
 
-    if (result == DISK_E_NOT_FOUND) {
-        result = 0;
-    }
     for (size_t i = snapshots->count - recovery->damaged_snapshots;
          result == 0 && i < snapshots->count; i++) {
         snapshot_format_name(snapshots->lsns[i], name);
@@ -160,7 +169,7 @@ static int tidy(struct wal *wal, const struct wal_recovery *recovery, char *prob
     if (result == DISK_E_NOT_FOUND) {
         result = -ENOENT;
     }
-    return result == 0 ? 0 : problem_io(problem, result, "cannot put old snapshots away");
+    return result == 0 ? 0 : problem_io(problem, result, "cannot put damaged snapshots away");
 }
 
 static void take_stats(struct wal *wal, const struct wal_recovery *recovery)
@@ -189,6 +198,9 @@ int wal_start(struct wal *wal, struct wal_recovery *recovery)
         result = wal_recover(recovery);
     }
     if (result == 0) {
+        result = remove_unfinished(wal, problem);
+    }
+    if (result == 0) {
         result = wal_recover_cut(recovery);
     }
     if (result != 0) {
@@ -202,7 +214,7 @@ int wal_start(struct wal *wal, struct wal_recovery *recovery)
     if (result == 0) {
         result = list_files(wal, recovery, problem);
     }
-    return result != 0 ? result : tidy(wal, recovery, problem);
+    return result != 0 ? result : put_away(wal, recovery, problem);
 }
 
 void wal_start_close_files(struct wal *wal)

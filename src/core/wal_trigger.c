@@ -8,7 +8,8 @@
  * written_lsn.
  *
  * What can go wrong: a snapshot that fails hurts nobody, and the next that is due tries again. That
- * is when the log has grown by another eighth, or a minute later; and not at once, for what made it
+ * is when the log has grown by another eighth, or a minute later even if nobody writes: on a full
+ * disk nobody can, and it may be the snapshot that makes room. But not at once, for what made it
  * fail is probably still there. A failed rename or sync of the directory is the log's failure.
  */
 #include "core/clock.h"
@@ -36,7 +37,15 @@ static bool is_due(const struct wal *wal)
     if (wal->options.snapshot_every == 0 || wal->stats.log_bytes < due_bytes(wal)) {
         return false;
     }
-    return wal->stats.log_bytes >= wal->retry_bytes || wal->reactor->now_ns >= wal->retry_ns;
+    return wal->stats.log_bytes >= wal->retry_bytes;
+}
+
+static void on_retry_timer(struct timer *timer)
+{
+    struct wal *wal = CONTAINER_OF(timer, struct wal, retry_timer);
+
+    wal->retry_bytes = 0;
+    reactor_defer(wal->reactor, &wal->task);
 }
 
 static void on_ended(void *owner, const struct wal_snapshot_report *report)
@@ -55,7 +64,8 @@ static void on_ended(void *owner, const struct wal_snapshot_report *report)
     } else {
         stats->snapshots_failed++;
         wal->retry_bytes = stats->log_bytes + due_bytes(wal) / RETRY_SHARE;
-        wal->retry_ns = clock_monotonic_ns(wal->reactor->clock) + RETRY_NS;
+        /* Without memory for it the log's growth alone decides. */
+        (void)reactor_start_timer(wal->reactor, &wal->retry_timer, RETRY_NS);
     }
     wal->events->snapshot(wal->owner, report);
 }
@@ -78,6 +88,7 @@ int wal_trigger_init(struct wal *wal)
         .ended = on_ended, .failed = on_failed, .stopped = on_stopped};
     int result = wal_checkpoint_new(wal->disk, wal->reactor, wal->random, &wal->checkpoint);
 
+    wal->retry_timer.fire = on_retry_timer;
     if (result == 0) {
         wal_checkpoint_set_events(wal->checkpoint, &events, wal);
     }
@@ -143,6 +154,13 @@ void wal_trigger_step(struct wal *wal)
     } else if (wal->source != NULL && !wal->closing && is_due(wal)) {
         begin(wal);
     }
+}
+
+void wal_trigger_stop(struct wal *wal)
+{
+    wal->stats.snapshot_is_running = false;
+    reactor_stop_timer(wal->reactor, &wal->retry_timer);
+    wal_checkpoint_stop(wal->checkpoint);
 }
 
 int wal_snapshot(struct wal *wal)

@@ -130,6 +130,7 @@ static int verify(struct fake_world *world, const uint8_t *store_uuid, char *pro
         .disk = fake_disk_disk(world->disk),
         .reactor = &world->reactor,
         .memory = memory,
+        .name = NAME,
         .lsn = LSN,
         .store_uuid = store_uuid,
         .problem = problem,

@@ -39,6 +39,7 @@ static void prepare(struct fixture *fixture)
         .disk = fake_disk_disk(fixture->world.disk),
         .reactor = &fixture->world.reactor,
         .memory = fixture->memory,
+        .name = NAME,
         .lsn = LSN,
         .store_uuid = fixture->maker.header.store_uuid,
         .problem = fixture->problem,

@@ -263,14 +263,14 @@ START_TEST(wal_checkpoint_whole_way)
 
 END_TEST
 
-/* Each operation waits for the one before: the contents are synced before the name is given, the
- * name before anything is removed, and that in its order. */
+/* Each operation waits for the one before: the contents are synced and read back before the name is
+ * given, the name is synced before anything is removed, and that in its order. */
 START_TEST(wal_checkpoint_keeps_the_order)
 {
     static const enum fake_disk_kind order[] = {
-        FAKE_DISK_REMOVE,         FAKE_DISK_WRITE,         FAKE_DISK_SYNC,   FAKE_DISK_RENAME,
-        FAKE_DISK_SYNC_DIRECTORY, FAKE_DISK_READ,          FAKE_DISK_REMOVE, FAKE_DISK_REMOVE,
-        FAKE_DISK_REMOVE,         FAKE_DISK_SYNC_DIRECTORY};
+        FAKE_DISK_REMOVE, FAKE_DISK_WRITE,          FAKE_DISK_SYNC,   FAKE_DISK_READ,
+        FAKE_DISK_RENAME, FAKE_DISK_SYNC_DIRECTORY, FAKE_DISK_REMOVE, FAKE_DISK_REMOVE,
+        FAKE_DISK_REMOVE, FAKE_DISK_SYNC_DIRECTORY};
     struct fixture fixture;
 
     fixture_init(&fixture);
@@ -421,6 +421,25 @@ START_TEST(wal_checkpoint_same_lsn)
 
 END_TEST
 
+/* Damaged on the way to the disk, it does not take the place of the good one of that LSN: in a
+ * restored directory that is the only one, and no log reaches back behind it. */
+START_TEST(wal_checkpoint_same_lsn_damaged)
+{
+    struct fixture fixture;
+
+    fixture_init(&fixture);
+    add_segment(&fixture, NEW + 1);
+    add_snapshot(&fixture, NEW);
+    fake_disk_lie(fixture.world.disk, FAKE_DISK_WRITE_LOST, 1);
+    run_from_start(&fixture);
+    ck_assert_uint_eq(fake_disk_lies_told(fixture.world.disk), 1);
+    ck_assert_uint_eq(fixture.faileds, 1);
+    ck_assert(is_whole(&fixture, NEW, 7));
+    fixture_deinit(&fixture);
+}
+
+END_TEST
+
 /* Segments that come while one is taken are kept, and trimmed by the next. */
 START_TEST(wal_checkpoint_log_grows_meanwhile)
 {
@@ -474,7 +493,8 @@ START_TEST(wal_checkpoint_verifies)
     wal_checkpoint_note_durable(fixture.checkpoint, NEW);
     run(&fixture);
     ck_assert_uint_eq(fixture.faileds, 1);
-    ck_assert(strstr(fixture.problem, snapshot_name(NEW)) == fixture.problem);
+    ck_assert(strstr(fixture.problem, SNAPSHOT_FORMAT_TEMPORARY) == fixture.problem);
+    ck_assert(!fake_disk_exists(fixture.world.disk, SNAPSHOT_FORMAT_TEMPORARY));
     ck_assert(!has_snapshot(&fixture, NEW));
     ck_assert(has_snapshot(&fixture, OLDEST));
     ck_assert(has_snapshot(&fixture, OLDER));
@@ -763,7 +783,8 @@ END_TEST
 UNIT_MAIN("wal_checkpoint", wal_checkpoint_whole_way, wal_checkpoint_keeps_the_order,
           wal_checkpoint_waits_for_the_log, wal_checkpoint_trim_rules,
           wal_checkpoint_again_and_again, wal_checkpoint_starts_from_the_report,
-          wal_checkpoint_same_lsn, wal_checkpoint_log_grows_meanwhile, wal_checkpoint_verifies,
+          wal_checkpoint_same_lsn, wal_checkpoint_same_lsn_damaged,
+          wal_checkpoint_log_grows_meanwhile, wal_checkpoint_verifies,
           wal_checkpoint_sees_through_lies, wal_checkpoint_no_room, wal_checkpoint_source_gives_up,
           wal_checkpoint_every_failure, wal_checkpoint_every_crash, wal_checkpoint_stops_anywhere,
           wal_checkpoint_free_gives_up)

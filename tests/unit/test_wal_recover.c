@@ -389,8 +389,8 @@ END_TEST
 /* A missing, renamed or foreign segment is refused, whichever it is. */
 START_TEST(wal_recover_refuses_gaps_and_strangers)
 {
+    static struct reference stranger; /* two of them are too much for a stack */
     struct reference reference;
-    struct reference stranger;
     struct fake_disk *disk;
     struct verdict verdict;
     const uint8_t *bytes;
@@ -480,12 +480,16 @@ START_TEST(wal_recover_cuts_a_torn_tail)
     end = frames_end(&reference);
     memset(remains + 5000, 0xab, 100);
     fake_disk_poke(disk, FIRST_NAME, end, remains, sizeof(remains));
-    fake_disk_put(disk, "wal-0000000000000001-000000000000000c.torn", "interrupted", 11);
+    fake_disk_put(disk, "wal-0000000000000001-000000000000000c.torn", "another", 7);
+    fake_disk_put(disk, "torn.tmp", "interrupted", 11);
     verdict = recover(disk, true);
     expect(&verdict, 0, 12, "torn tail", 0);
     ck_assert(verdict.torn);
     ck_assert_ptr_nonnull(strstr(verdict.notice, "torn"));
-    torn = fake_disk_peek(disk, "wal-0000000000000001-000000000000000c.torn", &size);
+    (void)fake_disk_peek(disk, "wal-0000000000000001-000000000000000c.torn", &size);
+    ck_assert_uint_eq(size, 7); /* what was cut off before stays */
+    torn = fake_disk_peek(disk, "wal-0000000000000001-000000000000000c.1.torn", &size);
+    ck_assert(!fake_disk_exists(disk, "torn.tmp"));
     ck_assert_uint_eq(size, sizeof(remains));
     ck_assert_mem_eq(torn, remains, sizeof(remains));
     ck_assert_mem_eq(fake_disk_peek(disk, FIRST_NAME, NULL) + end, zeros, sizeof(zeros));

@@ -31,7 +31,7 @@ static void fixture_deinit(struct fixture *fixture)
 
 static void open_faithfully(struct fixture *fixture)
 {
-    ck_assert_int_eq(wal_driver_open(&fixture->driver), 0);
+    ck_assert_msg(wal_driver_open(&fixture->driver) == 0, "%s", fixture->driver.problem);
     ck_assert(wal_driver_is_faithful(&fixture->driver));
 }
 
@@ -204,6 +204,33 @@ START_TEST(wal_start_reads_on_a_full_disk)
 
 END_TEST
 
+/* An empty segment of the other kind is replaced by one of the same name, also when there is room
+ * for that only later. */
+START_TEST(wal_start_replaces_a_segment_later)
+{
+    struct fixture fixture;
+
+    fixture_init(&fixture);
+    open_faithfully(&fixture);
+    wal_driver_close(&fixture.driver);
+    fixture.driver.options.sync_interval_ns = CLOCK_NS_PER_S;
+    fake_disk_set_room(fixture.world.disk, fake_disk_used(fixture.world.disk));
+    open_faithfully(&fixture);
+    ck_assert(wal_stats(fixture.driver.wal)->no_space);
+    fake_disk_set_room(fixture.world.disk, UINT64_MAX);
+    fake_world_advance(&fixture.world, 2 * CLOCK_NS_PER_S);
+    ck_assert_int_eq(wal_driver_append(&fixture.driver, 1), 0);
+    wal_driver_settle(&fixture.driver);
+    ck_assert_uint_eq(segment_count(&fixture), 1);
+    ck_assert_uint_eq(wal_stats(fixture.driver.wal)->segments, 1);
+    wal_driver_close(&fixture.driver);
+    open_faithfully(&fixture);
+    ck_assert_uint_eq(fixture.driver.replayed, 1);
+    fixture_deinit(&fixture);
+}
+
+END_TEST
+
 /* A newer control file is not ours to touch. */
 START_TEST(wal_start_refuses_a_newer_control_file)
 {
@@ -307,6 +334,36 @@ static void prepare_log(struct fixture *fixture)
     fake_disk_poke(fixture->world.disk, name, WAL_SEGMENT_SIZE_MIN - 4096, garbage, 100);
 }
 
+/* On a full disk there is still room for what is cut off: that of an unfinished snapshot, or of the
+ * spare. */
+START_TEST(wal_start_cuts_on_a_full_disk)
+{
+    static const char *const names[] = {"snap.tmp", "spare.tmp"};
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct fixture fixture;
+
+        fixture_init(&fixture);
+        prepare_log(&fixture);
+        if (fake_disk_exists(fixture.world.disk, "spare.tmp")) {
+            fake_disk_delete(fixture.world.disk, "spare.tmp");
+        }
+        fake_disk_copy(fixture.world.disk, FIRST_NAME, names[i]);
+        fake_disk_zero(fixture.world.disk, names[i], 0, WAL_SEGMENT_SIZE_MIN);
+        fake_disk_set_room(fixture.world.disk, fake_disk_used(fixture.world.disk));
+        open_faithfully(&fixture);
+        ck_assert_uint_eq(fixture.driver.replayed, 5);
+        ck_assert_uint_gt(wal_stats(fixture.driver.wal)->torn_bytes, 0);
+        ck_assert(!fake_disk_exists(fixture.world.disk, names[i]));
+        fake_disk_set_room(fixture.world.disk, UINT64_MAX);
+        fake_world_advance(&fixture.world, 2 * CLOCK_NS_PER_S);
+        ck_assert_int_eq(wal_driver_append(&fixture.driver, 1), 0);
+        fixture_deinit(&fixture);
+    }
+}
+
+END_TEST
+
 /* Whichever operation of a start fails, its error comes up with a text, nothing is lost, and the
  * next start succeeds. Once with the process alone ending, once with the power cut at that point.
  */
@@ -351,6 +408,7 @@ END_TEST
 
 UNIT_MAIN("wal_start", wal_start_makes_a_store, wal_start_goes_on_in_an_empty_segment,
           wal_start_replaces_a_cut_empty_segment, wal_start_goes_on_behind_a_torn_first_frame,
-          wal_start_reads_on_a_full_disk, wal_start_refuses_a_newer_control_file,
+          wal_start_reads_on_a_full_disk, wal_start_replaces_a_segment_later,
+          wal_start_cuts_on_a_full_disk, wal_start_refuses_a_newer_control_file,
           wal_start_checks_the_segment_size, wal_start_syncs_names,
           wal_start_survives_each_failing_operation)
