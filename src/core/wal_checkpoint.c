@@ -214,6 +214,15 @@ static void start_verifying(struct wal_checkpoint *checkpoint)
     }
 }
 
+static const char *why_unwritten(const struct snapshot_write *write, int error)
+{
+    if (!write->source_gave_up) {
+        return "cannot be written";
+    }
+    return error == -ENOBUFS ? "more changed meanwhile than wal.snapshot_max_kept may keep"
+                             : "given up by its source";
+}
+
 static void on_written(struct snapshot_write *write, int result)
 {
     struct wal_checkpoint *checkpoint = CONTAINER_OF(write, struct wal_checkpoint, write);
@@ -221,8 +230,7 @@ static void on_written(struct snapshot_write *write, int result)
     if (checkpoint->stopping) {
         end_stop(checkpoint);
     } else if (result != 0) {
-        say(checkpoint, write->source_gave_up ? "given up by its source" : "cannot be written",
-            result);
+        say(checkpoint, why_unwritten(write, result), result);
         clean(checkpoint);
     } else {
         start_verifying(checkpoint);
