@@ -104,7 +104,8 @@ INTEROP_GEN_H := $(INTEROP_GEN_C:.c=.h)
 
 SRC := $(shell find src -name '*.c' 2>/dev/null)
 LIB_SRC := $(filter-out src/main.c,$(SRC))
-# tools/name.c is a program; tools/name_part.c belongs to it. The same in bench.
+# tools/name.c is a program; tools/name_part.c belongs to it, tools/common_part.c to all of them. The
+# same in bench, without the latter.
 TOOL_SRC := $(wildcard tools/*.c)
 TOOL_MAINS := $(foreach f,$(TOOL_SRC),$(if $(findstring _,$(notdir $f)),,$f))
 BENCH_SRC := $(wildcard bench/*.c)
@@ -441,7 +442,7 @@ $(OUT)/interop-server: $(call obj,$(INTEROP_SRC)) $(INTEROP_GEN_C:build/%.c=$(B)
 	$(link_program)
 
 .SECONDEXPANSION:
-$(TOOLS): $(OUT)/%: $(B)/obj/tools/%.o $$(call obj,$$(wildcard tools/$$*_*.c)) $(LIBUSERD)
+$(TOOLS): $(OUT)/%: $(B)/obj/tools/%.o $$(call obj,$$(wildcard tools/$$*_*.c tools/common_*.c)) $(LIBUSERD)
 	$(link_program)
 $(BENCHES): $(OUT)/%: $(B)/obj/bench/%.o $$(call obj,$$(wildcard bench/$$*_*.c)) $(LIBUSERD)
 	$(link_program)

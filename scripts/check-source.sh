@@ -24,7 +24,7 @@ liburing.h      src/core/ring.c
 wolfssl/*       src/core/tls.c src/core/tls_context.c
 nghttp2/*       src/http2/h2_session.c
 jwt.h           src/service/token.c
-jansson.h       src/service/token_parse.c tools/*.c
+jansson.h       src/service/token_parse.c tools/common_read.c
 sodium.h        src/service/password.c src/service/page_token.c src/core/random.c src/core/digest.c
 ini.h           src/core/ini.c
 utf8proc.h      src/service/user_fold.c

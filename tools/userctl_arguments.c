@@ -1,9 +1,9 @@
 #include "userctl_arguments.h"
 
+#include "common_arguments.h"
+#include "common_output.h"
 #include "core/clock.h"
 
-#include <errno.h>
-#include <getopt.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,37 +13,30 @@
 #define DEFAULT_DEADLINE_NS (5 * CLOCK_NS_PER_S)
 #define DEFAULT_TTL_NS      (3600 * CLOCK_NS_PER_S)
 
-struct command {
-    const char *name;
-    const char *operand; /* NULL = takes none */
-    const char *summary;
-    const char *notes; /* for its own help; may be NULL */
-};
-
-static const struct command commands[USERCTL_COMMAND_COUNT] = {
-    [USERCTL_GET] = {"get", "ID", "show a user", NULL},
+static const struct common_command commands[USERCTL_COMMAND_COUNT] = {
+    [USERCTL_GET] = {"get", "ID", 0, 1, "show a user", NULL},
     [USERCTL_CREATE] =
-        {"create", NULL, "create a user",
+        {"create", "", 0, 0, "create a user",
          "The password is asked for on the terminal unless --password-stdin or\n"
          "--password-file says where it comes from. One line end after it is dropped.\n"},
     [USERCTL_UPDATE] =
-        {"update", "ID", "change fields of a user",
+        {"update", "ID", 0, 1, "change fields of a user",
          "Fields: username, email, status (ACTIVE, INACTIVE, SUSPENDED), roles (comma-separated),\n"
          "profile.first_name, profile.last_name, profile.avatar_url. An empty value clears a "
          "field.\n"
          "Without --mask exactly the fields given with --set change.\n"},
-    [USERCTL_DELETE] = {"delete", "ID", "delete a user", NULL},
+    [USERCTL_DELETE] = {"delete", "ID", 0, 1, "delete a user", NULL},
     [USERCTL_LIST] =
-        {"list", NULL, "list users in the order of their creation",
+        {"list", "", 0, 0, "list users in the order of their creation",
          "Shows one page, and says when there is more. The filter is one of AIP-160, such as\n"
          "'status = SUSPENDED AND roles:admin' or 'email = \"*@example.com\"'.\n"
          "On a terminal long values are cut; --json shows them whole.\n"},
     [USERCTL_WATCH] =
-        {"watch", "ID", "show a user now and after each change",
+        {"watch", "ID", 0, 1, "show a user now and after each change",
          "Ends when the user is deleted, when the connection is lost, or with Ctrl-C. There is no\n"
          "deadline unless --deadline gives one.\n"},
     [USERCTL_IMPORT] =
-        {"import", "FILE", "create users from JSON lines",
+        {"import", "FILE", 0, 1, "create users from JSON lines",
          "Each line of FILE (- is standard input) is one CreateUserRequest:\n"
          "  {\"username\":\"ada\",\"email\":\"ada@example.com\",\"password\":\"...\","
          "\"request_id\":\"ada-1\"}\n"
@@ -53,20 +46,20 @@ static const struct command commands[USERCTL_COMMAND_COUNT] = {
          "before is answered again and not created twice.\n"
          "The exit code is 0 when all went in, else the status of the first failure.\n"},
     [USERCTL_SYNC] =
-        {"sync", "FILE", "create or replace users from JSON lines",
+        {"sync", "FILE", 0, 1, "create or replace users from JSON lines",
          "Each line of FILE (- is standard input) is one User, as 'userctl list --json' prints "
          "it.\n"
          "A user whose id is known is replaced; one without id is created. The first user that "
          "the\n"
          "server refuses ends it: its line is reported, and those before it are in.\n"},
     [USERCTL_TOKEN] =
-        {"token", NULL, "print a token for development",
+        {"token", "", 0, 0, "print a token for development",
          "Signs an HS256 token with the secret that the server has as auth.jwt_secret_file.\n"},
-    [USERCTL_HELP] = {"help", "[COMMAND]", "show help about a command", NULL},
+    [USERCTL_HELP] = {"help", "[COMMAND]", 0, 1, "show help about a command", NULL},
 };
 
-#define FOR(command) (1u << (command))
-#define FOR_ALL      (~0u)
+#define FOR(command) COMMON_ARGUMENTS_FOR(command)
+#define FOR_ALL      COMMON_ARGUMENTS_FOR_ALL
 #define FOR_FILES    (FOR(USERCTL_IMPORT) | FOR(USERCTL_SYNC))
 
 /* One per row of the table below, in its order. */
@@ -105,14 +98,7 @@ enum option_id {
     OPTION_COUNT,
 };
 
-struct option_row {
-    const char *name;
-    const char *value; /* NULL = takes none */
-    unsigned commands; /* which may have it */
-    const char *help;
-};
-
-static const struct option_row rows[OPTION_COUNT] = {
+static const struct common_option rows[OPTION_COUNT] = {
     [OPTION_TARGET] = {"target", "HOST:PORT", FOR_ALL,
                        "server; USERCTL_TARGET; " DEFAULT_TARGET " if not given"},
     [OPTION_CA] = {"ca", "FILE", FOR_ALL,
@@ -159,6 +145,15 @@ static const struct option_row rows[OPTION_COUNT] = {
                                "leave out fields that nobody knows"},
 };
 
+static const struct common_arguments_table table = {
+    .program = "userctl",
+    .commands = commands,
+    .command_count = USERCTL_COMMAND_COUNT,
+    .options = rows,
+    .option_count = OPTION_COUNT,
+    .help_option = OPTION_HELP,
+};
+
 /* "500ms", "5s", "1m", "2h": a positive whole number and a unit. Returns 0 when it is none. */
 static uint64_t parse_time(const char *text)
 {
@@ -188,16 +183,12 @@ static uint64_t parse_time(const char *text)
 
 int userctl_arguments_refuse(const struct userctl_arguments *arguments, const char *format, ...)
 {
-    const char *command = commands[arguments->command].name;
     va_list values;
 
     va_start(values, format);
-    (void)fputs("userctl: ", stderr);
-    (void)vfprintf(stderr, format, values);
+    (void)common_arguments_vrefuse(&table, arguments->command, format, values);
     va_end(values);
-    (void)fprintf(stderr, "\nTry 'userctl %s%s--help'.\n", command == NULL ? "" : command,
-                  command == NULL ? "" : " ");
-    return USERCTL_EXIT_USAGE;
+    return COMMON_EXIT_USAGE;
 }
 
 static int take_time(const struct userctl_arguments *arguments, enum option_id id,
@@ -283,8 +274,10 @@ static bool *flag_of(struct userctl_arguments *arguments, enum option_id id)
     return flags[id];
 }
 
-static int take_option(struct userctl_arguments *arguments, enum option_id id, const char *value)
+static int take_option(void *context, unsigned option, const char *value)
 {
+    struct userctl_arguments *arguments = context;
+    const enum option_id id = (enum option_id)option;
     const char **text = text_of(arguments, id);
     bool *flag = flag_of(arguments, id);
 
@@ -313,41 +306,7 @@ static int take_option(struct userctl_arguments *arguments, enum option_id id, c
 
 enum userctl_command userctl_arguments_command(const char *name)
 {
-    for (int i = 0; i < USERCTL_COMMAND_COUNT; i++) {
-        if (commands[i].name != NULL && strcmp(commands[i].name, name) == 0) {
-            return (enum userctl_command)i;
-        }
-    }
-    return USERCTL_NONE;
-}
-
-/* The words that are no options: a command and its operand. */
-static int take_words(struct userctl_arguments *arguments, char **words, int count)
-{
-    if (count == 0) {
-        return 0;
-    }
-    arguments->command = userctl_arguments_command(words[0]);
-    if (arguments->command == USERCTL_NONE) {
-        return userctl_arguments_refuse(arguments, "there is no command '%s'", words[0]);
-    }
-    if (count > (commands[arguments->command].operand == NULL ? 1 : 2)) {
-        return userctl_arguments_refuse(arguments, "'%s' is one word too many", words[count - 1]);
-    }
-    arguments->operand = count == 2 ? words[1] : NULL;
-    return 0;
-}
-
-/* An option that the command has no use for is a mistake, not noise. */
-static int check_options(const struct userctl_arguments *arguments, const bool *given)
-{
-    for (int i = 0; i < OPTION_COUNT; i++) {
-        if (given[i] && (rows[i].commands & FOR(arguments->command)) == 0) {
-            return userctl_arguments_refuse(arguments, "--%s does not go with '%s'", rows[i].name,
-                                            commands[arguments->command].name);
-        }
-    }
-    return 0;
+    return (enum userctl_command)common_arguments_command(&table, name);
 }
 
 static const char *from_environment(const char *name)
@@ -389,71 +348,23 @@ static void apply_defaults(struct userctl_arguments *arguments)
     }
 }
 
-static int read_options(int argc, char **argv, struct userctl_arguments *arguments, bool *given)
-{
-    struct option options[OPTION_COUNT + 1] = {{0}};
-    int found;
-    int ret;
-
-    for (int i = 0; i < OPTION_COUNT; i++) {
-        options[i] = (struct option){
-            .name = rows[i].name,
-            .has_arg = rows[i].value == NULL ? no_argument : required_argument,
-            .val = i,
-        };
-    }
-    /* getopt moves options before words, so they may stand on either side of the command. */
-    while ((found = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (found == '?') {
-            (void)fputs("Try 'userctl --help'.\n", stderr); /* getopt has said what is wrong */
-            return USERCTL_EXIT_USAGE;
-        }
-        given[found] = true;
-        ret = take_option(arguments, (enum option_id)found, optarg);
-        if (ret != 0) {
-            return ret;
-        }
-    }
-    return 0;
-}
-
 int userctl_arguments_read(int argc, char **argv, struct userctl_arguments *ret_arguments)
 {
     struct userctl_arguments arguments = {.ttl_ns = DEFAULT_TTL_NS};
-    bool given[OPTION_COUNT] = {false};
-    int ret;
+    struct common_words words;
+    int ret = common_arguments_read(&table, argc, argv, take_option, &arguments, &words);
 
-    ret = read_options(argc, argv, &arguments, given);
-    if (ret == 0) {
-        ret = take_words(&arguments, argv + optind, argc - optind);
-    }
-    if (ret == 0 && arguments.command != USERCTL_NONE) {
-        ret = check_options(&arguments, given);
-    }
-    if (ret == 0 && arguments.token != NULL && arguments.token_file != NULL) {
-        ret = userctl_arguments_refuse(&arguments, "--token and --token-file are both given");
-    }
     if (ret != 0) {
         return ret;
+    }
+    arguments.command = (enum userctl_command)words.command;
+    arguments.operand = words.operands[0];
+    if (arguments.token != NULL && arguments.token_file != NULL) {
+        return userctl_arguments_refuse(&arguments, "--token and --token-file are both given");
     }
     apply_defaults(&arguments);
     *ret_arguments = arguments;
     return 0;
-}
-
-static void print_options(FILE *out, unsigned of, bool common)
-{
-    char left[40];
-
-    for (int i = 0; i < OPTION_COUNT; i++) {
-        if ((rows[i].commands == FOR_ALL) != common || (rows[i].commands & of) == 0) {
-            continue;
-        }
-        (void)snprintf(left, sizeof(left), "--%s%s%s", rows[i].name,
-                       rows[i].value == NULL ? "" : " ",
-                       rows[i].value == NULL ? "" : rows[i].value);
-        (void)fprintf(out, "  %-24s %s\n", left, rows[i].help);
-    }
 }
 
 static void print_overview(FILE *out)
@@ -461,35 +372,29 @@ static void print_overview(FILE *out)
     (void)fputs("userctl: manages the users of a userd server\n\n"
                 "usage: userctl [OPTIONS] COMMAND [ARGUMENTS]\n\ncommands:\n",
                 out);
-    for (int i = 0; i < USERCTL_COMMAND_COUNT; i++) {
-        if (commands[i].name != NULL) {
-            (void)fprintf(out, "  %-7s %-16s %s\n", commands[i].name,
-                          commands[i].operand == NULL ? "" : commands[i].operand,
-                          commands[i].summary);
-        }
-    }
+    common_arguments_print_commands(&table, out, 7, 16);
     (void)fputs("\noptions, before or after the command:\n", out);
-    print_options(out, FOR_ALL, true);
+    common_arguments_print_common(&table, out);
     (void)fprintf(
         out,
         "\nexit code: 0, the number of the gRPC status, %d for a wrong command line or\n"
         "a file that cannot be opened, %d when reading or writing fails, %d where io_uring\n"
         "is forbidden, %d when nobody reads the output any more ('userctl list | head -1')\n",
-        USERCTL_EXIT_USAGE, USERCTL_EXIT_IO, USERCTL_EXIT_CONFIGURATION, USERCTL_EXIT_NO_READER);
+        COMMON_EXIT_USAGE, COMMON_EXIT_IO, COMMON_EXIT_CONFIGURATION, COMMON_EXIT_NO_READER);
 }
 
 void userctl_arguments_help(FILE *out, enum userctl_command command)
 {
-    const struct command *about = &commands[command];
+    const struct common_command *about = &commands[command];
 
     if (command == USERCTL_NONE || command == USERCTL_HELP) {
         print_overview(out);
         return;
     }
     (void)fprintf(out, "userctl %s: %s\n\nusage: userctl %s%s%s [OPTIONS]\n\n", about->name,
-                  about->summary, about->name, about->operand == NULL ? "" : " ",
-                  about->operand == NULL ? "" : about->operand);
-    print_options(out, FOR(command), false);
+                  about->summary, about->name, about->operands[0] == '\0' ? "" : " ",
+                  about->operands);
+    common_arguments_print_options(&table, out, command);
     if (about->notes != NULL) {
         (void)fprintf(out, "\n%s", about->notes);
     }

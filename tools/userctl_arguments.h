@@ -12,12 +12,6 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define USERCTL_EXIT_USAGE         64
-#define USERCTL_EXIT_IO            74 /* a file could not be read, or output not be written */
-#define USERCTL_EXIT_CONFIGURATION 78 /* io_uring is forbidden here */
-#define USERCTL_EXIT_NO_READER                                                                     \
-    141 /* nobody reads the output any more: as of a program that SIGPIPE ended */
-
 #define USERCTL_SETS_MAX    16
 #define USERCTL_NO_DEADLINE UINT64_MAX
 
@@ -74,7 +68,7 @@ struct userctl_arguments {
     bool ignore_unknown;
 };
 
-/* Reads the command line and the environment. Returns 0, or USERCTL_EXIT_USAGE after it has said
+/* Reads the command line and the environment. Returns 0, or COMMON_EXIT_USAGE after it has said
  * on stderr what is wrong. */
 int userctl_arguments_read(int argc, char **argv, struct userctl_arguments *ret_arguments);
 
@@ -84,7 +78,7 @@ void userctl_arguments_help(FILE *out, enum userctl_command command);
 /* The command of that name; USERCTL_NONE when there is none. */
 enum userctl_command userctl_arguments_command(const char *name);
 
-/* Says on stderr what is wrong with the command line and where help is. Returns USERCTL_EXIT_USAGE.
+/* Says on stderr what is wrong with the command line and where help is. Returns COMMON_EXIT_USAGE.
  */
 int userctl_arguments_refuse(const struct userctl_arguments *arguments, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -14,9 +14,11 @@
  */
 #include "userctl_import.h"
 
+#include "common_json.h"
+#include "common_lines.h"
+#include "common_output.h"
 #include "core/clock.h"
 #include "userctl_json.h"
-#include "userctl_lines.h"
 #include "userctl_output.h"
 #include "userctl_progress.h"
 #include "userctl_session.h"
@@ -41,7 +43,7 @@ struct transfer {
     struct user_client *client;
     const struct userctl_arguments *arguments;
     bool is_sync;
-    struct userctl_lines lines;
+    struct common_lines lines;
     struct userctl_progress progress;
     FILE *errors;
     int exit_code;                /* the first failure's */
@@ -73,7 +75,7 @@ static void print_details(FILE *out, const char *details)
 
         if (strncmp(details, index_label, sizeof(index_label) - 1) != 0) {
             (void)fputs(separator, out);
-            userctl_output_json_part(out, details, size);
+            common_json_quote(out, (struct bytes){(const uint8_t *)details, size});
             separator = ",";
         }
         details += size + (details[size] == '\n');
@@ -94,7 +96,7 @@ static void report(struct transfer *transfer, uint64_t number,
     }
     (void)fprintf(out, "{\"line\":%" PRIu64 ",\"status\":\"%s\",\"message\":", number,
                   grpc_status_name((int)failure->status));
-    userctl_output_json_text(out, failure->message);
+    common_json_quote(out, bytes_from_text(failure->message));
     if (failure->details[0] != '\0') {
         print_details(out, failure->details);
     }
@@ -257,7 +259,7 @@ static int transfer_line(struct transfer *transfer, struct bytes line)
 {
     bool ignore_unknown = transfer->arguments->ignore_unknown;
     char problem[USERCTL_JSON_PROBLEM_SIZE];
-    struct userctl_json *json;
+    struct userctl_json json;
     struct user_client_create create;
     struct user_client_user user;
     int ret;
@@ -266,29 +268,18 @@ static int transfer_line(struct transfer *transfer, struct bytes line)
                             : userctl_json_create(line, ignore_unknown, problem, &json, &create);
     if (ret != 0) {
         report_malformed(transfer, problem);
-        return transfer->arguments->strict ? ret : 0;
+        ret = transfer->arguments->strict ? ret : 0;
+    } else {
+        ret = send_parsed(transfer, &create, &user);
     }
-    ret = send_parsed(transfer, &create, &user);
-    userctl_json_free(json);
+    userctl_json_deinit(&json);
     return ret;
-}
-
-static bool is_blank(struct bytes line)
-{
-    for (size_t i = 0; i < line.size; i++) {
-        uint8_t byte = line.data[i];
-
-        if (byte != ' ' && byte != '\t' && byte != '\r') {
-            return false;
-        }
-    }
-    return true;
 }
 
 static int line_too_long(struct transfer *transfer)
 {
     report_malformed(transfer, "the line is longer than 256 KiB");
-    return transfer->arguments->strict ? USERCTL_LINES_E_TOO_LONG : 0;
+    return transfer->arguments->strict ? COMMON_LINES_E_TOO_LONG : 0;
 }
 
 static int wait_for_input(struct transfer *transfer)
@@ -309,7 +300,7 @@ static void read_failed(struct transfer *transfer, int error)
     userctl_progress_clear(&transfer->progress);
     (void)fprintf(stderr, "userctl: cannot read %s: %s\n", transfer->arguments->operand,
                   strerror(-error));
-    fail_with(transfer, USERCTL_EXIT_IO);
+    fail_with(transfer, COMMON_EXIT_IO);
 }
 
 /* Goes through the file, to its end or to where it cannot go on. */
@@ -321,14 +312,14 @@ static void transfer_lines(struct transfer *transfer)
         struct bytes line;
 
         note_progress(transfer);
-        ret = userctl_lines_next(&transfer->lines, &line);
-        if (ret == 0 && !is_blank(line)) {
+        ret = common_lines_next(&transfer->lines, &line);
+        if (ret == 0 && !common_lines_is_blank(line)) {
             ret = transfer_line(transfer, line);
-        } else if (ret == USERCTL_LINES_E_TOO_LONG) {
+        } else if (ret == COMMON_LINES_E_TOO_LONG) {
             ret = line_too_long(transfer);
-        } else if (ret == USERCTL_LINES_E_WAIT) {
+        } else if (ret == COMMON_LINES_E_WAIT) {
             ret = wait_for_input(transfer);
-        } else if (ret == USERCTL_LINES_E_END) {
+        } else if (ret == COMMON_LINES_E_END) {
             return;
         } else if (ret < 0) {
             read_failed(transfer, ret);
@@ -397,7 +388,7 @@ static int close_errors(struct transfer *transfer)
     }
     (void)fprintf(stderr, "userctl: cannot write %s: %s\n", transfer->arguments->errors_file,
                   strerror(errno));
-    return USERCTL_EXIT_IO;
+    return COMMON_EXIT_IO;
 }
 
 /* With the lines open: the rest of what is needed, and the run. */
@@ -420,7 +411,7 @@ static int run_transfer(struct transfer *transfer)
     }
     /* There may be many lines, and unbuffered each of their bytes would be a write. */
     (void)setvbuf(stderr, NULL, _IOLBF, ERROR_BUFFER_SIZE);
-    userctl_json_begin();
+    common_read_begin();
     userctl_session_catch_signals();
     exit_code = userctl_session_run(&transfer->session);
     written = close_errors(transfer);
@@ -443,11 +434,11 @@ int userctl_import_run(const struct userctl_arguments *arguments)
     if (exit_code != 0) {
         return exit_code;
     }
-    ret = userctl_lines_open(arguments->operand, &transfer.lines);
+    ret = common_lines_open(arguments->operand, &transfer.lines);
     if (ret != 0) {
         return cannot(arguments, "read", arguments->operand, ret);
     }
     exit_code = run_transfer(&transfer);
-    userctl_lines_close(&transfer.lines);
+    common_lines_close(&transfer.lines);
     return exit_code;
 }

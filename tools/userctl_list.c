@@ -1,5 +1,6 @@
 #include "userctl_list.h"
 
+#include "common_json.h"
 #include "userctl_output.h"
 #include "userctl_session.h"
 
@@ -78,7 +79,7 @@ static int print_start(const char *text, int columns)
         }
         count += is_first;
     }
-    userctl_output_text_part(stdout, text, (size_t)(end - text));
+    common_json_plain(stdout, (struct bytes){(const uint8_t *)text, (size_t)(end - text)});
     return count;
 }
 
@@ -119,7 +120,7 @@ static void print_row(const struct user_client_user *user, const struct widths *
     char number[16];
     char time[USERCTL_TIME_SIZE];
 
-    userctl_output_text(stdout, user->id);
+    common_json_plain(stdout, bytes_from_text(user->id));
     (void)printf("%*s", max(widths->id - width(user->id), 0) + 2, "");
     print_cell(user->username, widths->username);
     print_cell(user->email, widths->email);
@@ -202,9 +203,9 @@ static void print_state(const struct user_client_user *user)
 
     userctl_output_time(user->updated_at_ms, time);
     (void)printf("%s  %-*s  ", time, STATUS_WIDTH, userctl_output_status(user->status, number));
-    userctl_output_text(stdout, user->username);
+    common_json_plain(stdout, bytes_from_text(user->username));
     (void)fputs("  ", stdout);
-    userctl_output_text(stdout, user->email);
+    common_json_plain(stdout, bytes_from_text(user->email));
     (void)fputs(user->role_count == 0 ? "" : "  ", stdout);
     userctl_output_roles(stdout, user);
     (void)fputc('\n', stdout);

@@ -1,81 +1,25 @@
 #include "userctl_output.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <poll.h>
+#include "common_json.h"
+
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #define NUMBER_SIZE 16
 
-/* Bytes of the character that begins here; 0 when it is not UTF-8. */
-static size_t character_size(const unsigned char *text)
+static void print_text(const char *text)
 {
-    unsigned char least = text[0] == 0xe0 ? 0xa0 : text[0] == 0xf0 ? 0x90 : 0x80; /* second byte */
-    unsigned char most = text[0] == 0xed ? 0x9f : text[0] == 0xf4 ? 0x8f : 0xbf;
-    size_t size = text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 : 4;
-
-    if (text[0] < 0x80) {
-        return 1;
-    }
-    if (text[0] < 0xc2 || text[0] > 0xf4 || text[1] < least || text[1] > most) {
-        return 0;
-    }
-    for (size_t i = 2; i < size; i++) {
-        if ((text[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    return size;
-}
-
-/* A text from the server must not be able to drive the terminal: control bytes are shown as \xNN,
- * those of two bytes in UTF-8 (C1, U+0080 to U+009F) too, and so is what is not UTF-8. */
-static void print_part(FILE *out, const char *text, size_t text_size, const char *line_start)
-{
-    const unsigned char *byte = (const unsigned char *)text;
-    const unsigned char *end = byte + text_size;
-
-    for (; byte < end; byte++) {
-        size_t size = character_size(byte);
-
-        if (*byte == '\n' && line_start != NULL) {
-            (void)fprintf(out, "\n%s", byte[1] == '\0' ? "" : line_start);
-        } else if (*byte < ' ' || *byte == 0x7f || size == 0) {
-            (void)fprintf(out, "\\x%02x", *byte);
-        } else if (byte[0] == 0xc2 && byte[1] >= 0x80 && byte[1] <= 0x9f) {
-            (void)fprintf(out, "\\x%02x", byte[1]);
-            byte++;
-        } else {
-            (void)fwrite(byte, 1, size, out);
-            byte += size - 1;
-        }
-    }
-}
-
-static void print_text(FILE *out, const char *text, const char *line_start)
-{
-    print_part(out, text, strlen(text), line_start);
+    common_json_plain(stdout, bytes_from_text(text));
 }
 
 static void print_row(const char *name, const char *text)
 {
     if (text[0] != '\0') {
         (void)printf("%-11s ", name);
-        print_text(stdout, text, NULL);
+        print_text(text);
         (void)fputc('\n', stdout);
     }
-}
-
-void userctl_output_text(FILE *out, const char *text)
-{
-    print_text(out, text, NULL);
-}
-
-void userctl_output_text_part(FILE *out, const char *text, size_t size)
-{
-    print_part(out, text, size, NULL);
 }
 
 void userctl_output_time(int64_t time_ms, char *out)
@@ -104,7 +48,7 @@ void userctl_output_roles(FILE *out, const struct user_client_user *user)
 {
     for (size_t i = 0; i < user->role_count; i++) {
         (void)fputs(i == 0 ? "" : ", ", out);
-        print_text(out, user->roles[i], NULL);
+        common_json_plain(out, bytes_from_text(user->roles[i]));
     }
 }
 
@@ -151,116 +95,53 @@ static void print_table(const struct user_client_user *user)
     print_row("etag", user->etag);
 }
 
-void userctl_output_json_part(FILE *out, const char *text, size_t text_size)
+/* Fields at their default are left out, as the protobuf mapping has it. */
+static void text_member(struct common_json *json, const char *name, const char *text)
 {
-    const unsigned char *byte = (const unsigned char *)text;
-    const unsigned char *end = byte + text_size;
-
-    (void)fputc('"', out);
-    for (; byte < end; byte++) {
-        size_t size = character_size(byte);
-
-        if (*byte == '"' || *byte == '\\') {
-            (void)fprintf(out, "\\%c", *byte);
-        } else if (*byte < ' ' || *byte == 0x7f) {
-            (void)fprintf(out, "\\u%04x", *byte);
-        } else if (byte[0] == 0xc2 && byte[1] >= 0x80 && byte[1] <= 0x9f) {
-            (void)fprintf(out, "\\u%04x", byte[1]);
-            byte++;
-        } else if (size == 0) {
-            (void)fputs("\\ufffd", out);
-        } else {
-            (void)fwrite(byte, 1, size, out);
-            byte += size - 1;
-        }
-    }
-    (void)fputc('"', out);
+    common_json_member(json, name, bytes_from_text(text));
 }
 
-void userctl_output_json_text(FILE *out, const char *text)
-{
-    userctl_output_json_part(out, text, strlen(text));
-}
-
-/* One member. Fields at their default are left out, as the protobuf mapping has it. */
-static void print_json_member(const char *name, const char *text, const char **separator)
-{
-    if (text[0] != '\0') {
-        (void)printf("%s\"%s\":", *separator, name);
-        userctl_output_json_text(stdout, text);
-        *separator = ",";
-    }
-}
-
-/* 64-bit numbers are strings in the mapping: JSON numbers lose digits beyond 2^53. */
-static void print_json_number(const char *name, int64_t number, const char **separator)
-{
-    char text[24];
-
-    (void)snprintf(text, sizeof(text), "%" PRId64, number);
-    print_json_member(name, number == 0 ? "" : text, separator);
-}
-
-static void print_json_roles(const struct user_client_user *user, const char **separator)
+static void roles_member(struct common_json *json, const struct user_client_user *user)
 {
     if (user->role_count == 0) {
         return;
     }
-    (void)printf("%s\"roles\":[", *separator);
+    common_json_open_list(json, "roles");
     for (size_t i = 0; i < user->role_count; i++) {
-        (void)fputs(i == 0 ? "" : ",", stdout);
-        userctl_output_json_text(stdout, user->roles[i]);
+        common_json_words(json, NULL, user->roles[i]);
     }
-    (void)fputc(']', stdout);
-    *separator = ",";
+    common_json_close_list(json);
 }
 
-static void print_json_status(int status, const char **separator)
+static void profile_member(struct common_json *json, const struct user_client_user *user)
 {
-    const char *name = user_client_status_name(status);
-
-    if (status == 0) {
-        return;
-    }
-    if (name != NULL) {
-        print_json_member("status", name, separator);
-    } else {
-        (void)printf("%s\"status\":%d", *separator, status);
-        *separator = ",";
-    }
-}
-
-static void print_json_profile(const struct user_client_user *user, const char **separator)
-{
-    const char *inner = "";
-
     if (!user->has_profile) {
         return;
     }
-    (void)printf("%s\"profile\":{", *separator);
-    print_json_member("first_name", user->first_name, &inner);
-    print_json_member("last_name", user->last_name, &inner);
-    print_json_member("avatar_url", user->avatar_url, &inner);
-    (void)fputc('}', stdout);
-    *separator = ",";
+    common_json_open(json, "profile");
+    text_member(json, "first_name", user->first_name);
+    text_member(json, "last_name", user->last_name);
+    text_member(json, "avatar_url", user->avatar_url);
+    common_json_close(json);
 }
 
 /* In the order of the field numbers, as other printers do it. */
 static void print_json(const struct user_client_user *user)
 {
-    const char *separator = "";
+    struct common_json json = {.out = stdout};
 
-    (void)fputc('{', stdout);
-    print_json_member("id", user->id, &separator);
-    print_json_member("username", user->username, &separator);
-    print_json_member("email", user->email, &separator);
-    print_json_number("created_at", user->created_at_ms, &separator);
-    print_json_roles(user, &separator);
-    print_json_status(user->status, &separator);
-    print_json_profile(user, &separator);
-    print_json_number("updated_at", user->updated_at_ms, &separator);
-    print_json_member("etag", user->etag, &separator);
-    (void)fputs("}\n", stdout);
+    common_json_open(&json, NULL);
+    text_member(&json, "id", user->id);
+    text_member(&json, "username", user->username);
+    text_member(&json, "email", user->email);
+    common_json_int64_member(&json, "created_at", user->created_at_ms);
+    roles_member(&json, user);
+    common_json_status(&json, user->status);
+    profile_member(&json, user);
+    common_json_int64_member(&json, "updated_at", user->updated_at_ms);
+    text_member(&json, "etag", user->etag);
+    common_json_close(&json);
+    common_json_end_line(&json);
 }
 
 bool userctl_output_is_json(const struct userctl_arguments *arguments)
@@ -284,7 +165,7 @@ void userctl_output_deleted(const char *id, bool success, bool json)
         return;
     }
     (void)fputs(success ? "deleted " : "not deleted: ", stdout);
-    print_text(stdout, id, NULL);
+    print_text(id);
     (void)fputc('\n', stdout);
 }
 
@@ -328,50 +209,29 @@ static const char *hint_for(const struct userctl_arguments *arguments,
     return NULL;
 }
 
+static void print_details(const char *details)
+{
+    while (*details != '\0') {
+        size_t size = strcspn(details, "\n");
+
+        (void)fputs("    ", stderr);
+        common_json_plain(stderr, (struct bytes){(const uint8_t *)details, size});
+        (void)fputc('\n', stderr);
+        details += size + (details[size] == '\n');
+    }
+}
+
 int userctl_output_failure(const struct userctl_arguments *arguments,
                            const struct user_client_failure *failure)
 {
     const char *hint = hint_for(arguments, failure);
 
     (void)fprintf(stderr, "userctl: %s: ", grpc_status_name((int)failure->status));
-    print_text(stderr, failure->message, NULL);
+    common_json_plain(stderr, bytes_from_text(failure->message));
     (void)fputc('\n', stderr);
-    if (failure->details[0] != '\0') {
-        (void)fputs("    ", stderr);
-        print_text(stderr, failure->details, "    ");
-        if (failure->details[strlen(failure->details) - 1] != '\n') {
-            (void)fputc('\n', stderr);
-        }
-    }
+    print_details(failure->details);
     if (hint != NULL) {
         (void)fprintf(stderr, "hint: %s\n", hint);
     }
     return (int)failure->status;
-}
-
-/* Whoever read our output has enough of it, as `head` has. The write that failed of it may be long
- * ago and its errno lost, so the pipe itself is asked. */
-static bool reader_is_gone(void)
-{
-    struct pollfd out = {.fd = STDOUT_FILENO};
-
-    return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
-}
-
-int userctl_output_finish(void)
-{
-    int error;
-
-    errno = 0;
-    if (fflush(stdout) == 0 && ferror(stdout) == 0) {
-        return 0;
-    }
-    error = errno;
-    if (error == EPIPE || reader_is_gone()) {
-        return USERCTL_EXIT_NO_READER;
-    }
-    /* Of an earlier write that failed nothing is left to fail again. */
-    (void)fprintf(stderr, "userctl: cannot write the result%s%s\n", error == 0 ? "" : ": ",
-                  error == 0 ? "" : strerror(error));
-    return USERCTL_EXIT_IO;
 }

@@ -23,13 +23,6 @@ void userctl_output_deleted(const char *id, bool success, bool json);
 int userctl_output_failure(const struct userctl_arguments *arguments,
                            const struct user_client_failure *failure);
 
-/* Pieces of other outputs. A text of the server cannot drive the terminal: its control bytes are
- * shown as \xNN, and in JSON as \uNNNN. */
-void userctl_output_text(FILE *out, const char *text);
-void userctl_output_text_part(FILE *out, const char *text, size_t size); /* whole characters */
-void userctl_output_json_text(FILE *out, const char *text);              /* with its quotes */
-void userctl_output_json_part(FILE *out, const char *text, size_t size);
-
 #define USERCTL_TIME_SIZE 96
 
 /* "2026-01-31 12:34:56.789 UTC" of milliseconds; "" for none. `out` takes USERCTL_TIME_SIZE bytes.
@@ -42,9 +35,5 @@ const char *userctl_output_status(int status, char *number);
 
 /* "admin, viewer". */
 void userctl_output_roles(FILE *out, const struct user_client_user *user);
-
-/* Writes out what waits. Returns 0, USERCTL_EXIT_IO after it has said why, or
- * USERCTL_EXIT_NO_READER, which is nothing to speak of. */
-int userctl_output_finish(void);
 
 #endif

@@ -12,7 +12,7 @@
 
 #include <stddef.h>
 
-/* The password of a create command. Returns 0, or USERCTL_EXIT_USAGE after it has said why. */
+/* The password of a create command. Returns 0, or COMMON_EXIT_USAGE after it has said why. */
 int userctl_secret_password(const struct userctl_arguments *arguments, char **ret_password,
                             size_t *ret_size);
 

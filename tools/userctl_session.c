@@ -1,5 +1,6 @@
 #include "userctl_session.h"
 
+#include "common_output.h"
 #include "core/slurp.h"
 #include "userctl_output.h"
 #include "userctl_secret.h"
@@ -49,7 +50,7 @@ static int open_failed(const struct userctl_arguments *arguments, int error, con
         return userctl_output_failure(arguments, &failure);
     }
     (void)fprintf(stderr, "userctl: %s\n", problem);
-    return USERCTL_EXIT_CONFIGURATION;
+    return COMMON_EXIT_CONFIGURATION;
 }
 
 int userctl_session_run(struct userctl_session *session)

@@ -27,7 +27,7 @@ int userctl_session_run(struct userctl_session *session);
 /* Says how a call failed that returned `error`. Returns the exit code. */
 int userctl_session_failed(struct userctl_session *session, struct user_client *client, int error);
 
-/* Returns 0, or USERCTL_EXIT_USAGE with the problem told when there is no operand. */
+/* Returns 0, or COMMON_EXIT_USAGE with the problem told when there is no operand. */
 int userctl_session_need(const struct userctl_arguments *arguments, const char *problem);
 
 /* From here on SIGINT and SIGTERM end no more than the call under way. */

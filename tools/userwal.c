@@ -6,10 +6,7 @@
 #include "userwal_commands.h"
 #include "userwal_output.h"
 
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #ifndef USERD_VERSION
 #define USERD_VERSION "unknown"
@@ -40,19 +37,9 @@ static int run(const struct userwal_arguments *arguments)
     }
     if (arguments->command == USERWAL_NONE) {
         userwal_arguments_help(stderr, USERWAL_NONE);
-        return USERWAL_EXIT_USAGE;
+        return COMMON_EXIT_USAGE;
     }
     return commands[arguments->command](arguments);
-}
-
-/* Who starts us may have closed them, and a file of the store would take their number. */
-static void keep_standard_files(void)
-{
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-        if (fcntl(fd, F_GETFD) < 0) {
-            (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY); /* the lowest free */
-        }
-    }
 }
 
 int main(int argc, char **argv)
@@ -61,8 +48,7 @@ int main(int argc, char **argv)
     int exit_code;
     int written;
 
-    keep_standard_files();
-    (void)signal(SIGPIPE, SIG_IGN); /* a reader that went away is a failed write */
+    common_output_begin();
     exit_code = userwal_arguments_read(argc, argv, &arguments);
     if (exit_code != 0) {
         return exit_code;

@@ -1,22 +1,13 @@
 #include "userwal_arguments.h"
 
-#include "userwal_output.h"
+#include "common_arguments.h"
+#include "common_output.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct command {
-    const char *name;
-    const char *operands;
-    unsigned least; /* operands */
-    unsigned most;
-    const char *summary;
-    const char *notes;
-};
-
-static const struct command commands[USERWAL_COMMAND_COUNT] = {
+static const struct common_command commands[USERWAL_COMMAND_COUNT] = {
     [USERWAL_STAT] =
         {"stat", "DIR", 1, 1, "what a data directory holds",
          "Reads only. Numbers of records are those of the files, so a user that was\n"
@@ -68,8 +59,8 @@ static const struct command commands[USERWAL_COMMAND_COUNT] = {
     [USERWAL_HELP] = {"help", "[COMMAND]", 0, 1, "show help about a command", NULL},
 };
 
-#define FOR(command) (1u << (command))
-#define FOR_ALL      (~0u)
+#define FOR(command) COMMON_ARGUMENTS_FOR(command)
+#define FOR_ALL      COMMON_ARGUMENTS_FOR_ALL
 
 /* One per row of the table below, in its order. */
 enum option_id {
@@ -86,14 +77,7 @@ enum option_id {
     OPTION_COUNT,
 };
 
-struct option_row {
-    const char *name;
-    const char *value; /* NULL = takes none */
-    unsigned commands; /* which may have it */
-    const char *help;
-};
-
-static const struct option_row rows[OPTION_COUNT] = {
+static const struct common_option rows[OPTION_COUNT] = {
     [OPTION_JSON] = {"json", NULL, FOR_ALL, "results as JSON (dump and export always do)"},
     [OPTION_HELP] = {"help", NULL, FOR_ALL, "this text, or after a command, help about it"},
     [OPTION_VERSION] = {"version", NULL, FOR_ALL, "the version"},
@@ -114,17 +98,17 @@ static const struct option_row rows[OPTION_COUNT] = {
                          "leave out bad lines, and report each"},
 };
 
-static int refuse(const struct userwal_arguments *arguments, const char *what, const char *value)
-{
-    const char *command = commands[arguments->command].name;
-
-    (void)fprintf(stderr, "userwal: %s%s\nTry 'userwal %s%s--help'.\n", value, what,
-                  command == NULL ? "" : command, command == NULL ? "" : " ");
-    return USERWAL_EXIT_USAGE;
-}
+static const struct common_arguments_table table = {
+    .program = "userwal",
+    .commands = commands,
+    .command_count = USERWAL_COMMAND_COUNT,
+    .options = rows,
+    .option_count = OPTION_COUNT,
+    .help_option = OPTION_HELP,
+};
 
 /* A number from 1 on, in decimal, or in hexadecimal with 0x as in the names of files. */
-static int take_lsn(const struct userwal_arguments *arguments, const char *value, uint64_t *ret_lsn)
+static int take_lsn(unsigned command, const char *value, uint64_t *ret_lsn)
 {
     bool is_hex = value[0] == '0' && value[1] == 'x';
     const char *digits = is_hex ? value + 2 : value;
@@ -135,17 +119,25 @@ static int take_lsn(const struct userwal_arguments *arguments, const char *value
     lsn = strtoull(digits, &end, is_hex ? 16 : 10);
     if (strspn(digits, "0123456789abcdefABCDEF") != strlen(digits) || end == digits ||
         *end != '\0' || errno != 0 || lsn == 0) {
-        return refuse(arguments, " is no LSN: a number from 1 on, or 0x and hexadecimal digits",
-                      value);
+        return common_arguments_refuse(
+            &table, command, "%s is no LSN: a number from 1 on, or 0x and hexadecimal digits",
+            value);
     }
     *ret_lsn = lsn;
     return 0;
 }
 
-static int take_option(struct userwal_arguments *arguments, enum option_id id, const char *value,
-                       const char **ret_to)
+struct taking {
+    struct userwal_arguments arguments;
+    const char *to;
+};
+
+static int take_option(void *context, unsigned option, const char *value)
 {
-    switch (id) {
+    struct taking *taking = context;
+    struct userwal_arguments *arguments = &taking->arguments;
+
+    switch ((enum option_id)option) {
     case OPTION_JSON:
         arguments->json = true;
         break;
@@ -156,12 +148,12 @@ static int take_option(struct userwal_arguments *arguments, enum option_id id, c
         arguments->version = true;
         break;
     case OPTION_FROM:
-        return take_lsn(arguments, value, &arguments->from);
+        return take_lsn(USERWAL_NONE, value, &arguments->from);
     case OPTION_TO:
-        *ret_to = value;
+        taking->to = value;
         break;
     case OPTION_ACCEPT:
-        return take_lsn(arguments, value, &arguments->accept);
+        return take_lsn(USERWAL_NONE, value, &arguments->accept);
     case OPTION_DRY_RUN:
         arguments->dry_run = true;
         break;
@@ -180,115 +172,30 @@ static int take_option(struct userwal_arguments *arguments, enum option_id id, c
 
 enum userwal_command userwal_arguments_command(const char *name)
 {
-    for (int i = 0; i < USERWAL_COMMAND_COUNT; i++) {
-        if (commands[i].name != NULL && strcmp(commands[i].name, name) == 0) {
-            return (enum userwal_command)i;
-        }
-    }
-    return USERWAL_NONE;
-}
-
-/* The words that are no options: a command and its operands. */
-static int take_words(struct userwal_arguments *arguments, char **words, int count)
-{
-    const struct command *command;
-
-    if (count == 0) {
-        return 0;
-    }
-    arguments->command = userwal_arguments_command(words[0]);
-    command = &commands[arguments->command];
-    if (arguments->command == USERWAL_NONE) {
-        return refuse(arguments, ": there is no such command", words[0]);
-    }
-    if ((unsigned)count - 1 > command->most) {
-        return refuse(arguments, " is one word too many", words[count - 1]);
-    }
-    if ((unsigned)count - 1 < command->least && !arguments->help) {
-        return refuse(arguments, ": something is missing behind it", words[0]);
-    }
-    arguments->first = count > 1 ? words[1] : NULL;
-    arguments->second = count > 2 ? words[2] : NULL;
-    return 0;
-}
-
-/* An option that the command has no use for is a mistake, not noise. */
-static int check_options(const struct userwal_arguments *arguments, const bool *given)
-{
-    for (int i = 0; i < OPTION_COUNT; i++) {
-        if (given[i] && (rows[i].commands & FOR(arguments->command)) == 0) {
-            return refuse(arguments, " does not go with this command", rows[i].name);
-        }
-    }
-    return 0;
-}
-
-static int read_options(int argc, char **argv, struct userwal_arguments *arguments, bool *given,
-                        const char **ret_to)
-{
-    struct option options[OPTION_COUNT + 1] = {{0}};
-    int found;
-    int result;
-
-    for (int i = 0; i < OPTION_COUNT; i++) {
-        options[i] = (struct option){
-            .name = rows[i].name,
-            .has_arg = rows[i].value == NULL ? no_argument : required_argument,
-            .val = i,
-        };
-    }
-    /* getopt moves options before words, so they may stand on either side of the command. */
-    while ((found = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (found == '?') {
-            (void)fputs("Try 'userwal --help'.\n", stderr); /* getopt has said what is wrong */
-            return USERWAL_EXIT_USAGE;
-        }
-        given[found] = true;
-        result = take_option(arguments, (enum option_id)found, optarg, ret_to);
-        if (result != 0) {
-            return result;
-        }
-    }
-    return 0;
+    return (enum userwal_command)common_arguments_command(&table, name);
 }
 
 int userwal_arguments_read(int argc, char **argv, struct userwal_arguments *ret_arguments)
 {
-    struct userwal_arguments arguments = {.to = UINT64_MAX};
-    bool given[OPTION_COUNT] = {false};
-    const char *to = NULL;
-    int result;
+    struct taking taking = {.arguments = {.to = UINT64_MAX}};
+    struct userwal_arguments *arguments = &taking.arguments;
+    struct common_words words;
+    int result = common_arguments_read(&table, argc, argv, take_option, &taking, &words);
 
-    result = read_options(argc, argv, &arguments, given, &to);
+    if (result != 0) {
+        return result;
+    }
+    arguments->command = (enum userwal_command)words.command;
+    arguments->first = words.operands[0];
+    arguments->second = words.operands[1];
+    arguments->to_file = taking.to;
+    if (taking.to != NULL && arguments->command == USERWAL_DUMP) {
+        result = take_lsn(words.command, taking.to, &arguments->to);
+    }
     if (result == 0) {
-        result = take_words(&arguments, argv + optind, argc - optind);
-    }
-    if (result == 0 && arguments.command != USERWAL_NONE) {
-        result = check_options(&arguments, given);
-    }
-    if (result == 0 && to != NULL && arguments.command == USERWAL_DUMP) {
-        result = take_lsn(&arguments, to, &arguments.to);
-    }
-    arguments.to_file = to;
-    if (result == 0) {
-        *ret_arguments = arguments;
+        *ret_arguments = *arguments;
     }
     return result;
-}
-
-static void print_options(FILE *out, unsigned of, bool common)
-{
-    char left[48];
-
-    for (int i = 0; i < OPTION_COUNT; i++) {
-        if ((rows[i].commands == FOR_ALL) != common || (rows[i].commands & of) == 0) {
-            continue;
-        }
-        (void)snprintf(left, sizeof(left), "--%s%s%s", rows[i].name,
-                       rows[i].value == NULL ? "" : " ",
-                       rows[i].value == NULL ? "" : rows[i].value);
-        (void)fprintf(out, "  %-24s %s\n", left, rows[i].help);
-    }
 }
 
 static void print_overview(FILE *out)
@@ -297,14 +204,9 @@ static void print_overview(FILE *out)
         "userwal: looks into a data directory of userd, repairs it, saves and restores it\n\n"
         "usage: userwal [OPTIONS] COMMAND DIR [...]\n\ncommands:\n",
         out);
-    for (int i = 0; i < USERWAL_COMMAND_COUNT; i++) {
-        if (commands[i].name != NULL) {
-            (void)fprintf(out, "  %-9s %-11s %s\n", commands[i].name, commands[i].operands,
-                          commands[i].summary);
-        }
-    }
+    common_arguments_print_commands(&table, out, 9, 11);
     (void)fputs("\noptions, before or after the command:\n", out);
-    print_options(out, FOR_ALL, true);
+    common_arguments_print_common(&table, out);
     (void)fprintf(
         out,
         "\nDIR is what userd has as store.data_dir. Commands that change it want userd to\n"
@@ -312,13 +214,13 @@ static void print_overview(FILE *out)
         "\nexit code: 0, %d for a wrong command line, %d when data is damaged or\n"
         "refused, %d without memory, %d when reading or writing fails, %d while userd\n"
         "(or another userwal) uses DIR, %d where io_uring is forbidden\n",
-        USERWAL_EXIT_USAGE, USERWAL_EXIT_DAMAGED, USERWAL_EXIT_SOFTWARE, USERWAL_EXIT_IO,
-        USERWAL_EXIT_IN_USE, USERWAL_EXIT_CONFIGURATION);
+        COMMON_EXIT_USAGE, COMMON_EXIT_DAMAGED, COMMON_EXIT_SOFTWARE, COMMON_EXIT_IO,
+        COMMON_EXIT_IN_USE, COMMON_EXIT_CONFIGURATION);
 }
 
 void userwal_arguments_help(FILE *out, enum userwal_command command)
 {
-    const struct command *about = &commands[command];
+    const struct common_command *about = &commands[command];
 
     if (command == USERWAL_NONE || command == USERWAL_HELP) {
         print_overview(out);
@@ -327,6 +229,6 @@ void userwal_arguments_help(FILE *out, enum userwal_command command)
     (void)fprintf(out, "userwal %s: %s\n\nusage: userwal %s %s [OPTIONS]\n\n%s\n", about->name,
                   about->summary, about->name, about->operands,
                   about->notes == NULL ? "" : about->notes);
-    print_options(out, FOR(command), false);
-    print_options(out, FOR(command), true);
+    common_arguments_print_options(&table, out, command);
+    common_arguments_print_common(&table, out);
 }

@@ -43,7 +43,7 @@ struct userwal_arguments {
     const char *to_file; /* of snapshot */
 };
 
-/* Reads the command line. Returns 0, or USERWAL_EXIT_USAGE after it has said what is wrong. */
+/* Reads the command line. Returns 0, or COMMON_EXIT_USAGE after it has said what is wrong. */
 int userwal_arguments_read(int argc, char **argv, struct userwal_arguments *ret_arguments);
 
 /* Help about a command, or about all of userwal (USERWAL_NONE). */

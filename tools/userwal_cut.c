@@ -11,6 +11,8 @@
  * The doing, in an order in which a crash leaves a directory that userd still refuses, or one that
  * is what was asked for; in both cases it can be repeated:
  *
+ *  0. CONTROL, unless its watermark speaks against the cut, says that changes may have been lost:
+ * as soon as the rest below is gone userd starts, and must not give their etags again,
  *  1. the bytes behind the break are copied to a .torn file, which is synced, and then overwritten
  *     with zeros,
  *  2. later segments, the last one first, get names of .torn files; damaged snapshots .bad,
@@ -268,7 +270,9 @@ static int cut_segment(const struct userwal_cut *cut, struct disk *disk, struct 
     }
     result = copy_tail(cut, file, copy, piece);
     ops->close_file(copy);
-    if (result == 0) {
+    if (result != 0) {
+        (void)ops->remove(disk, name); /* who repeats it makes another */
+    } else {
         result = ops->sync_directory(disk);
     }
     return result == 0 ? wipe_tail(cut, file, piece) : result;
@@ -313,9 +317,16 @@ static int set_aside(const struct userwal_cut *cut, struct disk *disk)
 
 int userwal_cut_do(const struct userwal_cut *cut, struct disk *disk, struct reactor *reactor)
 {
+    const struct wal_format_control *control = &cut->survey->folder.control;
     const uint8_t *uuid = cut->survey->store_uuid;
-    int result = cut->cuts_last ? cut_last(cut, disk) : 0;
+    int result = 0;
 
+    if (control->sequence != 0 && control->durable_lsn < cut->from) {
+        result = userwal_make_control(disk, uuid, cut->from - 1);
+    }
+    if (result == 0 && cut->cuts_last) {
+        result = cut_last(cut, disk);
+    }
     if (result == 0) {
         result = set_aside(cut, disk);
     }

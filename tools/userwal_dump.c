@@ -3,6 +3,7 @@
  * snapshot, frame, record, and damage where something could not be read. `in_chain` is false for
  * what stands behind damage, which a start of the log would not reach.
  */
+#include "common_json.h"
 #include "core/snapshot_read.h"
 #include "userwal_commands.h"
 #include "userwal_output.h"
@@ -18,7 +19,7 @@ struct dump {
     struct disk *disk;
     struct wal_window window;
     const char *file;
-    struct userwal_json json;
+    struct common_json json;
     bool is_in_use; /* by a server, which removes files meanwhile */
     bool is_damaged;
 };
@@ -30,15 +31,15 @@ static bool is_wanted(const struct dump *dump, uint64_t lsn)
 
 static void open_line(struct dump *dump, const char *kind)
 {
-    userwal_json_open(&dump->json, NULL);
-    userwal_json_words(&dump->json, "kind", kind);
-    userwal_json_words(&dump->json, "file", dump->file);
+    common_json_open(&dump->json, NULL);
+    common_json_words(&dump->json, "kind", kind);
+    common_json_words(&dump->json, "file", dump->file);
 }
 
 static void close_line(struct dump *dump)
 {
-    userwal_json_close(&dump->json);
-    userwal_json_end_line(&dump->json);
+    common_json_close(&dump->json);
+    common_json_end_line(&dump->json);
 }
 
 static void time_member(struct dump *dump, const char *name, uint64_t realtime_ns)
@@ -46,7 +47,7 @@ static void time_member(struct dump *dump, const char *name, uint64_t realtime_n
     char text[USERWAL_TIME_SIZE];
 
     if (realtime_ns != 0) {
-        userwal_json_words(&dump->json, name, userwal_time(realtime_ns, text));
+        common_json_words(&dump->json, name, userwal_time(realtime_ns, text));
     }
 }
 
@@ -55,23 +56,23 @@ static void hex_member(struct dump *dump, const char *name, uint64_t number)
     char text[24];
 
     (void)snprintf(text, sizeof(text), "%016llx", (unsigned long long)number);
-    userwal_json_words(&dump->json, name, text);
+    common_json_words(&dump->json, name, text);
 }
 
 static void put_record(struct dump *dump, const struct wal_record *record)
 {
     const char *type = userwal_user_type_name(record->type);
 
-    userwal_json_number(&dump->json, "lsn", record->lsn);
+    common_json_number(&dump->json, "lsn", record->lsn);
     if (type != NULL) {
-        userwal_json_words(&dump->json, "type", type);
+        common_json_words(&dump->json, "type", type);
     } else {
-        userwal_json_number(&dump->json, "type", record->type);
+        common_json_number(&dump->json, "type", record->type);
     }
     time_member(dump, "time", record->realtime_ns);
     if (!userwal_user_record(&dump->json, record->type, record->body, dump->arguments->hashes)) {
-        userwal_json_bool(&dump->json, "is_readable", false);
-        userwal_json_number(&dump->json, "bytes", record->body.size);
+        common_json_bool(&dump->json, "is_readable", false);
+        common_json_number(&dump->json, "bytes", record->body.size);
         dump->is_damaged = true;
     }
 }
@@ -80,8 +81,8 @@ static void put_damage(struct dump *dump, uint64_t offset, const char *what)
 {
     dump->is_damaged = true;
     open_line(dump, "damage");
-    userwal_json_number(&dump->json, "offset", offset);
-    userwal_json_words(&dump->json, "what", what);
+    common_json_number(&dump->json, "offset", offset);
+    common_json_words(&dump->json, "what", what);
     close_line(dump);
 }
 
@@ -101,20 +102,20 @@ static void put_frame(struct dump *dump, const struct userwal_frame *frame)
     const struct wal_format_frame *header = &frame->header;
 
     open_line(dump, "frame");
-    userwal_json_number(&dump->json, "offset", frame->offset);
-    userwal_json_number(&dump->json, "size", frame->size);
-    userwal_json_number(&dump->json, "first_lsn", header->first_lsn);
-    userwal_json_number(&dump->json, "records", header->record_count);
-    userwal_json_number(&dump->json, "durable_lsn", header->durable_lsn);
+    common_json_number(&dump->json, "offset", frame->offset);
+    common_json_number(&dump->json, "size", frame->size);
+    common_json_number(&dump->json, "first_lsn", header->first_lsn);
+    common_json_number(&dump->json, "records", header->record_count);
+    common_json_number(&dump->json, "durable_lsn", header->durable_lsn);
     if (header->flags != 0) {
-        userwal_json_words(&dump->json, "mark",
-                           header->flags == WAL_FORMAT_FRAME_SEAL    ? "SEAL"
-                           : header->flags == WAL_FORMAT_FRAME_CLOSE ? "CLOSE"
-                                                                     : "unknown");
+        common_json_words(&dump->json, "mark",
+                          header->flags == WAL_FORMAT_FRAME_SEAL    ? "SEAL"
+                          : header->flags == WAL_FORMAT_FRAME_CLOSE ? "CLOSE"
+                                                                    : "unknown");
     }
     time_member(dump, "time", header->realtime_ns);
-    userwal_json_bool(&dump->json, "is_whole", frame->is_whole);
-    userwal_json_bool(&dump->json, "in_chain", frame->is_in_chain);
+    common_json_bool(&dump->json, "is_whole", frame->is_whole);
+    common_json_bool(&dump->json, "in_chain", frame->is_in_chain);
     close_line(dump);
 }
 
@@ -141,10 +142,10 @@ static int on_frame(void *context, const struct userwal_frame *frame)
         record.body = found.body;
         if (is_wanted(dump, record.lsn)) {
             open_line(dump, "record");
-            userwal_json_number(&dump->json, "offset",
-                                frame->offset + WAL_FORMAT_FRAME_HEADER_SIZE + at);
+            common_json_number(&dump->json, "offset",
+                               frame->offset + WAL_FORMAT_FRAME_HEADER_SIZE + at);
             put_record(dump, &record);
-            userwal_json_bool(&dump->json, "in_chain", frame->is_in_chain);
+            common_json_bool(&dump->json, "in_chain", frame->is_in_chain);
             close_line(dump);
         }
     }
@@ -157,17 +158,17 @@ static void put_segment(struct dump *dump, const struct userwal_segment *segment
 
     open_line(dump, "segment");
     if (segment->header_result == 0) {
-        userwal_json_number(&dump->json, "first_lsn", segment->header.first_lsn);
-        userwal_json_number(&dump->json, "next_lsn", segment->next_lsn);
-        userwal_json_words(&dump->json, "store_uuid",
-                           userwal_folder_uuid(segment->header.store_uuid, uuid));
+        common_json_number(&dump->json, "first_lsn", segment->header.first_lsn);
+        common_json_number(&dump->json, "next_lsn", segment->next_lsn);
+        common_json_words(&dump->json, "store_uuid",
+                          userwal_folder_uuid(segment->header.store_uuid, uuid));
         hex_member(dump, "epoch", segment->header.epoch);
-        userwal_json_number(&dump->json, "size", segment->header.size);
-        userwal_json_words(&dump->json, "sync", segment->header.is_lazy ? "interval" : "always");
+        common_json_number(&dump->json, "size", segment->header.size);
+        common_json_words(&dump->json, "sync", segment->header.is_lazy ? "interval" : "always");
         time_member(dump, "time", segment->header.realtime_ns);
     }
-    userwal_json_number(&dump->json, "end_offset", segment->end_offset);
-    userwal_json_words(&dump->json, "ends_with", userwal_segment_why(segment->why));
+    common_json_number(&dump->json, "end_offset", segment->end_offset);
+    common_json_words(&dump->json, "ends_with", userwal_segment_why(segment->why));
     close_line(dump);
 }
 
@@ -211,10 +212,10 @@ static int on_snapshot_begin(void *context, const struct snapshot_format_header 
     char uuid[USERWAL_UUID_SIZE];
 
     open_line(dump, "snapshot");
-    userwal_json_number(&dump->json, "lsn", header->lsn);
-    userwal_json_words(&dump->json, "store_uuid", userwal_folder_uuid(header->store_uuid, uuid));
-    userwal_json_number(&dump->json, "records", header->record_count);
-    userwal_json_number(&dump->json, "size", file_size);
+    common_json_number(&dump->json, "lsn", header->lsn);
+    common_json_words(&dump->json, "store_uuid", userwal_folder_uuid(header->store_uuid, uuid));
+    common_json_number(&dump->json, "records", header->record_count);
+    common_json_number(&dump->json, "size", file_size);
     time_member(dump, "time", header->realtime_ns);
     close_line(dump);
     return 0;
@@ -296,5 +297,5 @@ int userwal_dump(const struct userwal_arguments *arguments)
     }
     wal_window_deinit(&dump.window);
     userwal_place_close(&place);
-    return result == 0 && dump.is_damaged ? USERWAL_EXIT_DAMAGED : result;
+    return result == 0 && dump.is_damaged ? COMMON_EXIT_DAMAGED : result;
 }

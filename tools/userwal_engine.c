@@ -18,9 +18,9 @@
 
 int userwal_engine_exit_code(int result)
 {
-    return result == -ENOMEM                  ? USERWAL_EXIT_SOFTWARE
-           : result == -EBADMSG || result > 0 ? USERWAL_EXIT_DAMAGED
-                                              : USERWAL_EXIT_IO;
+    return result == -ENOMEM                  ? COMMON_EXIT_SOFTWARE
+           : result == -EBADMSG || result > 0 ? COMMON_EXIT_DAMAGED
+                                              : COMMON_EXIT_IO;
 }
 
 int userwal_engine_init(struct userwal_engine *engine)
@@ -31,12 +31,12 @@ int userwal_engine_init(struct userwal_engine *engine)
 
     *engine = (struct userwal_engine){0};
     if (reactor_init(&engine->reactor, &options, clock_system(), NULL, problem) != 0) {
-        return userwal_fail(USERWAL_EXIT_CONFIGURATION, "%s", problem);
+        return userwal_fail(COMMON_EXIT_CONFIGURATION, "%s", problem);
     }
     random_fill(random_system(), &seed, sizeof(seed));
     if (user_store_new(USERS_MAX, seed, &engine->store) != 0) {
         reactor_deinit(&engine->reactor);
-        return userwal_fail(USERWAL_EXIT_SOFTWARE, "out of memory");
+        return userwal_fail(COMMON_EXIT_SOFTWARE, "out of memory");
     }
     return 0;
 }
@@ -238,7 +238,7 @@ int userwal_engine_snapshot(struct userwal_engine *engine)
         return userwal_fail_errno(result, "snapshot");
     }
     if (result != 0 || !engine->snapshot_is_done) {
-        return userwal_fail(USERWAL_EXIT_IO, "the snapshot came to nothing: %s",
+        return userwal_fail(COMMON_EXIT_IO, "the snapshot came to nothing: %s",
                             engine->failed_error != 0 ? strerror(-engine->failed_error)
                                                       : engine->problem);
     }

@@ -1,6 +1,7 @@
 /*
  * export: the users are read into a store as at a start of userd, then printed in their order.
  */
+#include "common_json.h"
 #include "service/user_entry.h"
 #include "service/user_order.h"
 #include "service/user_store.h"
@@ -15,23 +16,23 @@
 
 static int print_user(const struct user_entry *entry, bool with_passwords)
 {
-    struct userwal_json json = {.out = stdout};
+    struct common_json json = {.out = stdout};
     struct user user;
     int result = user_record_read_user(user_entry_message(entry), &user);
 
     if (result != 0) {
         return result; /* not of what is stored */
     }
-    userwal_json_open(&json, NULL);
+    common_json_open(&json, NULL);
     userwal_user_members(&json, &user);
     if (with_passwords && user_entry_password_hash(entry).size > 0) {
-        userwal_json_text(&json, "password_hash", user_entry_password_hash(entry));
+        common_json_text(&json, "password_hash", user_entry_password_hash(entry));
     }
     if (with_passwords && user_entry_request_id(entry).size > 0) {
-        userwal_json_text(&json, "request_id", user_entry_request_id(entry));
+        common_json_text(&json, "request_id", user_entry_request_id(entry));
     }
-    userwal_json_close(&json);
-    userwal_json_end_line(&json);
+    common_json_close(&json);
+    common_json_end_line(&json);
     return 0;
 }
 
@@ -58,7 +59,7 @@ static int load(const struct userwal_arguments *arguments, struct userwal_engine
     int result;
 
     if (place->kind == USERWAL_PLACE_SEGMENT) {
-        return userwal_fail(USERWAL_EXIT_USAGE,
+        return userwal_fail(COMMON_EXIT_USAGE,
                             "%s: a segment alone is not the whole state; see 'userwal dump'",
                             arguments->first);
     }

@@ -4,6 +4,8 @@
  * many at once; when it is durable the store takes it. A bad line, or a disk that fails, ends it,
  * and what was written is removed again.
  */
+#include "common_json.h"
+#include "common_lines.h"
 #include "core/clock.h"
 #include "core/random.h"
 #include "service/user_id.h"
@@ -14,12 +16,9 @@
 #include "userwal_output.h"
 #include "userwal_sink.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define LINE_SIZE_MAX   (256 * 1024)
 #define IN_FLIGHT_MAX   1024
 #define IN_FLIGHT_BYTES ((size_t)8 * 1024 * 1024)
 
@@ -28,10 +27,10 @@ struct import {
     struct userwal_engine engine; /* its loop and its store */
     struct userwal_sink sink;
     struct user_id_source ids;
+    struct common_lines lines;
     unsigned in_flight;
     size_t bytes_in_flight;
     bool has_failed; /* one of them was not taken */
-    uint64_t line;   /* its number */
     uint64_t imported;
     uint64_t skipped;
 };
@@ -85,7 +84,7 @@ static int drain(struct import *import, unsigned most)
         result = userwal_sink_check(&import->sink);
     }
     if (result == 0 && import->has_failed) {
-        result = userwal_fail(USERWAL_EXIT_IO, "the log did not take a user");
+        result = userwal_fail(COMMON_EXIT_IO, "the log did not take a user");
     }
     return result;
 }
@@ -200,81 +199,77 @@ static const char *send_user(struct import *import, struct userwal_line *line)
 
 static void report_line(const struct import *import, const char *problem)
 {
-    struct userwal_json json = {.out = stdout};
+    struct common_json json = {.out = stdout};
 
     if (!import->arguments->json) {
-        userwal_say("line %" PRIu64 ": %s", import->line, problem);
+        userwal_progress_clear();
+        (void)fprintf(stderr, "userwal: line %" PRIu64 ": ", import->lines.number);
+        common_json_plain(stderr, bytes_from_text(problem)); /* it may name an unknown field */
+        (void)fputc('\n', stderr);
         return;
     }
-    userwal_json_open(&json, NULL);
-    userwal_json_words(&json, "kind", "bad_line");
-    userwal_json_number(&json, "line", import->line);
-    userwal_json_words(&json, "problem", problem);
-    userwal_json_close(&json);
-    userwal_json_end_line(&json);
+    common_json_open(&json, NULL);
+    common_json_words(&json, "kind", "bad_line");
+    common_json_number(&json, "line", import->lines.number);
+    common_json_words(&json, "problem", problem);
+    common_json_close(&json);
+    common_json_end_line(&json);
 }
 
-static bool is_blank(struct bytes text)
+static int bad_line(struct import *import, const char *problem)
 {
-    for (size_t i = 0; i < text.size; i++) {
-        if (strchr(" \t\r\n", text.data[i]) == NULL || text.data[i] == '\0') {
-            return false;
-        }
-    }
-    return true;
+    report_line(import, problem);
+    import->skipped++;
+    return import->arguments->skip_bad ? 0 : COMMON_EXIT_DAMAGED;
 }
 
 static int import_line(struct import *import, struct bytes text)
 {
     char buffer[USERWAL_LINE_PROBLEM_SIZE];
-    const char *problem = NULL;
-    struct userwal_line line = {0};
+    const char *problem = buffer;
+    struct userwal_line line;
 
-    import->line++;
-    if (is_blank(text)) {
+    if (common_lines_is_blank(text)) {
         return 0;
     }
-    if (text.size > LINE_SIZE_MAX) {
-        problem = "is longer than 256 KiB";
-    } else if (userwal_line_read(text, buffer, &line) != 0) {
-        problem = buffer;
-    } else {
+    if (userwal_line_read(text, buffer, &line) == 0) {
         problem = send_user(import, &line);
     }
     userwal_line_deinit(&line);
     if (problem != NULL) {
-        report_line(import, problem);
-        import->skipped++;
-        return import->arguments->skip_bad ? 0 : USERWAL_EXIT_DAMAGED;
+        return bad_line(import, problem);
     }
     userwal_progress("users", import->imported, 0);
     return drain(import, IN_FLIGHT_MAX - 1);
 }
 
-static int import_lines(struct import *import, FILE *file)
+static int import_lines(struct import *import)
 {
-    char *line = NULL;
-    size_t capacity = 0;
-    ssize_t size;
+    struct bytes line;
     int result = 0;
 
-    while (result == 0 && (size = getline(&line, &capacity, file)) >= 0) {
-        result = import_line(import, (struct bytes){(const uint8_t *)line, (size_t)size});
+    while (result == 0) {
+        int found = common_lines_next(&import->lines, &line);
+
+        if (found == COMMON_LINES_E_END) {
+            break;
+        }
+        if (found == COMMON_LINES_E_WAIT) {
+            common_lines_wait(&import->lines);
+        } else if (found == COMMON_LINES_E_TOO_LONG) {
+            result = bad_line(import, "the line is longer than 256 KiB");
+        } else {
+            result = found == 0 ? import_line(import, line)
+                                : userwal_fail_errno(found, "reading the lines");
+        }
     }
-    if (result == 0 && ferror(file) != 0) {
-        result = userwal_fail_errno(-errno, "reading the lines");
-    }
-    if (line != NULL) {
-        explicit_bzero(line, capacity); /* it may hold a hash */
-    }
-    free(line);
     return result;
 }
 
 static void print_result(const struct import *import, int exit_code)
 {
     const bool is_done = exit_code == 0 && !import->arguments->dry_run;
-    struct userwal_json json = {.out = stdout};
+    struct common_json json = {.out = stdout};
 
     if (!import->arguments->json) {
         (void)printf("%" PRIu64 " users imported, %" PRIu64 " lines were bad%s\n",
@@ -282,16 +277,16 @@ static void print_result(const struct import *import, int exit_code)
                      is_done ? "" : "; nothing was written");
         return;
     }
-    userwal_json_open(&json, NULL);
-    userwal_json_words(&json, "kind", "result");
-    userwal_json_bool(&json, "is_done", is_done);
-    userwal_json_number(&json, "imported", exit_code == 0 ? import->imported : 0);
-    userwal_json_number(&json, "bad_lines", import->skipped);
-    userwal_json_close(&json);
-    userwal_json_end_line(&json);
+    common_json_open(&json, NULL);
+    common_json_words(&json, "kind", "result");
+    common_json_bool(&json, "is_done", is_done);
+    common_json_number(&json, "imported", exit_code == 0 ? import->imported : 0);
+    common_json_number(&json, "bad_lines", import->skipped);
+    common_json_close(&json);
+    common_json_end_line(&json);
 }
 
-static int import_all(struct import *import, FILE *file)
+static int import_all(struct import *import)
 {
     const struct userwal_arguments *arguments = import->arguments;
     int result =
@@ -301,14 +296,14 @@ static int import_all(struct import *import, FILE *file)
     if (result != 0) {
         return result;
     }
-    result = import_lines(import, file);
+    result = import_lines(import);
     other = drain(import, 0);
     result = result == 0 ? other : result;
     other = userwal_sink_close(&import->sink, result == 0, import->imported);
     return result == 0 ? other : result;
 }
 
-static int run(struct import *import, FILE *file)
+static int run(struct import *import)
 {
     int result = userwal_engine_init(&import->engine);
 
@@ -316,9 +311,10 @@ static int run(struct import *import, FILE *file)
         return result;
     }
     import->ids.random = random_system();
-    result = import_all(import, file);
+    common_read_begin();
+    result = import_all(import);
     userwal_progress_clear();
-    if (result == 0 || result == USERWAL_EXIT_DAMAGED) {
+    if (result == 0 || result == COMMON_EXIT_DAMAGED) {
         print_result(import, result);
     }
     userwal_engine_deinit(&import->engine);
@@ -327,18 +323,14 @@ static int run(struct import *import, FILE *file)
 
 int userwal_import(const struct userwal_arguments *arguments)
 {
-    const char *path = arguments->second;
-    bool is_stdin = path == NULL || strcmp(path, "-") == 0;
+    const char *path = arguments->second == NULL ? "-" : arguments->second;
     struct import import = {.arguments = arguments};
-    FILE *file = is_stdin ? stdin : fopen(path, "re");
-    int result;
+    int result = common_lines_open(path, &import.lines);
 
-    if (file == NULL) {
-        return userwal_fail_errno(-errno, path);
+    if (result != 0) {
+        return userwal_fail_errno(result, path);
     }
-    result = run(&import, file);
-    if (!is_stdin) {
-        (void)fclose(file); /* it was only read */
-    }
+    result = run(&import);
+    common_lines_close(&import.lines);
     return result;
 }

@@ -1,7 +1,6 @@
 /*
- * A line of an import: one User by the JSON mapping of protobuf (both spellings of a name, 64-bit
- * numbers as strings or numbers, null for a default), with password_hash and request_id beside its
- * fields.
+ * A line of an import: one User, with password_hash and request_id beside its fields, that obeys
+ * the rules; see common_read.h.
  *
  * Owns:    the parsed line, which the user points into.
  * Borrows: the line, for the call.
@@ -10,16 +9,16 @@
 #ifndef TOOLS_USERWAL_LINE_H
 #define TOOLS_USERWAL_LINE_H
 
-#include "core/bytes.h"
+#include "common_read.h"
 #include "service/user_record.h"
 
-#define USERWAL_LINE_PROBLEM_SIZE 512
+#define USERWAL_LINE_PROBLEM_SIZE COMMON_READ_PROBLEM_SIZE
 
 struct userwal_line {
     struct user user;
     struct bytes password_hash;
     struct bytes request_id;
-    void *root; /* jansson's */
+    struct common_read read;
 };
 
 /* Parses, and checks by the rules of the server what does not depend on other users: fields, the

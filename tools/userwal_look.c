@@ -39,7 +39,7 @@ int userwal_look(struct userwal_place *place, struct userwal_engine *engine, use
         if (i + 1 < TRIES_MAX) {
             userwal_look_deinit(ret_look);
             if (userwal_place_reopen(place, &engine->reactor) != 0) {
-                return userwal_fail(USERWAL_EXIT_IO, "%s: cannot be opened again", place->folder);
+                return userwal_fail(COMMON_EXIT_IO, "%s: cannot be opened again", place->folder);
             }
         }
     }

@@ -15,12 +15,11 @@
 static int fail_in_use(const char *path, pid_t holder)
 {
     if (holder > 0) {
-        return userwal_fail(USERWAL_EXIT_IN_USE,
+        return userwal_fail(COMMON_EXIT_IN_USE,
                             "%s is in use by process %ld: stop it first (is it userd?)", path,
                             (long)holder);
     }
-    return userwal_fail(USERWAL_EXIT_IN_USE, "%s is in use by another process: stop it first",
-                        path);
+    return userwal_fail(COMMON_EXIT_IN_USE, "%s is in use by another process: stop it first", path);
 }
 
 int userwal_place_split(const char *path, char **ret_folder, const char **ret_name)
@@ -86,7 +85,7 @@ static int recognise(struct userwal_place *place, const char *path)
     if (result == 0) {
         return 0;
     }
-    return userwal_fail(USERWAL_EXIT_DAMAGED,
+    return userwal_fail(COMMON_EXIT_DAMAGED,
                         as_snapshot == WAL_FORMAT_E_NEWER || result == WAL_FORMAT_E_NEWER
                             ? "%s: written by a newer version"
                             : "%s: has no whole header of a snapshot or segment at offset 0",
@@ -108,6 +107,14 @@ static void warn_if_in_use(struct userwal_place *place)
     }
 }
 
+/* A link to a backup is as good as the backup; the disk follows none. */
+static int split_real(const char *path, struct userwal_place *place)
+{
+    place->path = realpath(path, NULL);
+    return place->path == NULL ? -errno
+                               : userwal_place_split(place->path, &place->folder, &place->name);
+}
+
 int userwal_place_open(const char *path, struct reactor *reactor, struct userwal_place *ret_place)
 {
     struct userwal_place *place = ret_place;
@@ -119,10 +126,10 @@ int userwal_place_open(const char *path, struct reactor *reactor, struct userwal
         return userwal_fail_errno(-errno, path);
     }
     if (!S_ISDIR(about.st_mode) && !S_ISREG(about.st_mode)) {
-        return userwal_fail(USERWAL_EXIT_USAGE, "%s: neither a directory nor a file", path);
+        return userwal_fail(COMMON_EXIT_USAGE, "%s: neither a directory nor a file", path);
     }
     if (S_ISREG(about.st_mode)) {
-        result = userwal_place_split(path, &place->folder, &place->name);
+        result = split_real(path, place);
     } else {
         place->folder = strdup(path);
         result = place->folder == NULL ? -ENOMEM : 0;
@@ -164,7 +171,9 @@ void userwal_place_close(struct userwal_place *place)
         place->disk = NULL;
     }
     free(place->folder);
+    free(place->path);
     place->folder = NULL;
+    place->path = NULL;
 }
 
 /* Makes the directory when it is missing. */
@@ -194,6 +203,22 @@ static int check_not_in_use(const char *path)
     return holder == 0 ? 0 : fail_in_use(path, holder);
 }
 
+/* Files that somebody else makes there, root above all, are such that userd cannot open them. */
+static int check_owner(const char *path, const struct stat *about)
+{
+    if (!S_ISDIR(about->st_mode)) {
+        return userwal_fail(COMMON_EXIT_USAGE, "%s: is no directory", path);
+    }
+    return about->st_uid == geteuid()
+               ? 0
+               : userwal_fail(
+                     COMMON_EXIT_USAGE,
+                     "%s belongs to user %lu, and userd could not open what user %lu makes "
+                     "there: run this as its owner (sudo -u '#%lu' userwal ...)",
+                     path, (unsigned long)about->st_uid, (unsigned long)geteuid(),
+                     (unsigned long)about->st_uid);
+}
+
 int userwal_place_lock(const char *path, struct reactor *reactor, struct disk **ret_disk)
 {
     struct stat about;
@@ -202,10 +227,10 @@ int userwal_place_lock(const char *path, struct reactor *reactor, struct disk **
     if (stat(path, &about) != 0) {
         return userwal_fail_errno(-errno, path);
     }
-    if (!S_ISDIR(about.st_mode)) {
-        return userwal_fail(USERWAL_EXIT_USAGE, "%s: is no directory", path);
+    result = check_owner(path, &about);
+    if (result == 0) {
+        result = check_not_in_use(path);
     }
-    result = check_not_in_use(path);
     return result == 0 ? open_locked(path, reactor, ret_disk) : result;
 }
 
@@ -221,19 +246,32 @@ static int check_empty(const char *path, struct disk *disk)
     int result = disk->ops->list(disk, check_name, NULL);
 
     if (result > 0) {
-        return userwal_fail(USERWAL_EXIT_USAGE,
+        return userwal_fail(COMMON_EXIT_USAGE,
                             "%s is not empty: nothing is ever written over what is there", path);
     }
     return result == 0 ? 0 : userwal_fail_errno(result, path);
+}
+
+/* A directory that is not there has no links. */
+static int check_new(const char *path, struct stat *ret_about)
+{
+    int result = 0;
+
+    if (stat(path, ret_about) == 0) {
+        result = check_owner(path, ret_about);
+        return result == 0 ? check_not_in_use(path) : result;
+    }
+    *ret_about = (struct stat){.st_nlink = 0};
+    return errno == ENOENT ? 0 : userwal_fail_errno(-errno, path);
 }
 
 int userwal_place_check_empty(const char *path)
 {
     struct disk *disk = NULL;
     struct stat about;
-    int result = check_not_in_use(path);
+    int result = check_new(path, &about);
 
-    if (result != 0 || (stat(path, &about) != 0 && errno == ENOENT)) {
+    if (result != 0 || about.st_nlink == 0) {
         return result;
     }
     result = userwal_trial_new(NULL, path, &disk);
@@ -248,7 +286,8 @@ int userwal_place_check_empty(const char *path)
 int userwal_place_lock_empty(const char *path, struct reactor *reactor, struct disk **ret_disk)
 {
     struct disk *disk = NULL;
-    int result = check_not_in_use(path);
+    struct stat about;
+    int result = check_new(path, &about);
 
     if (result == 0) {
         result = open_locked(path, reactor, &disk);

@@ -25,7 +25,8 @@ struct userwal_place {
     enum userwal_place_kind kind;
     struct disk *disk; /* a trial disk */
     char *folder;
-    const char *name; /* of the file in the folder; NULL for the folder itself */
+    char *path;       /* of a single file, without links; else NULL */
+    const char *name; /* in that; NULL for the folder itself */
     uint64_t lsn;     /* of a snapshot */
     bool is_in_use;   /* a server runs on the folder */
 };

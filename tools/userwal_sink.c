@@ -1,8 +1,9 @@
 /*
- * The log grows in a folder of its own, import.tmp, which means nothing to userd. At the end it is
- * closed and its files are moved up, CONTROL last: as long as it is not there, userd refuses the
- * directory. After a crash import.tmp is left, the directory is not empty, and who repeats the
- * import is told so.
+ * The log grows in a folder of its own, import.tmp, which means nothing to userd. Beside it stands
+ * a CONTROL that speaks of a record which is not there, so that userd refuses the directory and
+ * does not begin a new store in it. At the end the log is closed, its files are moved up, and its
+ * own CONTROL, last of all, takes the place of that one. After a crash all this is left, the
+ * directory is not empty, and who repeats the import is told so.
  */
 #include "userwal_sink.h"
 
@@ -10,6 +11,7 @@
 #include "core/disk.h"
 #include "core/random.h"
 #include "core/reactor.h"
+#include "core/wal_format.h"
 #include "service/user_store.h"
 #include "userwal_engine.h"
 #include "userwal_folder.h"
@@ -124,7 +126,7 @@ int userwal_sink_check(const struct userwal_sink *sink)
 {
     return !sink->has_failed
                ? 0
-               : userwal_fail(USERWAL_EXIT_IO, "%s: the log has failed%s%s", sink->path,
+               : userwal_fail(COMMON_EXIT_IO, "%s: the log has failed%s%s", sink->path,
                               sink->problem[0] == '\0' ? "" : ": ", sink->problem);
 }
 
@@ -153,6 +155,26 @@ int userwal_sink_turn(struct userwal_sink *sink)
 
 /* ---- the directory, which is the working one */
 
+/* Until the import is done. */
+static int keep_userd_out(struct disk *outer)
+{
+    uint8_t uuid[WAL_FORMAT_UUID_SIZE];
+
+    random_fill(random_system(), uuid, sizeof(uuid));
+    return userwal_make_control(outer, uuid, 1);
+}
+
+/* Without CONTROL it is refused all the same, now that the log is there. */
+static int let_userd_in(struct disk *outer)
+{
+    int result = outer->ops->remove(outer, WAL_FORMAT_CONTROL_A);
+
+    if (result == 0) {
+        result = outer->ops->remove(outer, WAL_FORMAT_CONTROL_B);
+    }
+    return result > 0 ? -ENOENT : result;
+}
+
 /* Moves up the CONTROL files, or all others. */
 static int move_files(const struct userwal_folder *folder, bool control)
 {
@@ -180,6 +202,9 @@ static int move_all(struct disk *outer, const struct userwal_folder *folder)
         result = outer->ops->sync_directory(outer);
     }
     if (result == 0) {
+        result = let_userd_in(outer);
+    }
+    if (result == 0) {
         result = move_files(folder, true);
     }
     if (result == 0 && (unlink(FOLDER_NAME "/LOCK") != 0 || rmdir(FOLDER_NAME) != 0)) {
@@ -202,7 +227,9 @@ static int move_up(struct userwal_sink *sink)
 
 static void undo(struct userwal_sink *sink)
 {
-    userwal_make_undo(sink->disk);
+    if (sink->disk != NULL) {
+        userwal_make_undo(sink->disk);
+    }
     (void)unlink(FOLDER_NAME "/LOCK");
     (void)rmdir(FOLDER_NAME);
     userwal_make_undo(sink->outer);
@@ -226,15 +253,15 @@ static int try_start(struct userwal_sink *sink, uint64_t users)
     }
     return user_store_count(sink->engine->store) == users
                ? 0
-               : userwal_fail(USERWAL_EXIT_IO, "%s: it does not hold all users", sink->path);
+               : userwal_fail(COMMON_EXIT_IO, "%s: it does not hold all users", sink->path);
 }
 
 static int open_folder(struct userwal_sink *sink)
 {
-    int result;
+    int result = keep_userd_out(sink->outer);
 
-    if (chdir(sink->path) != 0) {
-        return userwal_fail_errno(-errno, sink->path);
+    if (result != 0) {
+        return userwal_fail_errno(result, sink->path);
     }
     result = disk_new(&sink->engine->reactor, FOLDER_NAME, &sink->disk);
     if (result == 0) {
@@ -264,14 +291,17 @@ int userwal_sink_open(struct userwal_sink *sink, const char *path, struct userwa
     if (result != 0) {
         return result;
     }
+    if (chdir(path) != 0) {
+        result = userwal_fail_errno(-errno, path);
+        let_go(sink);
+        return result;
+    }
     result = open_folder(sink);
     if (result == 0) {
         result = start_log(sink);
     }
     if (result != 0) {
-        if (sink->disk != NULL) {
-            undo(sink);
-        }
+        undo(sink);
         let_go(sink);
     }
     return result;

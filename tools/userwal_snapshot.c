@@ -2,9 +2,11 @@
  * snapshot and restore: the state of a data directory into one file, and the way back.
  *
  * A snapshot is taken by the log itself, as in userd. A restored directory has the snapshot under
- * its name, an empty segment that continues behind it, and CONTROL, which comes last: before it is
- * there, userd refuses the directory.
+ * its name, an empty segment that continues behind it, and CONTROL. CONTROL comes first and the
+ * snapshot's name last: in between CONTROL speaks of records that are not there, and so userd
+ * refuses what an interrupted restore leaves, and does not begin a new store in it.
  */
+#include "common_json.h"
 #include "core/disk.h"
 #include "core/snapshot_format.h"
 #include "service/user_store.h"
@@ -18,16 +20,18 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #define NAME_LENGTH_MAX 200
+#define TEMPORARY_END   ".tmp"
 
 static void print_result(const struct userwal_arguments *arguments, const char *file, uint64_t lsn,
                          uint64_t users)
 {
-    struct userwal_json json = {.out = stdout};
+    struct common_json json = {.out = stdout};
 
     if (!arguments->json) {
         (void)printf("%s%s: %" PRIu64 " users, after record %" PRIu64 "\n",
@@ -35,14 +39,14 @@ static void print_result(const struct userwal_arguments *arguments, const char *
                      lsn);
         return;
     }
-    userwal_json_open(&json, NULL);
-    userwal_json_words(&json, "kind", "result");
-    userwal_json_bool(&json, "is_done", !arguments->dry_run);
-    userwal_json_words(&json, "file", file);
-    userwal_json_number(&json, "lsn", lsn);
-    userwal_json_number(&json, "users", users);
-    userwal_json_close(&json);
-    userwal_json_end_line(&json);
+    common_json_open(&json, NULL);
+    common_json_words(&json, "kind", "result");
+    common_json_bool(&json, "is_done", !arguments->dry_run);
+    common_json_words(&json, "file", file);
+    common_json_number(&json, "lsn", lsn);
+    common_json_number(&json, "users", users);
+    common_json_close(&json);
+    common_json_end_line(&json);
 }
 
 /* ---- snapshot */
@@ -86,7 +90,7 @@ static int take_snapshot(struct userwal_engine *engine, uint64_t *ret_lsn)
 
     *ret_lsn = last_lsn;
     if (last_lsn == 0) {
-        return userwal_fail(USERWAL_EXIT_USAGE, "there is nothing to save: the store is new");
+        return userwal_fail(COMMON_EXIT_USAGE, "there is nothing to save: the store is new");
     }
     if (engine->stats.snapshot_lsn == last_lsn) {
         userwal_say("note: the newest snapshot is up to date");
@@ -113,21 +117,39 @@ static int run_snapshot(const struct userwal_arguments *arguments, struct userwa
     return result != 0 || closed == 0 ? result : userwal_fail_errno(closed, arguments->first);
 }
 
-/* Whether the copy can be made at all. */
-static int check_target(const char *path, const char *folder, const char *name)
+static int check_free(const char *path, const char *hint)
 {
     struct stat about;
 
-    if (name[0] == '\0' || strlen(name) > NAME_LENGTH_MAX) {
-        return userwal_fail(USERWAL_EXIT_USAGE, "%s: is no name for a file", path);
+    return lstat(path, &about) != 0
+               ? 0
+               : userwal_fail(COMMON_EXIT_USAGE, "%s is there already: %s", path, hint);
+}
+
+/* Whether a copy can be made at all: asked before anything is done. */
+static int check_target(const char *path)
+{
+    char temporary[PATH_MAX];
+    const char *name = NULL;
+    char *folder = NULL;
+    struct stat about;
+    int result = userwal_place_split(path, &folder, &name);
+
+    if (result != 0) {
+        return userwal_fail_errno(result, path);
     }
-    if (stat(folder, &about) != 0 || !S_ISDIR(about.st_mode)) {
-        return userwal_fail(USERWAL_EXIT_IO, "%s: there is no such directory", folder);
+    (void)snprintf(temporary, sizeof(temporary), "%s" TEMPORARY_END, path);
+    if (name[0] == '\0' || strlen(name) > NAME_LENGTH_MAX || strlen(path) >= PATH_MAX / 2) {
+        result = userwal_fail(COMMON_EXIT_USAGE, "%s: is no name for a file", path);
+    } else if (stat(folder, &about) != 0 || !S_ISDIR(about.st_mode)) {
+        result = userwal_fail(COMMON_EXIT_IO, "%s: there is no such directory", folder);
+    } else {
+        result = check_free(path, "it is not overwritten");
+        result = result != 0 ? result
+                             : check_free(temporary, "of a copy that was interrupted? remove it");
     }
-    if (lstat(path, &about) == 0) {
-        return userwal_fail(USERWAL_EXIT_USAGE, "%s is there already: it is not overwritten", path);
-    }
-    return 0;
+    free(folder);
+    return result;
 }
 
 /* What was copied is read back, every byte of it, and every user. */
@@ -159,7 +181,7 @@ static int copy_to(struct userwal_engine *engine, struct disk *disk, uint64_t ls
         return result;
     }
     snapshot_format_name(lsn, name);
-    (void)snprintf(temporary, sizeof(temporary), "%s.tmp", target_name);
+    (void)snprintf(temporary, sizeof(temporary), "%s" TEMPORARY_END, target_name);
     result = userwal_make_copy(disk, name, target, temporary);
     if (result == 0) {
         result = target->ops->rename(target, temporary, target_name);
@@ -183,13 +205,9 @@ static int copy_snapshot(const char *path, struct userwal_engine *engine, struct
     if (result != 0) {
         return userwal_fail_errno(result, path);
     }
-    result = check_target(path, folder, name);
-    if (result == 0) {
-        result = copy_to(engine, disk, lsn, folder, name);
-        result = result == 0 ? verify_copy(path, engine) : userwal_fail_errno(result, path);
-    }
+    result = copy_to(engine, disk, lsn, folder, name);
     free(folder);
-    return result;
+    return result == 0 ? verify_copy(path, engine) : userwal_fail_errno(result, path);
 }
 
 static int snapshot_dry_run(const struct userwal_arguments *arguments,
@@ -202,7 +220,7 @@ static int snapshot_dry_run(const struct userwal_arguments *arguments,
         return result;
     }
     if (place.kind != USERWAL_PLACE_FOLDER) {
-        result = userwal_fail(USERWAL_EXIT_USAGE, "%s: is no directory", arguments->first);
+        result = userwal_fail(COMMON_EXIT_USAGE, "%s: is no directory", arguments->first);
     } else {
         result = userwal_engine_try(engine, place.disk);
         result = result == 0 ? 0 : fail_start(engine, result);
@@ -218,8 +236,11 @@ int userwal_snapshot(const struct userwal_arguments *arguments)
     struct userwal_engine engine;
     struct disk *disk = NULL;
     uint64_t lsn = 0;
-    int result = userwal_engine_init(&engine);
+    int result = arguments->to_file == NULL ? 0 : check_target(arguments->to_file);
 
+    if (result == 0) {
+        result = userwal_engine_init(&engine);
+    }
     if (result != 0) {
         return result;
     }
@@ -275,19 +296,19 @@ static int fill_folder(const struct userwal_place *place, struct userwal_engine 
     snapshot_format_name(place->lsn, name);
     result = read_uuid(place->disk, name, uuid);
     if (result == 0) {
-        result = userwal_make_copy(place->disk, name, disk, SNAPSHOT_FORMAT_TEMPORARY);
+        result = userwal_make_control(disk, uuid, place->lsn);
     }
     if (result == 0) {
         result = userwal_make_segment(disk, &engine->reactor, uuid, place->lsn + 1,
                                       USERWAL_SEGMENT_SIZE_DEFAULT);
     }
     if (result == 0) {
-        result = disk->ops->rename(disk, SNAPSHOT_FORMAT_TEMPORARY, name);
+        result = userwal_make_copy(place->disk, name, disk, SNAPSHOT_FORMAT_TEMPORARY);
     }
     if (result == 0) {
-        result = disk->ops->sync_directory(disk);
+        result = disk->ops->rename(disk, SNAPSHOT_FORMAT_TEMPORARY, name);
     }
-    return result == 0 ? userwal_make_control(disk, uuid, place->lsn) : result;
+    return result == 0 ? disk->ops->sync_directory(disk) : result;
 }
 
 /* As userd would find it. */
@@ -306,7 +327,7 @@ static int try_restored(const char *path, struct userwal_engine *engine, uint64_
                             path, engine->problem);
     }
     if (user_store_count(engine->store) != users) {
-        return userwal_fail(USERWAL_EXIT_DAMAGED, "%s: it does not hold all users", path);
+        return userwal_fail(COMMON_EXIT_DAMAGED, "%s: it does not hold all users", path);
     }
     return 0;
 }
@@ -342,7 +363,7 @@ int userwal_restore(const struct userwal_arguments *arguments)
     }
     result = userwal_place_open(arguments->first, NULL, &place);
     if (result == 0 && place.kind != USERWAL_PLACE_SNAPSHOT) {
-        result = userwal_fail(USERWAL_EXIT_USAGE, "%s: is no snapshot", arguments->first);
+        result = userwal_fail(COMMON_EXIT_USAGE, "%s: is no snapshot", arguments->first);
     } else if (result == 0) {
         result = userwal_engine_load_snapshot(&engine, place.disk, place.lsn);
         if (result != 0) {

@@ -1,6 +1,7 @@
 /*
  * stat: what a data directory holds, as a table or as one JSON object.
  */
+#include "common_json.h"
 #include "service/user_record.h"
 #include "service/user_store.h"
 #include "userwal_commands.h"
@@ -155,86 +156,86 @@ static void print_table(const struct userwal_survey *survey, const struct sums *
         const struct userwal_file *file = &survey->folder.files[i];
 
         (void)printf("%-13s %12" PRIu64 "  ", kind_name(file->kind), file->size);
-        userwal_print_text(stdout, bytes_from_text(file->name));
+        common_json_plain(stdout, bytes_from_text(file->name));
         (void)remark_on(survey, file, remark, sizeof(remark));
         (void)printf("%s%s\n", remark[0] == '\0' ? "" : "  ", remark);
     }
 }
 
-static void put_files(struct userwal_json *json, const struct userwal_survey *survey)
+static void put_files(struct common_json *json, const struct userwal_survey *survey)
 {
-    userwal_json_open_list(json, "files");
+    common_json_open_list(json, "files");
     for (size_t i = 0; i < survey->folder.count; i++) {
         const struct userwal_file *file = &survey->folder.files[i];
 
-        userwal_json_open(json, NULL);
-        userwal_json_words(json, "name", file->name);
-        userwal_json_words(json, "kind", kind_name(file->kind));
-        userwal_json_number(json, "size", file->size);
+        common_json_open(json, NULL);
+        common_json_words(json, "name", file->name);
+        common_json_words(json, "kind", kind_name(file->kind));
+        common_json_number(json, "size", file->size);
         if (file->kind == USERWAL_FILE_SNAPSHOT) {
             const struct userwal_snapshot *snapshot =
                 &survey->snapshots[file - survey->folder.snapshots];
 
-            userwal_json_number(json, "lsn", file->lsn);
-            userwal_json_bool(json, "is_whole", snapshot->is_whole);
-            userwal_json_number(json, "records", snapshot->record_count);
+            common_json_number(json, "lsn", file->lsn);
+            common_json_bool(json, "is_whole", snapshot->is_whole);
+            common_json_number(json, "records", snapshot->record_count);
         } else if (file->kind == USERWAL_FILE_SEGMENT) {
             const struct userwal_segment *segment =
                 &survey->segments[file - survey->folder.segments];
 
-            userwal_json_number(json, "first_lsn", file->lsn);
-            userwal_json_bool(json, "has_header", segment->header_result == 0);
-            userwal_json_number(json, "frames", segment->frame_count);
-            userwal_json_number(json, "records", segment->record_count);
-            userwal_json_words(json, "sync", segment->header.is_lazy ? "interval" : "always");
+            common_json_number(json, "first_lsn", file->lsn);
+            common_json_bool(json, "has_header", segment->header_result == 0);
+            common_json_number(json, "frames", segment->frame_count);
+            common_json_number(json, "records", segment->record_count);
+            common_json_words(json, "sync", segment->header.is_lazy ? "interval" : "always");
         }
-        userwal_json_close(json);
+        common_json_close(json);
     }
-    userwal_json_close_list(json);
+    common_json_close_list(json);
 }
 
 static void print_json(const struct userwal_survey *survey, const struct sums *sums,
                        const struct userwal_engine *engine, int start)
 {
     const struct wal_format_control *control = &survey->folder.control;
-    struct userwal_json json = {.out = stdout};
+    struct common_json json = {.out = stdout};
     char text[USERWAL_UUID_SIZE + USERWAL_TIME_SIZE];
 
-    userwal_json_open(&json, NULL);
+    common_json_open(&json, NULL);
     if (survey->has_uuid) {
-        userwal_json_words(&json, "store_uuid", userwal_folder_uuid(survey->store_uuid, text));
+        common_json_words(&json, "store_uuid", userwal_folder_uuid(survey->store_uuid, text));
     } else {
-        userwal_json_null(&json, "store_uuid");
+        common_json_null(&json, "store_uuid");
     }
-    userwal_json_bool(&json, "is_clean", control->is_clean);
-    userwal_json_bool(&json, "may_have_lost", control->may_have_lost);
-    userwal_json_number(&json, "durable_lsn", control->durable_lsn);
-    userwal_json_number(&json, "first_lsn", sums->first_lsn);
-    userwal_json_number(&json, "last_lsn", sums->next_lsn == 0 ? 0 : sums->next_lsn - 1);
-    userwal_json_number(&json, "snapshot_lsn", survey->base_lsn);
-    userwal_json_number(&json, "frames", sums->frames);
-    userwal_json_number(&json, "marks", sums->marks);
-    userwal_json_number(&json, "records", sums->records);
-    userwal_json_open(&json, "records_by_type");
+    common_json_bool(&json, "is_clean", control->is_clean);
+    common_json_bool(&json, "may_have_lost", control->may_have_lost);
+    common_json_number(&json, "durable_lsn", control->durable_lsn);
+    common_json_number(&json, "first_lsn", sums->first_lsn);
+    common_json_number(&json, "last_lsn", sums->next_lsn == 0 ? 0 : sums->next_lsn - 1);
+    common_json_number(&json, "snapshot_lsn", survey->base_lsn);
+    common_json_number(&json, "frames", sums->frames);
+    common_json_number(&json, "marks", sums->marks);
+    common_json_number(&json, "records", sums->records);
+    common_json_open(&json, "records_by_type");
     for (uint8_t type = 1; type < TYPES_MAX; type++) {
-        userwal_json_number(&json, userwal_user_type_name(type), sums->by_type[type]);
+        common_json_number(&json, userwal_user_type_name(type), sums->by_type[type]);
     }
-    userwal_json_number(&json, "other", sums->by_type[0]);
-    userwal_json_close(&json);
-    userwal_json_words(&json, "first_time", userwal_time(sums->first_ns, text));
-    userwal_json_words(&json, "last_time", userwal_time(sums->last_ns, text));
-    userwal_json_number(&json, "frame_bytes", sums->payload_bytes);
-    userwal_json_number(&json, "padding_bytes", sums->padding_bytes);
+    common_json_number(&json, "other", sums->by_type[0]);
+    common_json_close(&json);
+    common_json_words(&json, "first_time", userwal_time(sums->first_ns, text));
+    common_json_words(&json, "last_time", userwal_time(sums->last_ns, text));
+    common_json_number(&json, "frame_bytes", sums->payload_bytes);
+    common_json_number(&json, "padding_bytes", sums->padding_bytes);
     if (start == 0) {
-        userwal_json_number(&json, "users", user_store_count(engine->store));
+        common_json_number(&json, "users", user_store_count(engine->store));
     } else {
-        userwal_json_null(&json, "users");
-        userwal_json_words(&json, "problem", engine->problem);
+        common_json_null(&json, "users");
+        common_json_words(&json, "problem", engine->problem);
     }
-    userwal_json_number(&json, "damage", survey->damage_count);
+    common_json_number(&json, "damage", survey->damage_count);
     put_files(&json, survey);
-    userwal_json_close(&json);
-    userwal_json_end_line(&json);
+    common_json_close(&json);
+    common_json_end_line(&json);
 }
 
 static int stat_folder(const struct userwal_arguments *arguments, struct userwal_engine *engine,
@@ -251,7 +252,7 @@ static int stat_folder(const struct userwal_arguments *arguments, struct userwal
         } else {
             print_table(&look.survey, &sums, engine, look.start);
         }
-        result = look.survey.damage_count > 0 || look.start != 0 ? USERWAL_EXIT_DAMAGED : 0;
+        result = look.survey.damage_count > 0 || look.start != 0 ? COMMON_EXIT_DAMAGED : 0;
     }
     userwal_look_deinit(&look);
     return result;
@@ -268,7 +269,7 @@ int userwal_stat(const struct userwal_arguments *arguments)
     }
     result = userwal_place_open(arguments->first, &engine.reactor, &place);
     if (result == 0 && place.kind != USERWAL_PLACE_FOLDER) {
-        result = userwal_fail(USERWAL_EXIT_USAGE, "%s: is no directory; see 'userwal verify'",
+        result = userwal_fail(COMMON_EXIT_USAGE, "%s: is no directory; see 'userwal verify'",
                               arguments->first);
     } else if (result == 0) {
         result = stat_folder(arguments, &engine, &place);

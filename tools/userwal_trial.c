@@ -1,11 +1,10 @@
 /*
  * The real disk below is only ever asked to list, to open for reading, and to read. Above it stands
  * a list of nodes, one for each name that was opened or changed: the real file it reads from, if
- * any, and the blocks that were written, which hide those of the file. A rename moves the node to
+ * any, and the blocks that were written (userwal_trial_node.c). A rename moves the node to
  * its new name and leaves one behind that says "removed"; so does a removal.
  *
- * Blocks of zeros, of which a log segment is made, all share one block of memory. The asynchronous
- * calls do their work at once and tell of it from the loop.
+ * The asynchronous calls do their work at once and tell of it from the loop.
  *
  * What can go wrong: no memory, which is an error of that write.
  */
@@ -14,30 +13,13 @@
 #include "core/disk.h"
 #include "core/list.h"
 #include "core/reactor.h"
+#include "userwal_trial_node.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define NAME_SIZE 256
-
-static uint8_t zero_block[DISK_BLOCK_SIZE];
-
-struct trial_node {
-    struct list link;
-    char name[NAME_SIZE];
-    char real_name[NAME_SIZE]; /* what lies below; "" = nothing */
-    struct disk_file *real;    /* that, while the node is open: a folder may have many files */
-    unsigned open_count;
-    bool removed;
-    bool listed; /* for one listing */
-    uint64_t size;
-    uint64_t real_size;
-    uint8_t **blocks; /* NULL = as below */
-    uint64_t block_count;
-};
 
 struct trial_disk {
     struct disk base;
@@ -51,7 +33,7 @@ struct trial_disk {
 
 struct trial_file {
     struct disk_file base;
-    struct trial_node *node;
+    struct userwal_trial_node *node;
 };
 
 static struct trial_disk *disk_of(struct disk *disk)
@@ -59,15 +41,15 @@ static struct trial_disk *disk_of(struct disk *disk)
     return CONTAINER_OF(disk, struct trial_disk, base);
 }
 
-static struct trial_node *node_of(struct disk_file *file)
+static struct userwal_trial_node *node_of(struct disk_file *file)
 {
     return CONTAINER_OF(file, struct trial_file, base)->node;
 }
 
-static struct trial_node *find_node(struct trial_disk *disk, const char *name)
+static struct userwal_trial_node *find_node(struct trial_disk *disk, const char *name)
 {
     for (struct list *link = disk->nodes.next; link != &disk->nodes; link = link->next) {
-        struct trial_node *node = CONTAINER_OF(link, struct trial_node, link);
+        struct userwal_trial_node *node = CONTAINER_OF(link, struct userwal_trial_node, link);
 
         if (strcmp(node->name, name) == 0) {
             return node;
@@ -76,29 +58,10 @@ static struct trial_node *find_node(struct trial_disk *disk, const char *name)
     return NULL;
 }
 
-static void drop_content(struct trial_disk *disk, struct trial_node *node)
-{
-    for (uint64_t i = 0; i < node->block_count; i++) {
-        if (node->blocks[i] != zero_block) {
-            free(node->blocks[i]);
-        }
-    }
-    free(node->blocks);
-    node->blocks = NULL;
-    node->block_count = 0;
-    node->size = 0;
-    node->real_size = 0;
-    node->real_name[0] = '\0';
-    if (node->real != NULL) {
-        disk->real->ops->close_file(node->real);
-        node->real = NULL;
-    }
-}
-
 /* A node that says "removed". NULL when out of memory. */
-static struct trial_node *add_node(struct trial_disk *disk, const char *name)
+static struct userwal_trial_node *add_node(struct trial_disk *disk, const char *name)
 {
-    struct trial_node *node = calloc(1, sizeof(*node));
+    struct userwal_trial_node *node = calloc(1, sizeof(*node));
 
     if (node != NULL) {
         (void)snprintf(node->name, sizeof(node->name), "%s", name); /* names are shorter */
@@ -110,9 +73,9 @@ static struct trial_node *add_node(struct trial_disk *disk, const char *name)
 }
 
 /* The node of an existing file. Returns 0, DISK_E_NOT_FOUND or negative errno. */
-static int get_node(struct trial_disk *disk, const char *name, struct trial_node **ret_node)
+static int get_node(struct trial_disk *disk, const char *name, struct userwal_trial_node **ret_node)
 {
-    struct trial_node *node = find_node(disk, name);
+    struct userwal_trial_node *node = find_node(disk, name);
     struct disk_file *real = NULL;
     uint64_t size = 0;
     int result;
@@ -155,7 +118,7 @@ struct listing {
 static int list_real(void *context, const char *name)
 {
     struct listing *listing = context;
-    struct trial_node *node = find_node(listing->disk, name);
+    struct userwal_trial_node *node = find_node(listing->disk, name);
     int result = node != NULL && node->removed ? 0 : listing->each(listing->context, name);
 
     node = find_node(listing->disk, name); /* `each` may have opened it */
@@ -173,7 +136,7 @@ static int trial_list(struct disk *base, int (*each)(void *context, const char *
     int result = disk->real->ops->list(disk->real, list_real, &listing);
 
     for (struct list *link = disk->nodes.next; link != &disk->nodes; link = link->next) {
-        struct trial_node *node = CONTAINER_OF(link, struct trial_node, link);
+        struct userwal_trial_node *node = CONTAINER_OF(link, struct userwal_trial_node, link);
 
         if (result == 0 && !node->listed && !node->removed) {
             result = each(context, node->name);
@@ -183,7 +146,8 @@ static int trial_list(struct disk *base, int (*each)(void *context, const char *
     return result;
 }
 
-static int make_file(struct trial_disk *disk, struct trial_node *node, struct disk_file **ret_file)
+static int make_file(struct trial_disk *disk, struct userwal_trial_node *node,
+                     struct disk_file **ret_file)
 {
     struct trial_file *file = calloc(1, sizeof(*file));
     int result = 0;
@@ -210,7 +174,7 @@ static int trial_open(struct disk *base, const char *name, enum disk_open how,
                       struct disk_file **ret_file)
 {
     struct trial_disk *disk = disk_of(base);
-    struct trial_node *node = NULL;
+    struct userwal_trial_node *node = NULL;
     int result = get_node(disk, name, &node);
 
     if (how == DISK_OPEN_CREATE) {
@@ -236,118 +200,14 @@ static int trial_size(struct disk_file *file, uint64_t *ret_size)
     return 0;
 }
 
-/* Up to the end of the block, or of `size`. */
-static size_t piece_at(uint64_t offset, size_t size)
-{
-    const size_t left = DISK_BLOCK_SIZE - (size_t)(offset % DISK_BLOCK_SIZE);
-
-    return left < size ? left : size;
-}
-
-static bool is_written(const struct trial_node *node, uint64_t offset)
-{
-    const uint64_t block = offset / DISK_BLOCK_SIZE;
-
-    return block < node->block_count && node->blocks[block] != NULL;
-}
-
-static int read_below(struct trial_node *node, uint8_t *to, size_t size, uint64_t offset)
-{
-    size_t there = 0;
-    int result = 0;
-
-    if (node->real != NULL && offset < node->real_size) {
-        const uint64_t left = node->real_size - offset;
-
-        there = left < size ? (size_t)left : size;
-        result = node->real->disk->ops->read(node->real, to, there, offset);
-    }
-    memset(to + there, 0, size - there);
-    return result;
-}
-
 static int trial_read(struct disk_file *file, void *bytes, size_t size, uint64_t offset)
 {
-    struct trial_node *node = node_of(file);
-    uint8_t *to = bytes;
-    int result = 0;
-
-    if (offset + size > node->size) {
-        return -EIO;
-    }
-    while (size > 0 && result == 0) {
-        size_t piece = piece_at(offset, size);
-
-        if (is_written(node, offset)) {
-            memcpy(to, node->blocks[offset / DISK_BLOCK_SIZE] + offset % DISK_BLOCK_SIZE, piece);
-        } else {
-            /* All that lies below in one go, as the files are large. */
-            while (piece < size && !is_written(node, offset + piece)) {
-                piece += piece_at(offset + piece, size - piece);
-            }
-            result = read_below(node, to, piece, offset);
-        }
-        to += piece;
-        offset += piece;
-        size -= piece;
-    }
-    return result;
-}
-
-static int make_room(struct trial_node *node, uint64_t block_count)
-{
-    const size_t item = sizeof(node->blocks[0]);
-    uint8_t **blocks;
-
-    if (block_count <= node->block_count) {
-        return 0;
-    }
-    blocks = realloc(node->blocks, block_count * item);
-    if (blocks == NULL) {
-        return -ENOMEM;
-    }
-    memset(blocks + node->block_count, 0, (block_count - node->block_count) * item);
-    node->blocks = blocks;
-    node->block_count = block_count;
-    return 0;
-}
-
-static int write_block(struct trial_node *node, const uint8_t *bytes, uint64_t block)
-{
-    uint8_t **slot = node->blocks + block;
-
-    if (memcmp(bytes, zero_block, DISK_BLOCK_SIZE) == 0) {
-        if (*slot != zero_block) {
-            free(*slot);
-        }
-        *slot = zero_block;
-        return 0;
-    }
-    if (*slot == NULL || *slot == zero_block) {
-        *slot = malloc(DISK_BLOCK_SIZE);
-        if (*slot == NULL) {
-            return -ENOMEM;
-        }
-    }
-    memcpy(*slot, bytes, DISK_BLOCK_SIZE);
-    return 0;
+    return userwal_trial_node_read(node_of(file), bytes, size, offset);
 }
 
 static int trial_write(struct disk_file *file, struct bytes bytes, uint64_t offset)
 {
-    struct trial_node *node = node_of(file);
-    const uint64_t end = offset + bytes.size;
-    int result;
-
-    assert((offset | bytes.size) % DISK_BLOCK_SIZE == 0);
-    result = make_room(node, end / DISK_BLOCK_SIZE);
-    for (size_t done = 0; done < bytes.size && result == 0; done += DISK_BLOCK_SIZE) {
-        result = write_block(node, bytes.data + done, (offset + done) / DISK_BLOCK_SIZE);
-    }
-    if (result == 0 && end > node->size) {
-        node->size = end;
-    }
-    return result;
+    return userwal_trial_node_write(node_of(file), bytes, offset);
 }
 
 static int trial_sync(struct disk_file *file)
@@ -359,11 +219,11 @@ static int trial_sync(struct disk_file *file)
 static int trial_remove(struct disk *base, const char *name)
 {
     struct trial_disk *disk = disk_of(base);
-    struct trial_node *node = NULL;
+    struct userwal_trial_node *node = NULL;
     int result = get_node(disk, name, &node);
 
     if (result == 0) {
-        drop_content(disk, node);
+        userwal_trial_node_clear(node);
         node->removed = true;
     }
     return result;
@@ -372,7 +232,7 @@ static int trial_remove(struct disk *base, const char *name)
 static int trial_rename(struct disk *base, const char *old_name, const char *new_name)
 {
     struct trial_disk *disk = disk_of(base);
-    struct trial_node *node = NULL;
+    struct userwal_trial_node *node = NULL;
     int result = get_node(disk, old_name, &node);
 
     if (result != 0) {
@@ -386,8 +246,8 @@ static int trial_rename(struct disk *base, const char *old_name, const char *new
     if (find_node(disk, new_name) == NULL && add_node(disk, new_name) == NULL) {
         return -ENOMEM;
     }
-    (void)snprintf(find_node(disk, new_name)->name, NAME_SIZE, "%s", old_name);
-    (void)snprintf(node->name, NAME_SIZE, "%s", new_name);
+    (void)snprintf(find_node(disk, new_name)->name, USERWAL_TRIAL_NAME_SIZE, "%s", old_name);
+    (void)snprintf(node->name, USERWAL_TRIAL_NAME_SIZE, "%s", new_name);
     return 0;
 }
 
@@ -406,13 +266,12 @@ static uint64_t trial_free_bytes(struct disk *base)
 static void trial_close_file(struct disk_file *file)
 {
     struct trial_disk *disk = disk_of(file->disk);
-    struct trial_node *node = node_of(file);
+    struct userwal_trial_node *node = node_of(file);
 
     disk->file_count--;
     node->open_count--;
-    if (node->open_count == 0 && node->real != NULL) {
-        disk->real->ops->close_file(node->real);
-        node->real = NULL;
+    if (node->open_count == 0) {
+        userwal_trial_node_close(node);
     }
     free(CONTAINER_OF(file, struct trial_file, base));
 }
@@ -482,6 +341,19 @@ static int trial_remove_later(struct disk *base, struct disk_op *op, const char 
     return tell_later(disk_of(base), op, as_errno(trial_remove(base, name)));
 }
 
+static int trial_wait(struct disk *base, struct disk_op *op)
+{
+    struct trial_disk *disk = disk_of(base);
+
+    while (list_is_linked(&op->write_op.cancel_link)) {
+        on_task(&disk->task);
+    }
+    if (list_is_empty(&disk->done)) {
+        reactor_undefer(&disk->task);
+    }
+    return 0;
+}
+
 static void trial_free(struct disk *base)
 {
     struct trial_disk *disk = disk_of(base);
@@ -490,9 +362,9 @@ static void trial_free(struct disk *base)
     assert(disk->file_count == 0);
     assert(list_is_empty(&disk->done));
     while ((link = list_pop_front(&disk->nodes)) != NULL) {
-        struct trial_node *node = CONTAINER_OF(link, struct trial_node, link);
+        struct userwal_trial_node *node = CONTAINER_OF(link, struct userwal_trial_node, link);
 
-        drop_content(disk, node);
+        userwal_trial_node_clear(node);
         free(node);
     }
     disk->real->ops->free(disk->real);
@@ -521,6 +393,7 @@ int userwal_trial_new(struct reactor *reactor, const char *path, struct disk **r
         .sync_directory_later = trial_sync_directory_later,
         .rename_later = trial_rename_later,
         .remove_later = trial_remove_later,
+        .wait = trial_wait,
         .free = trial_free,
     };
     struct trial_disk *disk = calloc(1, sizeof(*disk));

@@ -3,6 +3,7 @@
  * would be lost, do it on a trial disk and start the log there; then, if it was asked for and the
  * trial went well, the same on the real one, and once more a start on a trial disk over it.
  */
+#include "common_json.h"
 #include "core/disk.h"
 #include "service/user_store.h"
 #include "userwal_commands.h"
@@ -45,10 +46,10 @@ static void print_lost_users(const struct userwal_cut *cut)
         const struct userwal_lost_user *user = &cut->users[i];
 
         (void)fputs("        ", stdout);
-        userwal_print_text(stdout, bytes_from_text(user->id));
+        common_json_plain(stdout, bytes_from_text(user->id));
         (void)fputs("  ", stdout);
-        userwal_print_text(stdout,
-                           bytes_from_text(user->username == NULL ? "(deleted)" : user->username));
+        common_json_plain(stdout,
+                          bytes_from_text(user->username == NULL ? "(deleted)" : user->username));
         (void)fputc('\n', stdout);
     }
     if (cut->user_count > USERS_SHOWN) {
@@ -74,47 +75,47 @@ static void print_loss(const struct userwal_cut *cut)
 
 static void print_loss_json(const struct userwal_cut *cut)
 {
-    struct userwal_json json = {.out = stdout};
+    struct common_json json = {.out = stdout};
     char text[USERWAL_TIME_SIZE];
 
-    userwal_json_open(&json, NULL);
-    userwal_json_words(&json, "kind", "loss");
-    userwal_json_number(&json, "from", cut->from);
-    userwal_json_number(&json, "to", cut->last_lost < cut->from ? 0 : cut->last_lost);
-    userwal_json_number(&json, "readable", cut->readable);
-    userwal_json_words(&json, "last_kept_time", userwal_time(cut->kept_ns, text));
-    userwal_json_words(&json, "first_time", userwal_time(cut->first_ns, text));
-    userwal_json_words(&json, "last_time", userwal_time(cut->last_ns, text));
-    userwal_json_open_list(&json, "users");
+    common_json_open(&json, NULL);
+    common_json_words(&json, "kind", "loss");
+    common_json_number(&json, "from", cut->from);
+    common_json_number(&json, "to", cut->last_lost < cut->from ? 0 : cut->last_lost);
+    common_json_number(&json, "readable", cut->readable);
+    common_json_words(&json, "last_kept_time", userwal_time(cut->kept_ns, text));
+    common_json_words(&json, "first_time", userwal_time(cut->first_ns, text));
+    common_json_words(&json, "last_time", userwal_time(cut->last_ns, text));
+    common_json_open_list(&json, "users");
     for (size_t i = 0; i < cut->user_count; i++) {
-        userwal_json_open(&json, NULL);
-        userwal_json_words(&json, "id", cut->users[i].id);
+        common_json_open(&json, NULL);
+        common_json_words(&json, "id", cut->users[i].id);
         if (cut->users[i].username != NULL) {
-            userwal_json_words(&json, "username", cut->users[i].username);
+            common_json_words(&json, "username", cut->users[i].username);
         }
-        userwal_json_close(&json);
+        common_json_close(&json);
     }
-    userwal_json_close_list(&json);
-    userwal_json_bool(&json, "has_more_users", cut->has_more_users);
-    userwal_json_close(&json);
-    userwal_json_end_line(&json);
+    common_json_close_list(&json);
+    common_json_bool(&json, "has_more_users", cut->has_more_users);
+    common_json_close(&json);
+    common_json_end_line(&json);
 }
 
 static void print_result(const struct userwal_arguments *arguments,
                          const struct userwal_engine *engine, const struct userwal_cut *cut,
                          bool is_done)
 {
-    struct userwal_json json = {.out = stdout};
+    struct common_json json = {.out = stdout};
     const uint64_t users = user_store_count(engine->store);
 
     if (arguments->json) {
-        userwal_json_open(&json, NULL);
-        userwal_json_words(&json, "kind", "result");
-        userwal_json_bool(&json, "is_done", is_done);
-        userwal_json_number(&json, "from", cut->from);
-        userwal_json_number(&json, "users", users);
-        userwal_json_close(&json);
-        userwal_json_end_line(&json);
+        common_json_open(&json, NULL);
+        common_json_words(&json, "kind", "result");
+        common_json_bool(&json, "is_done", is_done);
+        common_json_number(&json, "from", cut->from);
+        common_json_number(&json, "users", users);
+        common_json_close(&json);
+        common_json_end_line(&json);
     } else if (is_done) {
         (void)printf("done: the log ends before record %" PRIu64 ", userd can start with %" PRIu64
                      " users%s\n",
@@ -134,11 +135,11 @@ static int check_accepted(const struct userwal_arguments *arguments, const struc
         return 0;
     }
     if (arguments->accept == 0) {
-        return userwal_fail(USERWAL_EXIT_DAMAGED,
+        return userwal_fail(COMMON_EXIT_DAMAGED,
                             "to give all that up: userwal truncate %s --accept-loss-from %" PRIu64,
                             arguments->first, cut->from);
     }
-    return userwal_fail(USERWAL_EXIT_USAGE,
+    return userwal_fail(COMMON_EXIT_USAGE,
                         "%" PRIu64 " is not the place: %s; it would be --accept-loss-from %" PRIu64,
                         arguments->accept,
                         arguments->accept < cut->from
@@ -159,7 +160,7 @@ static int try_start(const struct userwal_arguments *arguments, struct userwal_e
                             engine->problem);
     }
     if (engine->stats.next_lsn != cut->from) {
-        return userwal_fail(USERWAL_EXIT_DAMAGED,
+        return userwal_fail(COMMON_EXIT_DAMAGED,
                             "%s: a start would go on with record %" PRIu64 " and not %" PRIu64
                             ": nothing is done",
                             arguments->first, engine->stats.next_lsn, cut->from);
@@ -192,7 +193,7 @@ static int truncate_planned(const struct userwal_arguments *arguments,
     int result;
 
     if (!cut->has_start) {
-        return userwal_fail(USERWAL_EXIT_DAMAGED,
+        return userwal_fail(COMMON_EXIT_DAMAGED,
                             "nothing would be left: neither a whole snapshot nor the log from "
                             "record 1 on is there; restore a backup (userwal restore)");
     }
@@ -214,7 +215,10 @@ static int truncate_planned(const struct userwal_arguments *arguments,
         (void)fflush(stdout); /* before what goes to the other stream */
         return check_accepted(arguments, cut);
     }
-    (void)fflush(stdout); /* what is lost is said before it is */
+    if (fflush(stdout) != 0 || ferror(stdout) != 0) {
+        return userwal_fail(COMMON_EXIT_IO, "nothing was changed: what would be lost could not be "
+                                            "written to standard output");
+    }
     result = cut_really(arguments, engine, real, cut);
     if (result == 0) {
         print_result(arguments, engine, cut, true);
@@ -235,11 +239,11 @@ static int check_is_refused(const struct userwal_arguments *arguments,
     result = userwal_engine_try(engine, trial);
     trial->ops->free(trial);
     if (result == 0) {
-        return userwal_fail(arguments->accept == 0 ? 0 : USERWAL_EXIT_USAGE,
+        return userwal_fail(arguments->accept == 0 ? 0 : COMMON_EXIT_USAGE,
                             "%s: there is nothing to cut, userd would start", arguments->first);
     }
     if (result == WAL_E_FOREIGN || engine->refused_lsn != 0) {
-        return userwal_fail(USERWAL_EXIT_DAMAGED, "cutting does not help: %s", engine->problem);
+        return userwal_fail(COMMON_EXIT_DAMAGED, "cutting does not help: %s", engine->problem);
     }
     if (result < 0) {
         return userwal_fail(userwal_engine_exit_code(result), "%s", engine->problem);
@@ -263,7 +267,7 @@ static int truncate_folder(const struct userwal_arguments *arguments, struct use
     }
     cut = calloc(1, sizeof(*cut));
     if (cut == NULL) {
-        return userwal_fail(USERWAL_EXIT_SOFTWARE, "out of memory");
+        return userwal_fail(COMMON_EXIT_SOFTWARE, "out of memory");
     }
     result = userwal_survey_read(trial, NULL, NULL, &survey, &file);
     if (result == 0) {
@@ -297,7 +301,7 @@ int userwal_truncate(const struct userwal_arguments *arguments)
         result = userwal_place_open(arguments->first, &engine.reactor, &place);
     }
     if (result == 0 && place.kind != USERWAL_PLACE_FOLDER) {
-        result = userwal_fail(USERWAL_EXIT_USAGE, "%s: is no directory", arguments->first);
+        result = userwal_fail(COMMON_EXIT_USAGE, "%s: is no directory", arguments->first);
     } else if (result == 0) {
         result = truncate_folder(arguments, &engine, place.disk, real);
     }

@@ -2,6 +2,7 @@
  * verify: the survey of all files, then a start of the log on a trial disk, which tells what userd
  * would do.
  */
+#include "common_json.h"
 #include "core/snapshot_read.h"
 #include "service/user_store.h"
 #include "userwal_commands.h"
@@ -45,25 +46,25 @@ static void print_finding(const struct userwal_finding *finding)
 
 static void print_finding_json(const struct userwal_finding *finding)
 {
-    struct userwal_json json = {.out = stdout};
+    struct common_json json = {.out = stdout};
 
-    userwal_json_open(&json, NULL);
-    userwal_json_words(&json, "kind", finding->is_damage ? "damage" : "note");
-    userwal_json_words(&json, "file", finding->file);
-    userwal_json_number(&json, "offset", finding->offset);
+    common_json_open(&json, NULL);
+    common_json_words(&json, "kind", finding->is_damage ? "damage" : "note");
+    common_json_words(&json, "file", finding->file);
+    common_json_number(&json, "offset", finding->offset);
     if (finding->is_damage) {
-        userwal_json_words(&json, "rule", finding->rule);
+        common_json_words(&json, "rule", finding->rule);
     }
     if (finding->first_lsn != 0) {
-        userwal_json_number(&json, "first_lsn", finding->first_lsn);
+        common_json_number(&json, "first_lsn", finding->first_lsn);
     }
     if (finding->first_lsn != 0 && finding->last_lsn >= finding->first_lsn) {
-        userwal_json_number(&json, "last_lsn", finding->last_lsn);
+        common_json_number(&json, "last_lsn", finding->last_lsn);
     }
-    userwal_json_words(&json, "what", finding->text);
-    userwal_json_words(&json, "to_do", finding->todo);
-    userwal_json_close(&json);
-    userwal_json_end_line(&json);
+    common_json_words(&json, "what", finding->text);
+    common_json_words(&json, "to_do", finding->todo);
+    common_json_close(&json);
+    common_json_end_line(&json);
 }
 
 static void print_findings(const struct userwal_survey *survey, bool as_json)
@@ -81,7 +82,7 @@ static void print_findings(const struct userwal_survey *survey, bool as_json)
 static void print_start(const struct userwal_engine *engine, int result, bool as_json)
 {
     const struct wal_stats *stats = &engine->stats;
-    struct userwal_json json = {.out = stdout};
+    struct common_json json = {.out = stdout};
 
     if (!as_json) {
         if (result != 0) {
@@ -99,43 +100,43 @@ static void print_start(const struct userwal_engine *engine, int result, bool as
         }
         return;
     }
-    userwal_json_open(&json, NULL);
-    userwal_json_words(&json, "kind", "start");
-    userwal_json_bool(&json, "would_start", result == 0);
+    common_json_open(&json, NULL);
+    common_json_words(&json, "kind", "start");
+    common_json_bool(&json, "would_start", result == 0);
     if (result != 0) {
-        userwal_json_words(&json, "problem", engine->problem);
+        common_json_words(&json, "problem", engine->problem);
     } else {
-        userwal_json_number(&json, "users", user_store_count(engine->store));
-        userwal_json_number(&json, "snapshot_lsn", stats->snapshot_lsn);
-        userwal_json_number(&json, "records_replayed", stats->records_replayed);
-        userwal_json_number(&json, "torn_bytes", stats->torn_bytes);
-        userwal_json_bool(&json, "may_have_lost", stats->may_have_lost);
-        userwal_json_open_list(&json, "notices");
+        common_json_number(&json, "users", user_store_count(engine->store));
+        common_json_number(&json, "snapshot_lsn", stats->snapshot_lsn);
+        common_json_number(&json, "records_replayed", stats->records_replayed);
+        common_json_number(&json, "torn_bytes", stats->torn_bytes);
+        common_json_bool(&json, "may_have_lost", stats->may_have_lost);
+        common_json_open_list(&json, "notices");
         for (size_t i = 0; i < engine->notice_count; i++) {
-            userwal_json_words(&json, NULL, engine->notices[i]);
+            common_json_words(&json, NULL, engine->notices[i]);
         }
-        userwal_json_close_list(&json);
+        common_json_close_list(&json);
     }
-    userwal_json_close(&json);
-    userwal_json_end_line(&json);
+    common_json_close(&json);
+    common_json_end_line(&json);
 }
 
 static void print_end(const struct userwal_survey *survey, bool is_whole, bool as_json)
 {
-    struct userwal_json json = {.out = stdout};
+    struct common_json json = {.out = stdout};
 
     if (!as_json) {
         (void)printf("%s: %zu segments, %zu snapshots\n", is_whole ? "whole" : "DAMAGED",
                      survey->folder.segment_count, survey->folder.snapshot_count);
         return;
     }
-    userwal_json_open(&json, NULL);
-    userwal_json_words(&json, "kind", "result");
-    userwal_json_bool(&json, "is_whole", is_whole);
-    userwal_json_number(&json, "segments", survey->folder.segment_count);
-    userwal_json_number(&json, "snapshots", survey->folder.snapshot_count);
-    userwal_json_close(&json);
-    userwal_json_end_line(&json);
+    common_json_open(&json, NULL);
+    common_json_words(&json, "kind", "result");
+    common_json_bool(&json, "is_whole", is_whole);
+    common_json_number(&json, "segments", survey->folder.segment_count);
+    common_json_number(&json, "snapshots", survey->folder.snapshot_count);
+    common_json_close(&json);
+    common_json_end_line(&json);
 }
 
 static int verify_folder(const struct userwal_arguments *arguments, struct userwal_engine *engine,
@@ -152,7 +153,7 @@ static int verify_folder(const struct userwal_arguments *arguments, struct userw
         print_end(&look.survey, is_whole, arguments->json);
         result = look.start < 0 ? userwal_engine_exit_code(look.start)
                  : is_whole     ? 0
-                                : USERWAL_EXIT_DAMAGED;
+                                : COMMON_EXIT_DAMAGED;
     }
     userwal_look_deinit(&look);
     return result;
@@ -190,13 +191,13 @@ static int verify_segment(const struct userwal_arguments *arguments,
         (void)printf("whole: a segment of %" PRIu64 " records, from %" PRIu64 " on\n",
                      segment.record_count, segment.header.first_lsn);
     }
-    return finding.is_damage ? USERWAL_EXIT_DAMAGED : 0;
+    return finding.is_damage ? COMMON_EXIT_DAMAGED : 0;
 }
 
 static int verify_snapshot(const struct userwal_arguments *arguments, struct userwal_engine *engine,
                            const struct userwal_place *place)
 {
-    struct userwal_json json = {.out = stdout};
+    struct common_json json = {.out = stdout};
     int result = userwal_engine_load_snapshot(engine, place->disk, place->lsn);
     const uint64_t users = user_store_count(engine->store);
 
@@ -208,17 +209,17 @@ static int verify_snapshot(const struct userwal_arguments *arguments, struct use
             (void)printf("DAMAGE %s\n", engine->problem);
         }
     } else {
-        userwal_json_open(&json, NULL);
-        userwal_json_words(&json, "kind", "snapshot");
-        userwal_json_bool(&json, "is_whole", result == 0);
-        userwal_json_number(&json, "lsn", place->lsn);
+        common_json_open(&json, NULL);
+        common_json_words(&json, "kind", "snapshot");
+        common_json_bool(&json, "is_whole", result == 0);
+        common_json_number(&json, "lsn", place->lsn);
         if (result == 0) {
-            userwal_json_number(&json, "users", users);
+            common_json_number(&json, "users", users);
         } else {
-            userwal_json_words(&json, "problem", engine->problem);
+            common_json_words(&json, "problem", engine->problem);
         }
-        userwal_json_close(&json);
-        userwal_json_end_line(&json);
+        common_json_close(&json);
+        common_json_end_line(&json);
     }
     return result == 0 ? 0 : userwal_engine_exit_code(result);
 }

@@ -12,9 +12,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <strings.h>
 
-#define STATUS_PREFIX    "USER_STATUS_"
 #define ERROR_INFO_TYPE  "type.googleapis.com/google.rpc.ErrorInfo"
 #define INDEX_DIGITS_MAX 18
 
@@ -292,28 +290,6 @@ int user_client_read_page(struct user_client *client, struct bytes packed,
         .plan = "",
     };
     return 0;
-}
-
-const char *user_client_status_name(int status)
-{
-    const ProtobufCEnumValue *value =
-        protobuf_c_enum_descriptor_get_value(&users__v1__user_status__descriptor, status);
-
-    return value == NULL ? NULL : value->name;
-}
-
-int user_client_status_from_name(const char *name)
-{
-    const ProtobufCEnumDescriptor *statuses = &users__v1__user_status__descriptor;
-
-    for (unsigned i = 0; i < statuses->n_values; i++) {
-        const char *full = statuses->values[i].name;
-
-        if (strcasecmp(name, full) == 0 || strcasecmp(name, full + strlen(STATUS_PREFIX)) == 0) {
-            return statuses->values[i].value;
-        }
-    }
-    return -1;
 }
 
 /* Takes the next field of that number that holds bytes; false when none is left, or no message. */

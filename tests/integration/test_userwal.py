@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 
@@ -29,6 +30,9 @@ from users.v1 import users_pb2  # noqa: E402
 USERWAL = os.environ.get("USERWAL", str(pathlib.Path(USERD).parent / "userwal"))
 BLOCK = 4096
 ACCIDENTS = 30
+KILLS = 12
+# AddressSanitizer reserves more than there is.
+MEMORY_KIB = "unlimited" if "asan" in USERD else str(48 * 1024)
 WHOLE, USAGE, DAMAGED, IO, IN_USE = 0, 64, 65, 74, 75
 COMMANDS = ("stat", "verify", "dump", "truncate", "snapshot", "restore", "export", "import")
 PHC = re.compile(r"\$argon2")
@@ -755,7 +759,7 @@ def test_large_import(original):
 
 
 def test_killed_import(original):
-    """An import that was killed leaves nothing that userd would serve."""
+    """An import that was killed leaves nothing that userd would serve, nor begin a new store in."""
     target = original.path("imported")
     with subprocess.Popen([USERWAL, "import", str(target)], stdin=subprocess.PIPE,
                           stdout=subprocess.DEVNULL) as process:
@@ -766,7 +770,143 @@ def test_killed_import(original):
         process.wait(PATIENCE_S)
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
-    assert not list(target.glob("wal-*")) and not list(target.glob("CONTROL*"))
+    assert not list(target.glob("wal-*"))
+    assert refuses_to_start(original, target)
+    userwal("import", target, code=USAGE)
+
+
+def kill_at_random(arguments, source, longest_s):
+    """Runs userwal and kills it at some moment."""
+    with subprocess.Popen([USERWAL, *map(str, arguments)], stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL) as process:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(source.uniform(0, longest_s))
+        process.kill()
+        process.wait(PATIENCE_S)
+
+
+def took_s(*arguments):
+    start = time.monotonic()
+    userwal(*arguments, code=0)
+    return time.monotonic() - start
+
+
+def started_with(folder):
+    """None when userd would refuse, else the number of users."""
+    start, = userwal("verify", "--json", folder).of_kind("start")
+    return start["users"] if start["would_start"] else None
+
+
+def test_killed_restore(original):
+    """A restore that was killed: whole, refused, or not begun; never a directory with fewer users."""
+    source = random.Random()
+    folder = original.copy()
+    backup = original.path("backup")
+    userwal("snapshot", folder, "--to", backup, code=0)
+    users = len(original.users_before(original.next_lsn))
+    longest_s = took_s("restore", backup, original.path("restored"))
+    for _ in range(KILLS):
+        target = original.path("restored")
+        kill_at_random(("restore", backup, target), source, longest_s)
+        names = {path.name for path in target.iterdir()} if target.exists() else set()
+        # A single CONTROL may be one of which nothing was written yet.
+        if not names <= {"LOCK", "CONTROL.a"}:
+            assert started_with(target) in (None, users), names
+        shutil.rmtree(target, ignore_errors=True)
+
+
+def test_killed_truncate(original):
+    """A truncate that was killed can be repeated, or is done; and no etag is given twice."""
+    source = random.Random()
+    base = original.copy()
+    _, _, lsn = damage_middle(base)
+    longest_s = took_s("truncate", original.copy(of=base), "--accept-loss-from", lsn)
+    expected = set(original.users_before(lsn))
+    for _ in range(KILLS):
+        folder = original.copy(of=base)
+        kill_at_random(("truncate", folder, "--accept-loss-from", lsn), source, longest_s)
+        if started_with(folder) is None:
+            userwal("truncate", folder, "--accept-loss-from", lsn, code=0)
+        start, = userwal("verify", "--json", folder, code=WHOLE).of_kind("start")
+        assert start["may_have_lost"], start
+        assert {user["id"] for user in userwal("export", folder, code=0).lines()} == expected
+        shutil.rmtree(folder)
+
+
+# ---- the surroundings
+
+
+def test_loss_is_told_first(original):
+    """When what would be lost cannot be written, nothing is cut."""
+    folder = original.copy()
+    _, _, lsn = damage_middle(folder)
+    before = state_of(folder)
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        process = subprocess.run([USERWAL, "truncate", folder, "--accept-loss-from", str(lsn)],
+                                 stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert process.returncode == IO and "nothing was changed" in process.stderr, process
+    assert state_of(folder) == before
+
+
+def test_where_a_copy_may_go(original):
+    """A copy that cannot be made is refused before anything is done; a link to a backup is one."""
+    folder = original.copy()
+    before = state_of(folder)
+    taken = original.path("taken")
+    taken.write_text("mine")
+    interrupted = original.path("backup")
+    interrupted.with_name(interrupted.name + ".tmp").write_text("mine")
+    dangling = original.path("dangling")
+    dangling.symlink_to("/nowhere")
+    for target, code in ((taken, USAGE), (interrupted, USAGE), (dangling, USAGE),
+                         (f"{original.work}/", USAGE), (original.work / "no" / "where", IO)):
+        for form in ((), ("--dry-run",)):
+            userwal("snapshot", folder, "--to", target, *form, code=code)
+    assert state_of(folder) == before and taken.read_text() == "mine"
+    backup = original.path("backup")
+    userwal("snapshot", folder, "--to", backup, code=0)
+    link = original.path("link")
+    link.symlink_to(backup)
+    assert userwal("export", link, code=0).out == userwal("export", folder, code=0).out
+    assert backup.stat().st_mode & 0o777 == 0o600
+
+
+def test_foreign_directory(original):
+    """In a directory of another user nothing is made that this one could not open."""
+    if os.geteuid() != 0:
+        return  # nobody else can give a directory away
+    folder = original.copy()
+    empty = original.path("empty")
+    empty.mkdir()
+    for path in (folder, empty):
+        os.chown(path, 65534, 65534)
+    before = state_of(folder, with_lock=True)
+    for arguments in (("snapshot", folder), ("truncate", folder, "--accept-loss-from", 1),
+                      ("import", empty), ("restore", segments(folder)[0], empty)):
+        refused = userwal(*arguments, code=USAGE)
+        assert "belongs to user 65534" in refused.err or arguments[0] == "restore", refused
+    assert state_of(folder, with_lock=True) == before and not list(empty.iterdir())
+    userwal("verify", folder, code=WHOLE)
+
+
+def test_odd_lines(original):
+    """Bytes that no editor writes: each bad line is told by its number, and none takes much memory."""
+    lines = (b"\0\0", b'{"username":"a\0b","email":"a@b.c"}', b'{"username":"\xff"}',
+             b'{"username":"' + b"x" * (1 << 20) + b'"}', b"[" * 100000,
+             b'{"a":' * 5000 + b"1" + b"}" * 5000, b'{"\\u001b[31m":1}', b'{"created_at":1e400}',
+             b'{"username":"ok","email":"o@b.c"} x', b"x" * (64 << 20))
+    target = original.path("imported")
+    good = json.dumps(line(1)).encode()
+    process = subprocess.run(["/bin/sh", "-c", 'ulimit -v "$0" && exec "$@"', MEMORY_KIB, USERWAL,
+                              "import", "--skip-bad", str(target)],
+                             input=b"\n".join((*lines, good)), stderr=subprocess.PIPE,
+                             stdout=subprocess.DEVNULL, check=False)
+    assert process.returncode == 0 and b"\x1b" not in process.stderr, process
+    numbers = re.findall(rb"line (\d+)", process.stderr)
+    assert [int(number) for number in numbers] == list(range(1, len(lines) + 1)), process.stderr
+    assert [user["id"] for user in userwal("export", target, code=0).lines()] == ["u1"]
+    modes = {path.stat().st_mode & 0o777 for path in target.iterdir()}
+    assert modes == {0o600} and target.stat().st_mode & 0o777 == 0o700, modes
 
 
 def main():

@@ -1,4 +1,4 @@
-#include "userctl_lines.h"
+#include "common_lines.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -8,12 +8,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BUFFER_SIZE (USERCTL_LINE_SIZE_MAX + 1) /* with the line end */
+#define BUFFER_SIZE (COMMON_LINE_SIZE_MAX + 1) /* with the line end */
 
-int userctl_lines_open(const char *path, struct userctl_lines *ret_lines)
+int common_lines_open(const char *path, struct common_lines *ret_lines)
 {
     bool is_stdin = strcmp(path, "-") == 0;
-    struct userctl_lines lines = {.fd = STDIN_FILENO};
+    struct common_lines lines = {.fd = STDIN_FILENO};
     struct stat about;
 
     if (!is_stdin) {
@@ -36,7 +36,7 @@ int userctl_lines_open(const char *path, struct userctl_lines *ret_lines)
     return 0;
 }
 
-void userctl_lines_close(struct userctl_lines *lines)
+void common_lines_close(struct common_lines *lines)
 {
     explicit_bzero(lines->data, BUFFER_SIZE);
     free(lines->data);
@@ -45,8 +45,8 @@ void userctl_lines_close(struct userctl_lines *lines)
     }
 }
 
-/* Reads more behind what is there. Returns 0, USERCTL_LINES_E_WAIT or negative errno. */
-static int fill(struct userctl_lines *lines)
+/* Reads more behind what is there. Returns 0, COMMON_LINES_E_WAIT or negative errno. */
+static int fill(struct common_lines *lines)
 {
     struct pollfd ready = {.fd = lines->fd, .events = POLLIN};
     ssize_t size;
@@ -56,11 +56,11 @@ static int fill(struct userctl_lines *lines)
     lines->start = 0;
     assert(lines->end < BUFFER_SIZE);
     if (poll(&ready, 1, 0) <= 0) {
-        return USERCTL_LINES_E_WAIT; /* nothing, or a signal: reading could wait for ever */
+        return COMMON_LINES_E_WAIT; /* nothing, or a signal: reading could wait for ever */
     }
     size = read(lines->fd, lines->data + lines->end, BUFFER_SIZE - lines->end);
     if (size < 0) {
-        return errno == EINTR || errno == EAGAIN ? USERCTL_LINES_E_WAIT : -errno;
+        return errno == EINTR || errno == EAGAIN ? COMMON_LINES_E_WAIT : -errno;
     }
     lines->is_over = size == 0;
     lines->end += (size_t)size;
@@ -68,7 +68,7 @@ static int fill(struct userctl_lines *lines)
 }
 
 /* Takes `size` bytes off the front as a line, or as the end of one that was too long. */
-static int take(struct userctl_lines *lines, size_t size, struct bytes *ret_line)
+static int take(struct common_lines *lines, size_t size, struct bytes *ret_line)
 {
     const struct bytes mark = BYTES_LITERAL("\xef\xbb\xbf"); /* of UTF-8, by some editors */
     const uint8_t *line = (const uint8_t *)lines->data + lines->start;
@@ -79,7 +79,7 @@ static int take(struct userctl_lines *lines, size_t size, struct bytes *ret_line
     lines->start += size;
     lines->is_skipping = false;
     if (was_skipping) {
-        return USERCTL_LINES_E_TOO_LONG;
+        return COMMON_LINES_E_TOO_LONG;
     }
     *ret_line = (struct bytes){line, size > 0 && line[size - 1] == '\n' ? size - 1 : size};
     if (lines->number == 1 && ret_line->size >= mark.size &&
@@ -89,7 +89,7 @@ static int take(struct userctl_lines *lines, size_t size, struct bytes *ret_line
     return 0;
 }
 
-int userctl_lines_next(struct userctl_lines *lines, struct bytes *ret_line)
+int common_lines_next(struct common_lines *lines, struct bytes *ret_line)
 {
     for (;;) {
         size_t size = lines->end - lines->start;
@@ -102,7 +102,7 @@ int userctl_lines_next(struct userctl_lines *lines, struct bytes *ret_line)
         }
         if (lines->is_over) {
             return size != 0 || lines->is_skipping ? take(lines, size, ret_line)
-                                                   : USERCTL_LINES_E_END;
+                                                   : COMMON_LINES_E_END;
         }
         if (size == BUFFER_SIZE) {
             lines->is_skipping = true;
@@ -114,4 +114,23 @@ int userctl_lines_next(struct userctl_lines *lines, struct bytes *ret_line)
             return ret;
         }
     }
+}
+
+void common_lines_wait(const struct common_lines *lines)
+{
+    struct pollfd ready = {.fd = lines->fd, .events = POLLIN};
+
+    (void)poll(&ready, 1, -1);
+}
+
+bool common_lines_is_blank(struct bytes line)
+{
+    for (size_t i = 0; i < line.size; i++) {
+        uint8_t byte = line.data[i];
+
+        if (byte != ' ' && byte != '\t' && byte != '\r') {
+            return false;
+        }
+    }
+    return true;
 }
