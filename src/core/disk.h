@@ -73,11 +73,19 @@ struct disk_ops {
                        uint64_t offset); /* write alone */
     int (*sync_later)(struct disk_file *file, struct disk_op *op);
     int (*read_later)(struct disk_file *file, struct disk_op *op, void *bytes, size_t size,
-                      uint64_t offset); /* aligned like writes; fewer bytes than asked = -EIO */
+                      uint64_t offset); /* aligned like writes; fewer bytes than asked = -EIO. It
+                                         begins at once, not only with the next turn;
+                                         -EOPNOTSUPP = this disk cannot do it. */
     int (*sync_directory_later)(struct disk *disk, struct disk_op *op);
     int (*rename_later)(struct disk *disk, struct disk_op *op, const char *old_name,
                         const char *new_name); /* the names must live until `done` */
     int (*remove_later)(struct disk *disk, struct disk_op *op, const char *name); /* the same */
+
+    /* For start-up, outside of the loop: blocks until `done` of this operation has run, after which
+     * the op must still be there; at once when it ended before. Whatever else has ended meanwhile,
+     * of this disk and of all that shares its ring, runs its `done` in here as well. 0; or negative
+     * errno when the ring fails, and then the operation is still pending. */
+    int (*wait)(struct disk *disk, struct disk_op *op);
 
     void (*free)(struct disk *disk); /* releases the lock; nothing may be pending or open */
 };

@@ -436,11 +436,17 @@ static int real_sync_later(struct disk_file *file, struct disk_op *op)
 static int real_read_later(struct disk_file *file, struct disk_op *op, void *bytes, size_t size,
                            uint64_t offset)
 {
+    int result;
+
     assert(is_aligned(bytes, size, offset));
     begin(op, file, size, 1);
     op->write_op.done = on_transferred;
-    return begun(op,
-                 ring_read(ring_of(file), &op->write_op, file_of(file)->fd, bytes, size, offset));
+    result =
+        begun(op, ring_read(ring_of(file), &op->write_op, file_of(file)->fd, bytes, size, offset));
+    if (result == 0) {
+        ring_submit(ring_of(file)); /* who reads ahead at the start has no turns */
+    }
+    return result;
 }
 
 static int real_sync_directory_later(struct disk *base, struct disk_op *op)
@@ -470,6 +476,16 @@ static int real_remove_later(struct disk *base, struct disk_op *op, const char *
     begin(op, NULL, 0, 1);
     op->sync_op.done = on_synced;
     return begun(op, ring_unlink(disk->reactor->ring, &op->sync_op, disk->dir_fd, name));
+}
+
+static int real_wait(struct disk *base, struct disk_op *op)
+{
+    int result = 0;
+
+    while (op->completions_due > 0 && result >= 0) {
+        result = ring_run(disk_of(base)->reactor->ring, UINT64_MAX);
+    }
+    return result < 0 ? result : 0;
 }
 
 static void real_free(struct disk *base)
@@ -508,6 +524,7 @@ int disk_new(struct reactor *reactor, const char *path, struct disk **ret_disk)
         .sync_directory_later = real_sync_directory_later,
         .rename_later = real_rename_later,
         .remove_later = real_remove_later,
+        .wait = real_wait,
         .free = real_free,
     };
     struct real_disk *disk;

@@ -4,7 +4,7 @@
  * tombstones and lookups stay short however often keys come and go. At most three quarters of the
  * slots are taken.
  *
- * Growth never moves everything at once:
+ * Growth never moves everything at once, unless map_settle() asks for that:
  *  1. The insertion that would take too many slots makes the table the old one and puts an empty
  *     one of at least twice the size in its place.
  *  2. From then on all insertions go to the new table, and every change of the map first moves
@@ -219,6 +219,13 @@ static void move_some(struct map *map)
     }
     if (map->old_left == 0) {
         free_table(old);
+    }
+}
+
+void map_settle(struct map *map)
+{
+    while (map->old.slots != NULL) {
+        move_some(map);
     }
 }
 

@@ -96,6 +96,7 @@ static int on_reset_record(void *context, const struct commit_event *event)
     struct user_service *service = context;
     int result = user_store_apply(service->store, event);
 
+    user_store_settle(service->store);
     if (result != 0) {
         service->has_refused = true;
         service->refused_in_snapshot = event->is_in_snapshot;

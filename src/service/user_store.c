@@ -299,6 +299,14 @@ int user_store_reserve_users(struct user_store *store, uint64_t count)
     return user_store_make_room(store, count < store->max_users ? count : store->max_users);
 }
 
+void user_store_settle(struct user_store *store)
+{
+    map_settle(&store->by_id);
+    map_settle(&store->by_username);
+    map_settle(&store->by_email);
+    map_settle(&store->by_request);
+}
+
 int user_store_plan(struct user_store *store, struct user_change *change,
                     struct commit_mutation *mutation)
 {

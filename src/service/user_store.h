@@ -47,6 +47,10 @@ void user_store_clear(struct user_store *store);
  */
 int user_store_reserve_users(struct user_store *store, uint64_t count);
 
+/* Between changes that the log gives back at the start, when nobody waits: the maps that have grown
+ * are put in order at once, which is cheaper than a little with each change. */
+void user_store_settle(struct user_store *store);
+
 /* At most one; NULL ends it. */
 void user_store_set_keeper(struct user_store *store, struct user_store_keeper *keeper);
 

@@ -258,9 +258,12 @@ static void fake_close_file(struct disk_file *base)
 
 static int submit(struct fake_disk *fake, const struct fake_async *async)
 {
-    int result = fake_fault_begin(fake, FAKE_DISK_SUBMIT);
+    int result;
 
-    assert(fake->reactor != NULL);
+    if (fake->reactor == NULL) {
+        return -EOPNOTSUPP;
+    }
+    result = fake_fault_begin(fake, FAKE_DISK_SUBMIT);
     if (result != 0 && !fake->dead) {
         return result;
     }
@@ -398,6 +401,21 @@ static void run_ready(struct reactor_task *task)
     }
 }
 
+static int fake_wait(struct disk *disk, struct disk_op *op)
+{
+    struct fake_disk *fake = fake_of(disk);
+
+    for (unsigned i = 0; i < fake->pending_count; i++) {
+        if (fake->pending[i].op == op) {
+            fake->pending[i].ready = true;
+            run_ready(&fake->task);
+            reactor_undefer(&fake->task);
+            return 0;
+        }
+    }
+    return 0;
+}
+
 static void fake_free(struct disk *disk)
 {
     struct fake_disk *fake = fake_of(disk);
@@ -426,6 +444,7 @@ static const struct disk_ops fake_ops = {
     .sync_directory_later = fake_sync_directory_later,
     .rename_later = fake_rename_later,
     .remove_later = fake_remove_later,
+    .wait = fake_wait,
     .free = fake_free,
 };
 

@@ -44,7 +44,8 @@ enum fake_disk_lie {
     FAKE_DISK_READ_STALE,        /* one block as it was before the last write */
 };
 
-/* `reactor` may be NULL when no asynchronous operation will be used. Aborts when out of memory. */
+/* `reactor` may be NULL: then asynchronous operations are refused with -EOPNOTSUPP. Aborts when out
+ * of memory. */
 struct fake_disk *fake_disk_new(struct reactor *reactor, uint64_t seed);
 
 /* What a crash leaves, and everything else that is drawn, is drawn from this seed from now on. */
@@ -87,8 +88,8 @@ void fake_disk_set_quota(struct fake_disk *fake, uint64_t bytes);
 uint64_t fake_disk_used(const struct fake_disk *fake);
 
 /* An asynchronous sync is of what was written before it was submitted, and of nothing later. With
- * `hold`, asynchronous operations wait for fake_disk_step(); without, they end in the turn in
- * which they were submitted. */
+ * `hold`, asynchronous operations wait for fake_disk_step() or for who waits for them; without,
+ * they end in the turn in which they were submitted. */
 void fake_disk_hold(struct fake_disk *fake, bool hold);
 
 unsigned fake_disk_pending(const struct fake_disk *fake);

@@ -295,6 +295,42 @@ START_TEST(disk_file_reads_later)
 
 END_TEST
 
+/* Without the loop one can wait for an operation: its `done` has run then, once, whether that took
+ * one completion or two, and at once when it had ended before. */
+START_TEST(disk_file_waits)
+{
+    struct probe probe;
+    struct probe other;
+    struct disk_file *file;
+    uint8_t *bytes = aligned_alloc(BLOCK, 4 * BLOCK);
+
+    ck_assert_ptr_nonnull(bytes);
+    open_disk();
+    file = make_file("a", 6);
+    ck_assert_int_eq(disk->ops->write_synced(file, fresh(&other), blocks(10, 2), 4 * BLOCK), 0);
+    ck_assert_int_eq(disk->ops->read_later(file, fresh(&probe), bytes, 3 * BLOCK, BLOCK), 0);
+    submitting = false;
+    ck_assert_int_eq(disk->ops->wait(disk, &probe.op), 0);
+    ck_assert_uint_eq(probe.done, 1);
+    ck_assert_int_eq(probe.result, 0);
+    ck_assert_mem_eq(bytes, memory + BLOCK, 3 * BLOCK);
+    ck_assert_int_eq(disk->ops->wait(disk, &other.op), 0);
+    ck_assert_uint_eq(other.done, 1);
+    ck_assert_int_eq(other.result, 0);
+    ck_assert_int_eq(disk->ops->wait(disk, &probe.op), 0);
+    ck_assert_uint_eq(probe.done, 1);
+    ck_assert_int_eq(disk->ops->read_later(file, fresh(&probe), bytes, BLOCK, 9 * BLOCK), 0);
+    submitting = false;
+    ck_assert_int_eq(disk->ops->wait(disk, &probe.op), 0);
+    ck_assert_int_eq(probe.result, -EIO);
+    ck_assert_uint_eq(ring_pending_count(reactor.ring), 0);
+    disk->ops->close_file(file);
+    close_disk();
+    free(bytes);
+}
+
+END_TEST
+
 /* A write that fails, or is cut short, is never reported as done: its own error comes out, not the
  * cancelled sync's. */
 START_TEST(disk_file_reports_failed_writes)
@@ -486,7 +522,7 @@ START_TEST(disk_file_needs_a_directory)
 END_TEST
 
 UNIT_MAIN("disk_file", disk_file_reads_unaligned, disk_file_reads_odd_ends, disk_file_names,
-          disk_file_lists, disk_file_works_later, disk_file_reads_later,
+          disk_file_lists, disk_file_works_later, disk_file_reads_later, disk_file_waits,
           disk_file_reports_failed_writes, disk_file_falls_back_to_the_cache, disk_file_is_direct,
           disk_file_locks, disk_file_names_the_holder, disk_file_waits_for_the_lock,
           disk_file_needs_a_directory)

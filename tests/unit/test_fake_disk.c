@@ -188,6 +188,39 @@ START_TEST(fake_disk_reads_and_removes_later)
 
 END_TEST
 
+/* Waiting ends an operation although it is held, and no other one that is held; what has ended ends
+ * no second time. Without a reactor there are no such operations. */
+START_TEST(fake_disk_waits)
+{
+    struct fixture fixture;
+    struct disk_op op = {.done = on_done};
+    struct disk_op other = {.done = on_done};
+    struct fake_disk *lone = fake_disk_new(NULL, 1);
+    struct disk *disk;
+
+    fixture_init(&fixture, 1);
+    disk = fixture.disk;
+    fake_disk_hold(fixture.world.disk, true);
+    ck_assert_int_eq(disk->ops->sync_directory_later(disk, &other), 0);
+    ck_assert_int_eq(
+        disk->ops->read_later(fixture.file, &op, fixture.read_bytes, DISK_BLOCK_SIZE, 0), 0);
+    ck_assert_int_eq(disk->ops->wait(disk, &op), 0);
+    ck_assert_uint_eq(done_count, 1);
+    ck_assert_uint_eq(fixture.read_bytes[0], 'o');
+    ck_assert_uint_eq(fake_disk_pending(fixture.world.disk), 1);
+    ck_assert_int_eq(disk->ops->wait(disk, &op), 0);
+    ck_assert_uint_eq(done_count, 1);
+    ck_assert_int_eq(disk->ops->wait(disk, &other), 0);
+    ck_assert_uint_eq(done_count, 2);
+    fixture_deinit(&fixture);
+
+    disk = fake_disk_disk(lone);
+    ck_assert_int_eq(disk->ops->sync_directory_later(disk, &op), -EOPNOTSUPP);
+    fake_disk_free(lone);
+}
+
+END_TEST
+
 /* Of two changes of a directory that was not synced, a crash leaves any: both, one, none. */
 START_TEST(fake_disk_forgets_any_names)
 {
@@ -315,6 +348,6 @@ START_TEST(fake_disk_is_put_back)
 END_TEST
 
 UNIT_MAIN("fake_disk", fake_disk_loses_writes, fake_disk_misdirects_writes, fake_disk_tears_sectors,
-          fake_disk_reads_stale, fake_disk_reads_and_removes_later, fake_disk_forgets_any_names,
-          fake_disk_cuts_power_at_an_operation, fake_disk_has_room_and_quota,
-          fake_disk_writes_short, fake_disk_is_put_back)
+          fake_disk_reads_stale, fake_disk_reads_and_removes_later, fake_disk_waits,
+          fake_disk_forgets_any_names, fake_disk_cuts_power_at_an_operation,
+          fake_disk_has_room_and_quota, fake_disk_writes_short, fake_disk_is_put_back)

@@ -264,6 +264,37 @@ START_TEST(map_is_emptied_while_it_grows)
 
 END_TEST
 
+/* A growth can be ended at once: everything is in the new table, and the old one is given back. */
+START_TEST(map_settles)
+{
+    static const unsigned counts[] = {769, 12289}; /* the last makes 1024 and 16384 slots grow */
+    struct entry *entries = make_entries(counts[1]);
+    size_t mapped_before = mapped_size;
+    struct map map;
+
+    map_init(&map, entry_key, seed);
+    map_settle(&map);
+    for (size_t size = 0; size < 2; size++) {
+        while (map.count < counts[size]) {
+            EXPECT(map_insert(&map, &entries[map.count]) == 0);
+        }
+        ck_assert_ptr_nonnull(map.old.slots);
+        map_settle(&map);
+        ck_assert_ptr_null(map.old.slots);
+        ck_assert_uint_eq(map.count, counts[size]);
+        ck_assert_uint_eq(mapped_size - mapped_before,
+                          size == 0 ? 0 : map.table.capacity * sizeof(struct map_slot));
+        for (unsigned i = 0; i < counts[size]; i++) {
+            EXPECT(map_find(&map, entry_key(&entries[i])) == &entries[i]);
+        }
+        map_settle(&map);
+    }
+    map_deinit(&map);
+    free(entries);
+}
+
+END_TEST
+
 /* A map may be thrown away in the middle of a growth, and leaves no memory behind: neither arrays
  * from the heap nor mapped ones. */
 START_TEST(map_is_freed_while_it_grows)
@@ -411,5 +442,6 @@ START_TEST(map_replaces)
 END_TEST
 
 UNIT_MAIN("map", map_empty_has_nothing, map_follows_a_model, map_grows_after_a_model,
-          map_is_emptied_while_it_grows, map_is_freed_while_it_grows, map_holds_a_million,
-          map_reserve_is_enough, map_reserve_holds_without_memory, map_replaces)
+          map_is_emptied_while_it_grows, map_settles, map_is_freed_while_it_grows,
+          map_holds_a_million, map_reserve_is_enough, map_reserve_holds_without_memory,
+          map_replaces)

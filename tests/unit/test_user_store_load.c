@@ -3,7 +3,7 @@
 
 #include "allocation_faults.h"
 #include "service/user_order.h"
-#include "service/user_store.h"
+#include "service/user_store_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -192,6 +192,35 @@ START_TEST(user_store_load_into_room)
 
 END_TEST
 
+/* A store that is settled after each change is the same store, and no map of it is still growing.
+ */
+START_TEST(user_store_load_settles)
+{
+    enum {
+        COUNT = 800, /* the maps grow at 768 */
+    };
+    struct user_store *store;
+
+    ck_assert_int_eq(user_store_new(COUNT, SEED, &store), 0);
+    for (unsigned i = 1; i <= COUNT; i++) {
+        ck_assert_int_eq(load(store, USER_RECORD_PUT, record_of(i, i, i, i)), 0);
+        user_store_settle(store);
+        ck_assert_ptr_null(store->by_id.old.slots);
+        ck_assert_ptr_null(store->by_username.old.slots);
+        ck_assert_ptr_null(store->by_email.old.slots);
+        ck_assert_ptr_null(store->by_request.old.slots);
+    }
+    for (unsigned i = 1; i <= COUNT; i++) {
+        char id[16];
+
+        (void)snprintf(id, sizeof(id), "id-%u", i);
+        ck_assert_ptr_nonnull(user_store_find(store, bytes_from_text(id)));
+    }
+    user_store_free(store);
+}
+
+END_TEST
+
 UNIT_MAIN("user_store_load", user_store_load_in_any_order,
           user_store_load_refuses_what_does_not_fit, user_store_load_counters,
-          user_store_skips_numbers, user_store_load_into_room)
+          user_store_skips_numbers, user_store_load_into_room, user_store_load_settles)
