@@ -81,7 +81,8 @@ int signals_open(struct signals *signals, struct reactor *reactor,
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGUSR1);
-    if (sigaction(SIGPIPE, &ignore, NULL) < 0 || sigprocmask(SIG_BLOCK, &set, NULL) < 0) {
+    if (sigaction(SIGPIPE, &ignore, NULL) < 0 || sigaction(SIGXFSZ, &ignore, NULL) < 0 ||
+        sigprocmask(SIG_BLOCK, &set, NULL) < 0) {
         return -errno;
     }
     fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -28,8 +28,9 @@ struct signals {
  * process, but is heard then. */
 void signals_hold_requests(void);
 
-/* Blocks SIGTERM, SIGINT, SIGHUP and SIGUSR1 for the process, ignores SIGPIPE, and starts
- * listening. `caught` runs from the loop, once per signal.
+/* Blocks SIGTERM, SIGINT, SIGHUP and SIGUSR1 for the process, and starts listening. `caught` runs
+ * from the loop, once per signal. SIGPIPE and SIGXFSZ are ignored: the calls that would raise them
+ * fail with EPIPE and EFBIG, and whoever made them says what happened.
  *
  * Returns 0 or negative errno. */
 int signals_open(struct signals *signals, struct reactor *reactor,

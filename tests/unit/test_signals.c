@@ -4,7 +4,10 @@
 #include "core/reactor.h"
 #include "core/signals.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static struct reactor reactor;
@@ -86,6 +89,24 @@ START_TEST(signals_ignore_broken_pipes)
 
 END_TEST
 
+/* A file over the limit is an error of the write. */
+START_TEST(signals_ignore_file_size)
+{
+    const struct rlimit limit = {1, 1};
+    FILE *file = tmpfile();
+
+    open_signals();
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    ck_assert_int_eq(pwrite(fileno(file), "x", 1, 10), -1);
+    ck_assert_int_eq(errno, EFBIG);
+    ck_assert_int_eq(fclose(file), 0);
+    signals_close(&signals);
+    run_until_gone();
+}
+
+END_TEST
+
 /* Closed from inside the callback, it tells nothing more. */
 START_TEST(signals_close_when_caught)
 {
@@ -100,4 +121,5 @@ START_TEST(signals_close_when_caught)
 
 END_TEST
 
-UNIT_MAIN("signals", signals_are_told, signals_ignore_broken_pipes, signals_close_when_caught)
+UNIT_MAIN("signals", signals_are_told, signals_ignore_broken_pipes, signals_ignore_file_size,
+          signals_close_when_caught)
