@@ -1,8 +1,8 @@
 /*
- * Blocks of the three kinds take turns, so that what disturbs the machine
- * disturbs them alike: bare writes (only with one call in flight) from the
- * server's core and from ours, UpdateUser, GetUser. The first block of each is
- * not counted: it connects, and fills caches.
+ * Blocks of the kinds take turns, so that what disturbs the machine disturbs
+ * them alike: bare writes (only with one call in flight) from the server's core
+ * and from ours, UpdateUser, GetUser, and both again at a second server if there
+ * is one. The first block of each is not counted: it connects, and fills caches.
  *
  * With several calls in flight each changes another user, and the next call
  * starts as soon as one has ended.
@@ -20,21 +20,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-struct bench {
+#define PARTIES_MAX 2
+
+/* A server under test, and what is known of it. */
+struct party {
     struct userbench_client client;
+    struct userbench_samples samples[2]; /* of GetUser, of UpdateUser */
+    uint64_t busy_ns[2];                 /* of their counted blocks */
+};
+
+struct bench {
+    struct party parties[PARTIES_MAX];
+    unsigned party_count;
     struct userbench_disk disk;
     cpu_set_t own_cores;
     cpu_set_t server_cores;
     struct userbench_samples bare; /* from our core, and from the server's */
     struct userbench_samples bare_server;
-    struct userbench_samples update;
-    struct userbench_samples get;
-    struct userbench_samples *samples; /* of the present block; NULL = not counted */
+    struct party *party;               /* of the present block */
+    struct userbench_samples *samples; /* likewise; NULL = not counted */
     uint64_t next_user;
     unsigned users;
     unsigned to_start; /* calls of the present block */
     unsigned to_end;
-    uint64_t busy_ns[2]; /* of counted blocks: GetUser, UpdateUser */
 };
 
 struct slot {
@@ -53,7 +61,7 @@ static void start(struct slot *slot)
     slot->call.user = bench->next_user;
     bench->next_user = (bench->next_user + 1) % bench->users;
     slot->call.start_ns = clock_monotonic_ns(clock_system());
-    userbench_client_start(&bench->client, &slot->call);
+    userbench_client_start(&bench->party->client, &slot->call);
 }
 
 static void on_done(struct userbench_call *call, uint64_t now_ns)
@@ -68,10 +76,11 @@ static void on_done(struct userbench_call *call, uint64_t now_ns)
 }
 
 static void run_calls(struct bench *bench, struct slot *slots,
-                      const struct userbench_options *options, bool is_update)
+                      const struct userbench_options *options, bool is_update, bool counts)
 {
     const uint64_t start_ns = clock_monotonic_ns(clock_system());
 
+    bench->samples = counts ? &bench->party->samples[is_update] : NULL;
     bench->to_start = options->calls;
     bench->to_end = options->calls;
     for (unsigned i = 0; i < options->in_flight; i++) {
@@ -79,10 +88,10 @@ static void run_calls(struct bench *bench, struct slot *slots,
         start(&slots[i]);
     }
     while (bench->to_end > 0) {
-        userbench_client_turn(&bench->client, UINT64_MAX);
+        userbench_client_turn(&bench->party->client, UINT64_MAX);
     }
     if (bench->samples != NULL) {
-        bench->busy_ns[is_update] += clock_monotonic_ns(clock_system()) - start_ns;
+        bench->party->busy_ns[is_update] += clock_monotonic_ns(clock_system()) - start_ns;
     }
 }
 
@@ -129,10 +138,11 @@ static void run_blocks(struct bench *bench, const struct userbench_options *opti
         if (writes && round > 0) {
             run_all_writes(bench, options->calls);
         }
-        bench->samples = round == 0 ? NULL : &bench->update;
-        run_calls(bench, slots, options, true);
-        bench->samples = round == 0 ? NULL : &bench->get;
-        run_calls(bench, slots, options, false);
+        for (unsigned i = 0; i < bench->party_count; i++) {
+            bench->party = &bench->parties[i];
+            run_calls(bench, slots, options, true, round > 0);
+            run_calls(bench, slots, options, false, round > 0);
+        }
     }
     if (writes) {
         userbench_disk_deinit(&bench->disk);
@@ -151,21 +161,41 @@ static void print(const char *name, struct userbench_samples *samples, uint64_t 
     userbench_samples_deinit(samples);
 }
 
+static void add_party(struct bench *bench, const struct userbench_options *options,
+                      const char *target)
+{
+    struct userbench_options own = *options;
+
+    own.target = target;
+    userbench_client_init(&bench->parties[bench->party_count].client, &own);
+    bench->party_count++;
+}
+
 int userbench_commit_run(const struct userbench_options *options)
 {
+    static const char *const names[PARTIES_MAX][2] = {{"get", "update"},
+                                                      {"second_get", "second_update"}};
     struct bench bench = {.users = options->users};
 
     if (options->in_flight == 0 || options->in_flight > options->users) {
         userbench_problem("--in-flight: from 1 to --users");
     }
-    userbench_client_init(&bench.client, options);
+    add_party(&bench, options, options->target);
+    if (options->second_target != NULL) {
+        add_party(&bench, options, options->second_target);
+    }
     run_blocks(&bench, options);
-    userbench_client_deinit(&bench.client);
     if (bench.bare.count > 0) {
         print("bare_server", &bench.bare_server, 0);
         print("bare", &bench.bare, 0);
     }
-    print("update", &bench.update, bench.busy_ns[true]);
-    print("get", &bench.get, bench.busy_ns[false]);
+    for (unsigned i = 0; i < bench.party_count; i++) {
+        struct party *party = &bench.parties[i];
+
+        userbench_client_deinit(&party->client);
+        for (unsigned kind = 0; kind < 2; kind++) {
+            print(names[i][kind], &party->samples[kind], party->busy_ns[kind]);
+        }
+    }
     return EXIT_SUCCESS;
 }

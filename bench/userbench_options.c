@@ -64,6 +64,7 @@ struct userbench_options userbench_options_read(int argc, char **argv)
     };
     const struct option_row rows[] = {
         {"--target", &options.target, NULL, NULL},
+        {"--second-target", &options.second_target, NULL, NULL},
         {"--ca", &options.ca_file, NULL, NULL},
         {"--token-file", &options.token_file, NULL, NULL},
         {"--dir", &options.dir, NULL, NULL},
@@ -100,9 +101,10 @@ void userbench_options_help(void)
                "  commit  --target HOST:PORT --ca FILE --token-file FILE --dir "
                "DIR [--in-flight N]\n"
                "          [--users N] [--rounds N] [--calls N] [--server-core N] "
-               "[--sleep]: UpdateUser\n"
-               "          and GetUser, and with one in flight bare writes in "
-               "DIR, in turns\n"
+               "[--sleep]\n"
+               "          [--second-target HOST:PORT]: UpdateUser and GetUser, "
+               "and with one in flight\n"
+               "          bare writes in DIR, in turns\n"
                "  load    --target HOST:PORT --ca FILE --token-file FILE --users "
                "N --connections N\n"
                "          [--rate N | --in-flight N] [--updates N] [--sleep]: "

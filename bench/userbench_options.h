@@ -11,14 +11,15 @@
 #include <stdbool.h>
 
 struct userbench_options {
-    const char *target;     /* "host:port" */
-    const char *ca_file;    /* NULL = plain text */
-    const char *token_file; /* NULL = no token */
-    const char *dir;        /* data: the folder to make; commit: where the bare writes go */
-    unsigned users;         /* made by `data`; the others call these */
-    unsigned in_flight;     /* calls at once; load: 0 = open loop */
-    unsigned rate;          /* load: GetUser per second, open loop */
-    unsigned updates;       /* load: UpdateUser per second, open loop */
+    const char *target;        /* "host:port" */
+    const char *second_target; /* commit: NULL = no second server */
+    const char *ca_file;       /* NULL = plain text */
+    const char *token_file;    /* NULL = no token */
+    const char *dir;           /* data: the folder to make; commit: where the bare writes go */
+    unsigned users;            /* made by `data`; the others call these */
+    unsigned in_flight;        /* calls at once; load: 0 = open loop */
+    unsigned rate;             /* load: GetUser per second, open loop */
+    unsigned updates;          /* load: UpdateUser per second, open loop */
     unsigned connections;
     unsigned rounds;      /* commit: blocks of each kind */
     unsigned calls;       /* commit: in each block */

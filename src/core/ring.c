@@ -6,7 +6,8 @@
  *
  *   1. ring_send() and its kin fill an entry and mark the op pending. No system call yet.
  *   2. ring_wait() hands all entries to the kernel and sleeps, in one system call. Under
- * DEFER_TASKRUN the kernel does its own part of the work in there too, and nowhere else.
+ * DEFER_TASKRUN the kernel does its own part of the work in there too, and nowhere else; a flag in
+ * shared memory (TASKRUN_FLAG) says that there is some, so that a busy poll need not ask.
  *   3. ring_run_completions() takes completions out one by one, gives the queue slot back, then
  * calls `done`, which may submit more. A receive buffer goes back to the pool after `done`
  * returned.
@@ -26,6 +27,7 @@
  */
 #include "core/ring.h"
 
+#include "core/clock.h"
 #include "core/ring_problem.h"
 
 #include <liburing.h>
@@ -52,7 +54,9 @@ struct ring {
     unsigned recv_buffer_count;
     unsigned recv_buffer_size;
     unsigned pending_count;
-    bool is_set_up; /* `uring` is to be torn down */
+    uint64_t busy_poll_ns;
+    bool busy_poll_due; /* completions have been run since the last one */
+    bool is_set_up;     /* `uring` is to be torn down */
     bool recv_ring_registered;
 };
 
@@ -126,8 +130,8 @@ int ring_new(const struct ring_options *options, char *problem, struct ring **re
      * would tear a linked pair apart. */
     struct io_uring_params params = {
         .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-                 IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE |
-                 IORING_SETUP_CLAMP,
+                 IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL |
+                 IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
         .cq_entries = options->entries * CQ_ENTRIES_PER_SQ_ENTRY,
     };
     struct ring *ring = calloc(1, sizeof(*ring));
@@ -137,6 +141,7 @@ int ring_new(const struct ring_options *options, char *problem, struct ring **re
     if (ring == NULL) {
         return ring_problem_explain(-ENOMEM, problem);
     }
+    ring->busy_poll_ns = options->busy_poll_ns;
     list_init(&ring->cancels_wanted);
     list_init(&ring->cancels_asked);
     result = io_uring_queue_init_params(options->entries, &ring->uring, &params);
@@ -429,24 +434,9 @@ static void queue_cancels(struct ring *ring)
     }
 }
 
-int ring_wait(struct ring *ring, uint64_t timeout_ns)
+/* What ring_wait() says of the kernel's answer. */
+static int waited(int result)
 {
-    struct __kernel_timespec limit;
-    struct io_uring_cqe *completion;
-    int result;
-
-    queue_cancels(ring);
-    if (!list_is_empty(&ring->cancels_wanted) && timeout_ns > CANCEL_RETRY_NS) {
-        timeout_ns = CANCEL_RETRY_NS;
-    }
-    if (timeout_ns == 0) {
-        result = io_uring_submit_and_get_events(&ring->uring);
-    } else {
-        timeout_ns = timeout_ns < SLEEP_NS_MAX ? timeout_ns : SLEEP_NS_MAX;
-        limit.tv_sec = (int64_t)(timeout_ns / 1000000000U);
-        limit.tv_nsec = (long long)(timeout_ns % 1000000000U);
-        result = io_uring_submit_and_wait_timeout(&ring->uring, &completion, 1, &limit, NULL);
-    }
     switch (result) {
     case -ETIME:
     case -EINTR:
@@ -457,6 +447,59 @@ int ring_wait(struct ring *ring, uint64_t timeout_ns)
     default:
         return result < 0 ? result : 0;
     }
+}
+
+static int submit_and_sleep(struct ring *ring, uint64_t timeout_ns)
+{
+    const uint64_t sleep_ns = timeout_ns < SLEEP_NS_MAX ? timeout_ns : SLEEP_NS_MAX;
+    struct __kernel_timespec limit = {
+        .tv_sec = (int64_t)(sleep_ns / CLOCK_NS_PER_S),
+        .tv_nsec = (long long)(sleep_ns % CLOCK_NS_PER_S),
+    };
+    struct io_uring_cqe *completion;
+
+    return io_uring_submit_and_wait_timeout(&ring->uring, &completion, 1, &limit, NULL);
+}
+
+/* Looks until a completion is there, or for as long as that is worth it. Returns what is left of
+ * `timeout_ns`; 0 when there is no reason to sleep. */
+static uint64_t busy_poll(struct ring *ring, uint64_t timeout_ns)
+{
+    const uint64_t start_ns = clock_monotonic_ns(clock_system());
+    struct io_uring_cqe *completion;
+    uint64_t spent_ns;
+
+    ring->busy_poll_due = false;
+    while (io_uring_peek_cqe(&ring->uring, &completion) != 0) {
+        spent_ns = clock_monotonic_ns(clock_system()) - start_ns;
+        if (spent_ns >= timeout_ns) {
+            return 0;
+        }
+        if (spent_ns >= ring->busy_poll_ns) {
+            return timeout_ns - spent_ns;
+        }
+    }
+    return 0;
+}
+
+int ring_wait(struct ring *ring, uint64_t timeout_ns)
+{
+    int result;
+
+    queue_cancels(ring);
+    if (!list_is_empty(&ring->cancels_wanted) && timeout_ns > CANCEL_RETRY_NS) {
+        timeout_ns = CANCEL_RETRY_NS;
+    }
+    if (timeout_ns == 0 || ring->busy_poll_due) {
+        result = waited(io_uring_submit_and_get_events(&ring->uring));
+        if (result == 0 && timeout_ns > 0) {
+            timeout_ns = busy_poll(ring, timeout_ns);
+        }
+        if (result < 0 || timeout_ns == 0) {
+            return result;
+        }
+    }
+    return waited(submit_and_sleep(ring, timeout_ns));
 }
 
 void ring_submit(struct ring *ring)
@@ -502,6 +545,7 @@ unsigned ring_run_completions(struct ring *ring)
     struct io_uring_cqe completion;
     unsigned count = io_uring_cq_ready(&ring->uring);
 
+    ring->busy_poll_due = ring->busy_poll_due || (count > 0 && ring->busy_poll_ns > 0);
     for (unsigned i = 0; i < count; i++) {
         /* Copied, and the slot given back first: a `done` that submits may cause new completions.
          */

@@ -39,6 +39,7 @@ struct ring_options {
     unsigned entries;           /* submission queue entries, e.g. 1024 */
     unsigned recv_buffer_count; /* power of two; 0 = no receive pool */
     unsigned recv_buffer_size;  /* bytes each; 16384 = http2.read_chunk */
+    uint64_t busy_poll_ns;      /* see ring_wait(); 0 = never */
 };
 
 /* Why a ring could not be made: text for people that names the cause (the sysctl
@@ -56,6 +57,9 @@ void ring_free(struct ring *ring);
 /* Submits what is queued and waits until a completion is there or `timeout_ns` have passed (0 =
  * only look; anything over a day is a day). Runs nothing, so that the caller can read the clock
  * between the sleep and the completions. May return early.
+ *
+ * The first wait after completions were run looks again and again for `busy_poll_ns` before it
+ * sleeps: what follows soon then costs no sleep and no waking up.
  *
  * Returns 0, or negative errno when the ring itself fails. */
 int ring_wait(struct ring *ring, uint64_t timeout_ns);

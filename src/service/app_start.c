@@ -174,10 +174,11 @@ static int raise_file_limit(struct app *app)
 
 static int open_reactor(struct app *app)
 {
-    static const struct ring_options options = {
+    const struct ring_options options = {
         .entries = 1024,
         .recv_buffer_count = 256,
         .recv_buffer_size = 16384, /* nghttp2's flood limits ask for no more at once */
+        .busy_poll_ns = app->config->server_busy_poll_us * CLOCK_NS_PER_US,
     };
 
     if (reactor_init(&app->reactor, &options, clock_system(), &app->log, app->problem) != 0) {
@@ -299,8 +300,9 @@ static void log_recovery(struct app *app, uint64_t taken_ns)
 
     if (stats->may_have_lost) {
         log_event(&app->log, LEVEL_WARN, "changes_may_be_lost",
-                  FIELD_TEXT("cause", "the run before answered changes before they were durable "
-                                      "(wal.sync = interval) and did not end properly"));
+                  FIELD_TEXT("cause",
+                             "a run with wal.sync = interval did not end properly, or the "
+                             "log was cut or restored; etags go on far above the old ones"));
     }
     log_event(&app->log, stats->torn_bytes == 0 ? LEVEL_INFO : LEVEL_WARN, "recovered",
               FIELD_TEXT("data_dir", app->config->store_data_dir),
@@ -419,7 +421,7 @@ static void warn_of_interval(struct app *app)
     if (app->config->wal_sync == CONFIG_WAL_SYNC_INTERVAL) {
         (void)snprintf(cause, sizeof(cause),
                        "wal.sync = interval: a power cut may take back what was answered in the "
-                       "last %llu ms; a crash of userd takes nothing",
+                       "last %llu ms; so may a failing disk; a crash of userd takes nothing",
                        (unsigned long long)app->config->wal_sync_interval_ms);
         log_event(&app->log, LEVEL_WARN, "unsynced_answers", FIELD_TEXT("cause", cause));
     }

@@ -56,6 +56,7 @@ struct config {
     uint64_t server_drain_delay_s;
     uint64_t server_drain_grace_s;
     uint64_t server_backlog;
+    uint64_t server_busy_poll_us;
 
     bool tls_enabled;
     char *tls_cert_file;

@@ -49,6 +49,8 @@ const struct config_option config_options[] = {
     NUMBER(server, drain_delay_s, "5", 0, 600, "seconds", "go on serving this long after SIGTERM"),
     NUMBER(server, drain_grace_s, "30", 0, 3600, "seconds", "then let open calls finish this long"),
     NUMBER(server, backlog, "1024", 1, 65535, "", "connections the kernel keeps waiting"),
+    NUMBER(server, busy_poll_us, "0", 0, 1000, "microseconds",
+           "look for more work this long before sleeping"),
 
     {ROW(tls, enabled), .type = CONFIG_TYPE_BOOL, .fallback = "true", .unit = "",
      .help = "serve over TLS"},

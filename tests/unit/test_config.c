@@ -85,6 +85,7 @@ START_TEST(config_takes_its_own_defaults)
     ck_assert_uint_eq(errors.end, 0);
     ck_assert_uint_eq(config.server_listen.count, 1);
     ck_assert_str_eq(config.server_listen.items[0], "0.0.0.0:50051");
+    ck_assert_uint_eq(config.server_busy_poll_us, 0);
     ck_assert_uint_eq(config.limits_max_message, 65536);
     ck_assert_uint_eq(config.limits_default_deadline_ms, 0);
     ck_assert_uint_eq(config.http2_reset_burst, 200);

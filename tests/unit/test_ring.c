@@ -1,5 +1,6 @@
 #include "lib/unit.h"
 
+#include "core/clock.h"
 #include "core/ring.h"
 
 #include <arpa/inet.h>
@@ -14,7 +15,8 @@
 #include <unistd.h>
 
 static struct ring *ring;
-static bool submitting; /* no `done` may run while true */
+static uint64_t busy_poll_ns; /* of the next ring */
+static bool submitting;       /* no `done` may run while true */
 
 /* An operation that notes what it was told. */
 struct probe {
@@ -52,7 +54,12 @@ static struct probe *fresh(struct probe *probe)
 
 static void open_ring(unsigned entries, unsigned buffer_count, unsigned buffer_size)
 {
-    struct ring_options options = {entries, buffer_count, buffer_size};
+    struct ring_options options = {
+        .entries = entries,
+        .recv_buffer_count = buffer_count,
+        .recv_buffer_size = buffer_size,
+        .busy_poll_ns = busy_poll_ns,
+    };
     char problem[RING_PROBLEM_SIZE] = "";
 
     ck_assert_msg(ring_new(&options, problem, &ring) == 0, "%s", problem);
@@ -673,9 +680,99 @@ START_TEST(ring_done_may_submit)
 
 END_TEST
 
+/* How often this thread has slept. */
+static long sleep_count(void)
+{
+    struct rusage usage;
+
+    ck_assert_int_eq(getrusage(RUSAGE_THREAD, &usage), 0);
+    return usage.ru_nvcsw;
+}
+
+/* With a busy poll longer than any test: after a completion, what the kernel's threads do is waited
+ * for without sleeping. */
+START_TEST(ring_busy_poll_does_not_sleep)
+{
+    struct probe probe;
+    int fd = make_file();
+    long before;
+
+    busy_poll_ns = 3600 * CLOCK_NS_PER_S;
+    open_ring(8, 0, 0);
+    for (int i = 0; i < 10; i++) {
+        before = sleep_count();
+        ck_assert_int_eq(ring_sync_data(ring, &fresh(&probe)->op, fd), 0);
+        run_until_idle();
+        ck_assert_int_eq(probe.result, 0);
+        ck_assert(i == 0 || sleep_count() == before); /* there was none before the first */
+    }
+    ring_free(ring);
+    ck_assert_int_eq(close(fd), 0);
+}
+
+END_TEST
+
+/* Has a completion run, so that the next wait is one with a busy poll. */
+static void run_completion_of(int writable_fd)
+{
+    struct probe probe;
+
+    ck_assert_int_eq(ring_poll(ring, &fresh(&probe)->op, writable_fd, POLLOUT), 0);
+    while (probe.events == 0) {
+        ck_assert_int_ge(ring_run(ring, UINT64_MAX), 0);
+    }
+}
+
+/* A busy poll never goes past the timeout, and a wait that follows it without a completion between
+ * them sleeps (repeated, for a thread that was kept from running finds its millisecond over). */
+START_TEST(ring_busy_poll_ends_with_the_timeout)
+{
+    int fds[2];
+    long before;
+
+    ck_assert_int_eq(pipe(fds), 0);
+    busy_poll_ns = 3600 * CLOCK_NS_PER_S;
+    open_ring(8, 0, 0);
+    run_completion_of(fds[1]);
+    before = sleep_count();
+    ck_assert_int_eq(ring_wait(ring, CLOCK_NS_PER_MS), 0);
+    ck_assert_int_eq(sleep_count(), before);
+    while (sleep_count() == before) {
+        ck_assert_int_eq(ring_wait(ring, CLOCK_NS_PER_MS), 0);
+    }
+    ring_free(ring);
+    ck_assert_int_eq(close(fds[0]), 0);
+    ck_assert_int_eq(close(fds[1]), 0);
+}
+
+END_TEST
+
+/* A busy poll that is over before the timeout gives way to sleep (repeated, as above). */
+START_TEST(ring_busy_poll_ends_by_itself)
+{
+    int fds[2];
+    long before;
+
+    ck_assert_int_eq(pipe(fds), 0);
+    busy_poll_ns = CLOCK_NS_PER_US;
+    open_ring(8, 0, 0);
+    do {
+        run_completion_of(fds[1]);
+        before = sleep_count();
+        ck_assert_int_eq(ring_wait(ring, CLOCK_NS_PER_MS), 0);
+    } while (sleep_count() == before);
+    ring_free(ring);
+    ck_assert_int_eq(close(fds[0]), 0);
+    ck_assert_int_eq(close(fds[1]), 0);
+}
+
+END_TEST
+
 UNIT_MAIN("ring", ring_idle_returns, ring_writes_and_reads, ring_renames,
           ring_takes_more_than_its_queue, ring_talks_over_tcp, ring_recv_survives_a_dry_pool,
           ring_accept_overflows_without_loss, ring_cancels_whatever_waits,
           ring_cancels_more_than_its_queue, ring_cancels_a_busy_receive,
           ring_cancel_does_not_outlive_its_operation, ring_write_synced_reports_both,
-          ring_write_synced_stays_linked, ring_short_write_is_not_synced, ring_done_may_submit)
+          ring_write_synced_stays_linked, ring_short_write_is_not_synced, ring_done_may_submit,
+          ring_busy_poll_does_not_sleep, ring_busy_poll_ends_with_the_timeout,
+          ring_busy_poll_ends_by_itself)
