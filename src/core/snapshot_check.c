@@ -26,6 +26,7 @@ __attribute__((format(printf, 3, 4))) static int refuse(struct snapshot_check *c
 void snapshot_check_init(struct snapshot_check *check, uint64_t lsn, uint64_t file_size,
                          const uint8_t *store_uuid, char *problem)
 {
+    problem[0] = '\0';
     *check = (struct snapshot_check){
         .store_uuid = store_uuid,
         .file_size = file_size,

@@ -276,7 +276,8 @@ static int begin_file(struct snapshot_write *write)
                                         &write->file);
 
     if (result != 0) {
-        return result;
+        /* Of a new file: the directory itself is gone. */
+        return result == DISK_E_NOT_FOUND ? -ENOENT : result;
     }
     snapshot_format_put_header(frame_bytes(write), &write->header);
     write->used = WAL_FORMAT_BLOCK_SIZE;

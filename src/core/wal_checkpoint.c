@@ -95,7 +95,9 @@ struct wal_checkpoint {
     struct snapshot_verify verify;
     struct disk_op op;
     bool pending; /* `op` is */
+    /* It is time to go on from WAITING; or the state's operation was not even taken: `refusal`. */
     struct reactor_task task;
+    int refusal; /* negative errno */
 };
 
 /* The end. */
@@ -159,14 +161,6 @@ static void remove_file(struct wal_checkpoint *checkpoint, enum checkpoint_state
 static void clean(struct wal_checkpoint *checkpoint)
 {
     remove_file(checkpoint, CLEANING, SNAPSHOT_FORMAT_TEMPORARY);
-}
-
-static void on_task(struct reactor_task *task)
-{
-    struct wal_checkpoint *checkpoint = CONTAINER_OF(task, struct wal_checkpoint, task);
-
-    assert(checkpoint->state == WAITING);
-    go(checkpoint, RENAMING);
 }
 
 void wal_checkpoint_note_durable(struct wal_checkpoint *checkpoint, uint64_t lsn)
@@ -353,7 +347,19 @@ static void go(struct wal_checkpoint *checkpoint, enum checkpoint_state state)
     result = submit(checkpoint);
     checkpoint->pending = result == 0;
     if (result != 0) {
-        on_step(checkpoint, result);
+        checkpoint->refusal = result;
+        reactor_defer(checkpoint->reactor, &checkpoint->task);
+    }
+}
+
+static void on_task(struct reactor_task *task)
+{
+    struct wal_checkpoint *checkpoint = CONTAINER_OF(task, struct wal_checkpoint, task);
+
+    if (checkpoint->state == WAITING) {
+        go(checkpoint, RENAMING);
+    } else {
+        on_step(checkpoint, checkpoint->refusal);
     }
 }
 

@@ -1,6 +1,7 @@
 /*
  * Two files, so that the write in flight at a crash can hurt only one of them: the number of a
- * block decides its file, odd in CONTROL.a and even in CONTROL.b, and the higher number counts.
+ * block decides its file, odd in CONTROL.a and even in CONTROL.b, and the higher number counts. Of
+ * two stores' files neither does: numbers can only be compared within one store.
  *
  * At start both are written once, one after the other: that makes the missing ones, heals a torn
  * one, and takes the mark of the clean close away.
@@ -12,6 +13,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+
+static_assert(WAL_CONTROL_E_MIXED != WAL_FORMAT_E_BAD && WAL_CONTROL_E_MIXED != WAL_FORMAT_E_NEWER,
+              "one function returns all of them");
 
 static const char *const file_names[2] = {WAL_FORMAT_CONTROL_A, WAL_FORMAT_CONTROL_B};
 
@@ -43,11 +48,17 @@ static int read_file(struct wal_control *control, unsigned index)
         return result;
     }
     result = wal_format_get_control(control->block, &found);
-    if (result == 0 && file_index(found.sequence) == index &&
-        found.sequence > control->now.sequence) {
+    if (result != 0 || file_index(found.sequence) != index) {
+        return result == WAL_FORMAT_E_BAD ? 0 : result;
+    }
+    if (control->now.sequence != 0 &&
+        memcmp(control->now.store_uuid, found.store_uuid, sizeof(found.store_uuid)) != 0) {
+        return WAL_CONTROL_E_MIXED;
+    }
+    if (found.sequence > control->now.sequence) {
         control->now = found;
     }
-    return result == WAL_FORMAT_E_BAD ? 0 : result;
+    return 0;
 }
 
 static void control_on_op(struct disk_op *op, int result)

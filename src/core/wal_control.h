@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define WAL_CONTROL_E_MIXED 3 /* both files are whole, but of different stores */
+
 struct wal_control {
     /* From the loop: wal_control_write() has ended. `error` is 0 or a negative errno, which is
      * final. */
@@ -29,7 +31,8 @@ struct wal_control {
 
 /* Opens and reads what is there. A directory without a whole control block is no error here.
  *
- * Returns 0; WAL_FORMAT_E_NEWER; or negative errno. wal_control_deinit() is needed in any case. */
+ * Returns 0; WAL_FORMAT_E_NEWER; WAL_CONTROL_E_MIXED; or negative errno. wal_control_deinit() is
+ * needed in any case. */
 int wal_control_init(struct wal_control *control, struct disk *disk);
 
 /* Nothing may be pending. Safe when zeroed. */

@@ -117,7 +117,7 @@
  * shown as durable.
  *
  *  - Control: none is whole but there are segments or snapshots: refuse. None at all and neither of
- *    these: new store.
+ *    these: new store. Both whole, with different UUIDs: refuse.
  *  - The base: the newest snapshot that is whole; S is its LSN, 0 without any. A snapshot that is
  *    not whole is passed over, and still a witness by its name. One of another store, or too new:
  *    refuse.
@@ -132,6 +132,14 @@
  *    by the number of its records.
  *  - A header that is whole and of this epoch, but in the wrong place or with impossible contents,
  *    or good checksums around records that do not add up, is nothing a crash can leave: refuse.
+ *  - At a block of zeros, or at something that is no whole frame, while E is S or less (so only in
+ *    the first of the segments, and only behind a snapshot that was loaded): look in the blocks
+ *    behind it for the next whole frame of this epoch, header and payload. If its first_lsn is E or
+ *    more, and S + 1 or less, go on with it: E becomes its first_lsn, its prev_crc is taken as it
+ *    is. (It may be a mark. What was stepped over held no record behind S, for frames stand in the
+ *    order of their LSNs.) If there is none, or if a whole header of this epoch out of that
+ *    range, or an impossible one, comes first: the next rule, by which (b) refuses. From S + 1
+ *    on nothing is stepped over; a start from an older snapshot has an older S.
  *  - Otherwise, at a block of zeros, at something that is no whole frame, or at the end of the
  *    file, the frames are over, unless a witness says that there had been more:
  *      (a) This is not the last segment, and either the block is not zero or the next segment

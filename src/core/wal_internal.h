@@ -71,7 +71,8 @@ struct wal {
     bool snapshot_wanted;     /* asked for by wal_snapshot() */
     uint64_t snapshot_size;   /* bytes of the last one's file */
     uint64_t snapshot_bytes;  /* log_bytes when the one that is running began */
-    uint64_t retry_bytes;     /* after a failure none is due before log_bytes is as much, */
+    uint64_t retry_ns;        /* after a failure none is due before this, monotonic, */
+    uint64_t retry_bytes;     /* nor before log_bytes is as much */
     struct timer retry_timer; /* or this has fired */
 
     bool failed;

@@ -2,9 +2,9 @@
  * Recovery in two steps: look, then touch. wal_recover() begins behind a snapshot (wal_choose.c),
  * walks through the segments in the order of their names, replays every whole frame, and at the
  * place where whole frames end asks all witnesses whether more had been durable. Only when none
- * says so, wal_recover_cut() (wal_cut.c) removes what the crash left of the frame in flight. The
- * rules, and why they are right, stand at the head of wal_format.c; here "(a)" to "(d)" mean the
- * ones there.
+ * says so, wal_recover_cut() (wal_cut.c) removes what the crash left of the frame in flight. What
+ * is damaged where the snapshot knows better is stepped over (wal_recover_skip.c). The rules, and
+ * why they are right, stand at the head of wal_format.c; here "(a)" to "(d)" mean the ones there.
  *
  * A file is read through a window (wal_window.c), a piece of which holds any one frame.
  *
@@ -112,14 +112,13 @@ static int open_segment(struct wal_recovery *recovery, uint64_t first_lsn)
     return result;
 }
 
-/* Whether a whole header of this segment is one that can stand here. */
-static bool belongs_here(const struct wal_recovery *recovery, const struct wal_format_frame *frame)
+bool wal_recover_is_possible(const struct wal_recovery *recovery,
+                             const struct wal_format_frame *frame)
 {
     const uint16_t known = WAL_FORMAT_FRAME_SEAL | WAL_FORMAT_FRAME_CLOSE;
     const uint64_t room = wal_segment_room(&recovery->last);
 
-    if (frame->first_lsn != recovery->next_lsn || frame->prev_crc != recovery->last.prev_crc ||
-        frame->durable_lsn >= frame->first_lsn || (frame->flags & ~known) != 0) {
+    if (frame->durable_lsn >= frame->first_lsn || (frame->flags & ~known) != 0) {
         return false;
     }
     if (frame->record_count > WAL_FORMAT_FRAME_RECORDS_MAX ||
@@ -133,8 +132,14 @@ static bool belongs_here(const struct wal_recovery *recovery, const struct wal_f
     return frame->flags == 0;
 }
 
-/* Whether the payload holds just the records that the header promises. */
-static bool records_add_up(const struct wal_format_frame *frame, struct bytes payload)
+/* Whether a whole header of this segment is one that can stand here. */
+static bool belongs_here(const struct wal_recovery *recovery, const struct wal_format_frame *frame)
+{
+    return frame->first_lsn == recovery->next_lsn && frame->prev_crc == recovery->last.prev_crc &&
+           wal_recover_is_possible(recovery, frame);
+}
+
+bool wal_recover_adds_up(const struct wal_format_frame *frame, struct bytes payload)
 {
     struct wal_format_record record;
     size_t offset = 0;
@@ -158,7 +163,7 @@ static int replay_records(struct wal_recovery *recovery, const struct wal_format
         struct wal_record record;
         int result = wal_format_get_record(payload, &offset, &found);
 
-        assert(result == 0); /* records_add_up() has seen it */
+        assert(result == 0); /* wal_recover_adds_up() has seen it */
         record = (struct wal_record){
             .lsn = frame->first_lsn + i,
             .realtime_ns = frame->realtime_ns,
@@ -222,7 +227,7 @@ static int read_frame(struct wal_recovery *recovery, bool *ret_end)
         *ret_end = true;
         return 0;
     }
-    if (!records_add_up(&frame, payload)) {
+    if (!wal_recover_adds_up(&frame, payload)) {
         return refuse_frame(recovery, &frame, "a frame of the wrong records");
     }
     result = replay_records(recovery, &frame, payload);
@@ -347,6 +352,9 @@ static int read_segment(struct wal_recovery *recovery, size_t index)
 
     while (result == 0 && !at_end && recovery->last.offset < recovery->window.size) {
         result = read_frame(recovery, &at_end);
+        if (result == 0 && at_end && recovery->next_lsn <= recovery->snapshot_lsn) {
+            result = wal_recover_skip(recovery, &at_end);
+        }
         if (result < 0 && !recovery->was_refused) {
             result = wal_recover_refuse_io(recovery, result, recovery->name);
         }

@@ -98,6 +98,17 @@ __attribute__((format(printf, 4, 5))) int wal_recover_refuse_damage(struct wal_r
 /* The last record that is known to have been durable, whatever the segments hold. */
 uint64_t wal_recover_witnessed_lsn(const struct wal_recovery *recovery);
 
+/* Whether a frame at last.offset or behind it may have such a header, whatever its LSN. */
+bool wal_recover_is_possible(const struct wal_recovery *recovery,
+                             const struct wal_format_frame *frame);
+
+/* Whether the payload holds just the records that the header promises. */
+bool wal_recover_adds_up(const struct wal_format_frame *frame, struct bytes payload);
+
+/* There is no whole frame at last.offset, but the snapshot holds record next_lsn: looks for the
+ * frame to go on with. *ret_at_end is whether there is none. Returns 0 or negative errno. */
+int wal_recover_skip(struct wal_recovery *recovery, bool *ret_at_end);
+
 /* So many bytes of the present file are read: tells of it now and then. */
 void wal_recover_advance(struct wal_recovery *recovery, uint64_t bytes);
 

@@ -43,6 +43,13 @@ static int open_control(struct wal *wal, char *problem)
                        WAL_FORMAT_CONTROL_B); /* fits */
         return WAL_E_FOREIGN;
     }
+    if (result == WAL_CONTROL_E_MIXED) {
+        (void)snprintf(problem, WAL_PROBLEM_SIZE,
+                       "%s and %s belong to different stores: one of them was copied from "
+                       "elsewhere; the log starts with the right one alone",
+                       WAL_FORMAT_CONTROL_A, WAL_FORMAT_CONTROL_B); /* fits */
+        return WAL_E_FOREIGN;
+    }
     return result == 0 ? 0 : problem_io(problem, result, "cannot read the CONTROL files");
 }
 

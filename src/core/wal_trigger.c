@@ -9,8 +9,9 @@
  *
  * What can go wrong: a snapshot that fails hurts nobody, and the next that is due tries again. That
  * is when the log has grown by another eighth, or a minute later even if nobody writes: on a full
- * disk nobody can, and it may be the snapshot that makes room. But not at once, for what made it
- * fail is probably still there. A failed rename or sync of the directory is the log's failure.
+ * disk nobody can, and it may be the snapshot that makes room. But not in the first ten seconds,
+ * however fast the log grows, for what made it fail is probably still there; unless someone asks
+ * for it. A failed rename or sync of the directory is the log's failure.
  */
 #include "core/clock.h"
 #include "core/wal_internal.h"
@@ -18,8 +19,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RETRY_NS    (60 * CLOCK_NS_PER_S)
-#define RETRY_SHARE 8
+#define RETRY_NS       (60 * CLOCK_NS_PER_S)
+#define RETRY_LEAST_NS (10 * CLOCK_NS_PER_S)
+#define RETRY_SHARE    8
 
 /* Bytes of log that make a snapshot due. */
 static uint64_t due_bytes(const struct wal *wal)
@@ -37,7 +39,8 @@ static bool is_due(const struct wal *wal)
     if (wal->options.snapshot_every == 0 || wal->stats.log_bytes < due_bytes(wal)) {
         return false;
     }
-    return wal->stats.log_bytes >= wal->retry_bytes;
+    return wal->stats.log_bytes >= wal->retry_bytes &&
+           clock_monotonic_ns(wal->reactor->clock) >= wal->retry_ns;
 }
 
 static void on_retry_timer(struct timer *timer)
@@ -60,9 +63,11 @@ static void on_ended(void *owner, const struct wal_snapshot_report *report)
         stats->snapshot_lsn = report->lsn;
         stats->log_bytes -= wal->snapshot_bytes;
         wal->snapshot_size = report->bytes;
+        wal->retry_ns = 0;
         wal->retry_bytes = 0;
     } else {
         stats->snapshots_failed++;
+        wal->retry_ns = clock_monotonic_ns(wal->reactor->clock) + RETRY_LEAST_NS;
         wal->retry_bytes = stats->log_bytes + due_bytes(wal) / RETRY_SHARE;
         /* Without memory for it the log's growth alone decides. */
         (void)reactor_start_timer(wal->reactor, &wal->retry_timer, RETRY_NS);

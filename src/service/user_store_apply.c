@@ -79,10 +79,13 @@ static bool fits(const struct user_store *store, const struct arrival *arrival)
 static void put_in_map(struct map *map, struct user_entry *before, struct user_entry *entry,
                        uint64_t hash)
 {
-    struct bytes old_key = before == NULL ? (struct bytes){0} : map->key(before);
+    struct bytes old_key = {0};
     struct bytes key = map->key(entry);
     int result = 0;
 
+    if (before != NULL) {
+        old_key = map->key(before);
+    }
     if (old_key.size > 0 && bytes_equal(old_key, key)) {
         (void)map_replace_hashed(map, entry, hash);
         return;

@@ -234,7 +234,7 @@ static int recover(struct fake_disk *disk, uint64_t *ret_next_lsn, bool *ret_tor
     result = wal_control_init(&control, fake_disk_disk(disk));
     if (result == 0) {
         result = wal_recover(&recovery);
-    } else if (result == WAL_FORMAT_E_NEWER) {
+    } else if (result == WAL_FORMAT_E_NEWER || result == WAL_CONTROL_E_MIXED) {
         result = WAL_E_FOREIGN;
     }
     if (result == 0) {

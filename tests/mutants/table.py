@@ -116,6 +116,9 @@ MUTANTS = (
     Mutant("torn tail left in place", "src/core/wal_cut.c",
            "        result = zero_torn(recovery);", "        result = 0;",
            (unit("wal_recover"), WAL)),
+    Mutant("damage behind the snapshot skipped", "src/core/wal_recover_skip.c",
+           "recovery->snapshot_lsn + 1 ||", "recovery->snapshot_lsn + 2 ||",
+           (unit("wal_recover_skip"),)),
     # ---- snapshots
     Mutant("snapshot named before its sync", "src/core/snapshot_write.c",
            "        result = write->disk->ops->sync_later(write->file, &write->op);\n"

@@ -328,6 +328,21 @@ START_TEST(snapshot_write_every_failure)
 
 END_TEST
 
+/* When the directory is gone, the result is an errno that has a name. */
+START_TEST(snapshot_write_without_a_directory)
+{
+    struct fixture fixture;
+
+    fixture_init(&fixture, 10, 100);
+    fake_disk_fail(fixture.world.disk, FAKE_DISK_OPEN, 1, DISK_E_NOT_FOUND, false);
+    ck_assert_int_eq(start(&fixture), 0);
+    (void)run(&fixture);
+    ck_assert_int_eq(fixture.result, -ENOENT);
+    fixture_deinit(&fixture);
+}
+
+END_TEST
+
 /* It can be stopped at any moment: what is in flight is told once, else nothing is. */
 START_TEST(snapshot_write_stops_anywhere)
 {
@@ -368,4 +383,4 @@ UNIT_MAIN("snapshot_write", snapshot_write_whole_files, snapshot_write_large_wri
           snapshot_write_fills_ahead, snapshot_write_slices_are_short,
           snapshot_write_keeps_the_rate, snapshot_write_leaves_room, snapshot_write_source_gives_up,
           snapshot_write_refuses_the_longest, snapshot_write_every_failure,
-          snapshot_write_stops_anywhere)
+          snapshot_write_without_a_directory, snapshot_write_stops_anywhere)

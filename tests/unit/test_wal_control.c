@@ -158,6 +158,41 @@ START_TEST(wal_control_knows_its_file)
 
 END_TEST
 
+/* A file of another store is told from a torn one, whichever of the two it is, and alone it is just
+ * a control file. */
+START_TEST(wal_control_tells_two_stores)
+{
+    static const char *const names[] = {"CONTROL.a", "CONTROL.b"};
+    struct fixture fixture;
+    uint8_t block[WAL_FORMAT_BLOCK_SIZE];
+    struct wal_format_control control;
+
+    fixture_init(&fixture);
+    ck_assert_int_eq(wal_control_write_now(&fixture.control), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        const struct wal_format_control before = on_disk(&fixture, names[i]);
+
+        for (unsigned later = 0; later < 2; later++) {
+            control = before;
+            control.sequence += 100 * later;
+            control.store_uuid[3] ^= 1;
+            wal_format_put_control(block, &control);
+            fake_disk_poke(fixture.world.disk, names[i], 0, block, sizeof(block));
+            ck_assert_int_eq(reopen(&fixture), WAL_CONTROL_E_MIXED);
+        }
+        fake_disk_flip(fixture.world.disk, names[i], 8 * 60);
+        ck_assert_int_eq(reopen(&fixture), 0);
+        ck_assert_uint_ne(fixture.control.now.sequence, control.sequence);
+        control = before;
+        wal_format_put_control(block, &control);
+        fake_disk_poke(fixture.world.disk, names[i], 0, block, sizeof(block));
+        ck_assert_int_eq(reopen(&fixture), 0);
+    }
+    fixture_deinit(&fixture);
+}
+
+END_TEST
+
 /* Each failing operation comes up, at once or later. */
 START_TEST(wal_control_passes_errors_on)
 {
@@ -188,4 +223,5 @@ START_TEST(wal_control_passes_errors_on)
 END_TEST
 
 UNIT_MAIN("wal_control", wal_control_starts_from_nothing, wal_control_alternates,
-          wal_control_survives_crashes, wal_control_knows_its_file, wal_control_passes_errors_on)
+          wal_control_survives_crashes, wal_control_knows_its_file, wal_control_tells_two_stores,
+          wal_control_passes_errors_on)

@@ -255,6 +255,53 @@ START_TEST(wal_start_refuses_a_newer_control_file)
 
 END_TEST
 
+/* Control files of two stores are refused, and nothing is touched; the right one alone is enough.
+ */
+START_TEST(wal_start_refuses_control_files_of_two_stores)
+{
+    struct fixture fixture;
+    struct wal_format_control control;
+    uint8_t block[WAL_FORMAT_BLOCK_SIZE];
+
+    fixture_init(&fixture);
+    open_faithfully(&fixture);
+    ck_assert_int_eq(wal_driver_append(&fixture.driver, 10), 0);
+    wal_driver_close(&fixture.driver);
+    ck_assert_int_eq(
+        wal_format_get_control(fake_disk_peek(fixture.world.disk, "CONTROL.b", NULL), &control), 0);
+    control.store_uuid[0] ^= 0xff;
+    control.sequence += 1000;
+    wal_format_put_control(block, &control);
+    fake_disk_poke(fixture.world.disk, "CONTROL.b", 0, block, sizeof(block));
+    ck_assert_int_eq(wal_driver_open(&fixture.driver), WAL_E_FOREIGN);
+    ck_assert_ptr_nonnull(
+        strstr(fixture.driver.problem, "CONTROL.a and CONTROL.b belong to different stores"));
+    ck_assert_mem_eq(fake_disk_peek(fixture.world.disk, "CONTROL.b", NULL), block, sizeof(block));
+    fake_disk_delete(fixture.world.disk, "CONTROL.b");
+    open_faithfully(&fixture);
+    ck_assert_uint_eq(fixture.driver.replayed, 1);
+    fixture_deinit(&fixture);
+}
+
+END_TEST
+
+/* What is in the way of a removed snap.tmp is named. */
+START_TEST(wal_start_names_an_unfinished_snapshot)
+{
+    struct fixture fixture;
+
+    fixture_init(&fixture);
+    open_faithfully(&fixture);
+    wal_driver_close(&fixture.driver);
+    fake_disk_fail(fixture.world.disk, FAKE_DISK_REMOVE, 1, -EISDIR, false);
+    ck_assert_int_eq(wal_driver_open(&fixture.driver), -EISDIR);
+    ck_assert_ptr_nonnull(strstr(fixture.driver.problem, "snap.tmp: cannot be removed"));
+    open_faithfully(&fixture);
+    fixture_deinit(&fixture);
+}
+
+END_TEST
+
 /* Options that no segment can follow are refused. */
 START_TEST(wal_start_checks_the_segment_size)
 {
@@ -410,5 +457,6 @@ UNIT_MAIN("wal_start", wal_start_makes_a_store, wal_start_goes_on_in_an_empty_se
           wal_start_replaces_a_cut_empty_segment, wal_start_goes_on_behind_a_torn_first_frame,
           wal_start_reads_on_a_full_disk, wal_start_replaces_a_segment_later,
           wal_start_cuts_on_a_full_disk, wal_start_refuses_a_newer_control_file,
+          wal_start_refuses_control_files_of_two_stores, wal_start_names_an_unfinished_snapshot,
           wal_start_checks_the_segment_size, wal_start_syncs_names,
           wal_start_survives_each_failing_operation)

@@ -156,8 +156,8 @@ START_TEST(wal_trigger_refuses)
 
 END_TEST
 
-/* One that fails is told, hurts nobody, and is tried again when the log has grown by an eighth, or
- * after a minute; not at once. */
+/* One that fails is told, hurts nobody, and is tried again when the log has grown by an eighth, but
+ * not in the first ten seconds, or after a minute. */
 START_TEST(wal_trigger_waits_after_a_failure)
 {
     struct fixture fixture;
@@ -172,12 +172,15 @@ START_TEST(wal_trigger_waits_after_a_failure)
     ck_assert_uint_eq(stats(&fixture)->log_bytes, 25 * 4096);
     append(&fixture, 3, 10);
     ck_assert_uint_eq(count(&fixture, WAL_SNAPSHOT_FAILED), 1);
-    append(&fixture, 1, 10); /* 16384 bytes are more than an eighth */
-    ck_assert_uint_eq(count(&fixture, WAL_SNAPSHOT_FAILED), 2);
+    append(&fixture, 200, 10); /* more than an eighth, many times, but too soon */
+    ck_assert_uint_eq(count(&fixture, WAL_SNAPSHOT_FAILED), 1);
+    fake_world_advance(&fixture.world, 11 * CLOCK_NS_PER_S);
     append(&fixture, 1, 10);
     ck_assert_uint_eq(count(&fixture, WAL_SNAPSHOT_FAILED), 2);
+    fake_world_advance(&fixture.world, 11 * CLOCK_NS_PER_S); /* less than an eighth meanwhile */
+    ck_assert_uint_eq(count(&fixture, WAL_SNAPSHOT_FAILED), 2);
     fixture.driver.source_error = 0;
-    fake_world_advance(&fixture.world, 58 * CLOCK_NS_PER_S);
+    fake_world_advance(&fixture.world, 47 * CLOCK_NS_PER_S);
     ck_assert_uint_eq(count(&fixture, WAL_SNAPSHOT_STARTED), 2);
     fake_world_advance(&fixture.world, 3 * CLOCK_NS_PER_S); /* nobody writes */
     for (unsigned turns = 0; turns < 30; turns++) {
@@ -185,6 +188,24 @@ START_TEST(wal_trigger_waits_after_a_failure)
     }
     ck_assert_uint_eq(count(&fixture, WAL_SNAPSHOT_DONE), 1);
     ck_assert_uint_eq(fixture.driver.failed_count, 0);
+    fixture_deinit(&fixture);
+}
+
+END_TEST
+
+/* Who asks for one gets it, however soon after a failure. */
+START_TEST(wal_trigger_obeys_after_a_failure)
+{
+    struct fixture fixture;
+
+    fixture_init(&fixture, EVERY, true);
+    fixture.driver.source_error = -ENOMEM;
+    append(&fixture, 25, 10);
+    ck_assert_uint_eq(count(&fixture, WAL_SNAPSHOT_FAILED), 1);
+    fixture.driver.source_error = 0;
+    ck_assert(wal_driver_snapshot(&fixture.driver));
+    append(&fixture, 25, 10); /* and that one is forgotten */
+    ck_assert_uint_eq(count(&fixture, WAL_SNAPSHOT_DONE), 2);
     fixture_deinit(&fixture);
 }
 
@@ -275,5 +296,5 @@ END_TEST
 
 UNIT_MAIN("wal_trigger", wal_trigger_follows_the_log, wal_trigger_follows_the_size_of_the_state,
           wal_trigger_is_due_at_start, wal_trigger_refuses, wal_trigger_waits_after_a_failure,
-          wal_trigger_failed_rename_is_final, wal_trigger_counts_what_comes_meanwhile,
-          wal_trigger_counts_segments)
+          wal_trigger_obeys_after_a_failure, wal_trigger_failed_rename_is_final,
+          wal_trigger_counts_what_comes_meanwhile, wal_trigger_counts_segments)
