@@ -302,6 +302,7 @@ int common_read_line(struct bytes line, unsigned fields, char problem[COMMON_REA
     json_error_t error;
     json_t *root;
 
+    problem[0] = '\0';
     *ret_read = (struct common_read){0};
     root = json_loadb((const char *)line.data, line.size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY,
                       &error);

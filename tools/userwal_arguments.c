@@ -41,7 +41,8 @@ static const struct common_command commands[USERWAL_COMMAND_COUNT] = {
     [USERWAL_RESTORE] =
         {"restore", "FILE DIR", 2, 2, "make a data directory from one snapshot",
          "FILE is a snapshot (snap-*.snap, or a copy of one). DIR must be empty or not there. It\n"
-         "then holds every user as of the moment of the snapshot, and userd can start on it.\n"},
+         "then holds every user as of the moment of the snapshot, and userd can start on it. It\n"
+         "is a new store: files of the old one do not fit into DIR, nor those of DIR into it.\n"},
     [USERWAL_EXPORT] =
         {"export", "DIR|FILE", 1, 1, "print all users as JSON lines",
          "One User on a line, in the order of creation, as 'userctl list --json' prints them. "

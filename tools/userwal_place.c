@@ -92,6 +92,35 @@ static int recognise(struct userwal_place *place, const char *path)
                         path);
 }
 
+/* Ends the list at the first file that shows what this is. */
+static int find_data(void *context, const char *name)
+{
+    static const char *const beginnings[] = {"CONTROL.", "wal-", "snap-"};
+
+    (void)context;
+    for (size_t i = 0; i < sizeof(beginnings) / sizeof(beginnings[0]); i++) {
+        if (strncmp(name, beginnings[i], strlen(beginnings[i])) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Any other directory would look like a store that is new, and so like a healthy one. */
+static int check_data(const char *path, struct disk *disk)
+{
+    int result = disk->ops->list(disk, find_data, NULL);
+
+    if (result < 0) {
+        return userwal_fail_errno(result, path);
+    }
+    return result > 0 ? 0
+                      : userwal_fail(COMMON_EXIT_DAMAGED,
+                                     "%s: no data directory of userd: it has neither CONTROL "
+                                     "files nor a log",
+                                     path);
+}
+
 static void warn_if_in_use(struct userwal_place *place)
 {
     pid_t holder = userwal_folder_holder(place->folder);
@@ -143,9 +172,10 @@ int userwal_place_open(const char *path, struct reactor *reactor, struct userwal
     }
     if (place->name == NULL) {
         warn_if_in_use(place);
-        return 0;
+        result = check_data(path, place->disk);
+    } else {
+        result = recognise(place, path);
     }
-    result = recognise(place, path);
     if (result != 0) {
         userwal_place_close(place);
     }
@@ -219,6 +249,20 @@ static int check_owner(const char *path, const struct stat *about)
                      (unsigned long)about->st_uid);
 }
 
+/* Before the lock, which is a file that would be made. */
+static int check_store(const char *path)
+{
+    struct disk *disk = NULL;
+    int result = userwal_trial_new(NULL, path, &disk);
+
+    if (result != 0) {
+        return userwal_fail_errno(result, path);
+    }
+    result = check_data(path, disk);
+    disk->ops->free(disk);
+    return result;
+}
+
 int userwal_place_lock(const char *path, struct reactor *reactor, struct disk **ret_disk)
 {
     struct stat about;
@@ -230,6 +274,9 @@ int userwal_place_lock(const char *path, struct reactor *reactor, struct disk **
     result = check_owner(path, &about);
     if (result == 0) {
         result = check_not_in_use(path);
+    }
+    if (result == 0) {
+        result = check_store(path);
     }
     return result == 0 ? open_locked(path, reactor, ret_disk) : result;
 }

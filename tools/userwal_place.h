@@ -34,8 +34,8 @@ struct userwal_place {
 /* Splits "a/b". Returns 0 or -ENOMEM; the caller frees *ret_folder, and *ret_name is of `path`. */
 int userwal_place_split(const char *path, char **ret_folder, const char **ret_name);
 
-/* Opens for reading; says so when a server runs there. `reactor` may be NULL. Returns 0, or an exit
- * code after it has said why. */
+/* Opens for reading; says so when a server runs there. A directory must have files of a log in it.
+ * `reactor` may be NULL. Returns 0, or an exit code after it has said why. */
 int userwal_place_open(const char *path, struct reactor *reactor, struct userwal_place *ret_place);
 /* Forgets what was written to the trial disk, and sees the files as they are now. Returns 0 or
  * negative errno. */
@@ -43,8 +43,8 @@ int userwal_place_reopen(struct userwal_place *place, struct reactor *reactor);
 
 void userwal_place_close(struct userwal_place *place);
 
-/* Opens a directory that is there for changing, and locks it. Returns 0, or an exit code after it
- * has said why. */
+/* Opens a directory with files of a log for changing, and locks it. Nothing is made in another one.
+ * Returns 0, or an exit code after it has said why. */
 int userwal_place_lock(const char *path, struct reactor *reactor, struct disk **ret_disk);
 
 /* The same for a directory that must be empty or not be there. */

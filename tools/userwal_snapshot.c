@@ -5,9 +5,14 @@
  * its name, an empty segment that continues behind it, and CONTROL. CONTROL comes first and the
  * snapshot's name last: in between CONTROL speaks of records that are not there, and so userd
  * refuses what an interrupted restore leaves, and does not begin a new store in it.
+ *
+ * It is a new store, with a UUID of its own: from here on its records are others than those of the
+ * store that the snapshot was taken of, under the same LSNs. A file of either in the directory of
+ * the other must be told apart.
  */
 #include "common_json.h"
 #include "core/disk.h"
+#include "core/random.h"
 #include "core/snapshot_format.h"
 #include "service/user_store.h"
 #include "userwal_commands.h"
@@ -15,6 +20,7 @@
 #include "userwal_make.h"
 #include "userwal_output.h"
 #include "userwal_place.h"
+#include "userwal_rewrite.h"
 #include "userwal_survey.h"
 #include "userwal_trial.h"
 
@@ -267,23 +273,25 @@ int userwal_snapshot(const struct userwal_arguments *arguments)
 
 /* ---- restore */
 
-static int read_uuid(struct disk *disk, const char *name, uint8_t *uuid)
+static int fail_load(const struct userwal_engine *engine, int result)
 {
-    uint8_t block[WAL_FORMAT_BLOCK_SIZE];
-    struct snapshot_format_header header = {0};
-    struct disk_file *file = NULL;
-    int result = disk->ops->open(disk, name, DISK_OPEN_READ, &file);
+    return userwal_fail(userwal_engine_exit_code(result), "nothing is restored: %s",
+                        engine->problem);
+}
 
-    if (result != 0) {
-        return result > 0 ? -ENOENT : result;
+/* A directory need not be one of userd's to be the wrong thing here. */
+static int open_snapshot(const char *path, struct userwal_place *ret_place)
+{
+    struct stat about;
+    int result = 0;
+
+    if (stat(path, &about) != 0 || !S_ISDIR(about.st_mode)) {
+        result = userwal_place_open(path, NULL, ret_place);
+        if (result != 0 || ret_place->kind == USERWAL_PLACE_SNAPSHOT) {
+            return result;
+        }
     }
-    result = disk->ops->read(file, block, sizeof(block), 0);
-    disk->ops->close_file(file);
-    if (result == 0 && snapshot_format_get_header(block, &header) != 0) {
-        result = -EBADMSG;
-    }
-    memcpy(uuid, header.store_uuid, WAL_FORMAT_UUID_SIZE);
-    return result;
+    return userwal_fail(COMMON_EXIT_USAGE, "%s: is no snapshot", path);
 }
 
 static int fill_folder(const struct userwal_place *place, struct userwal_engine *engine,
@@ -293,17 +301,16 @@ static int fill_folder(const struct userwal_place *place, struct userwal_engine 
     char name[WAL_FORMAT_NAME_SIZE];
     int result;
 
+    random_fill(random_system(), uuid, sizeof(uuid));
     snapshot_format_name(place->lsn, name);
-    result = read_uuid(place->disk, name, uuid);
-    if (result == 0) {
-        result = userwal_make_control(disk, uuid, place->lsn);
-    }
+    result = userwal_make_control(disk, uuid, place->lsn);
     if (result == 0) {
         result = userwal_make_segment(disk, &engine->reactor, uuid, place->lsn + 1,
                                       USERWAL_SEGMENT_SIZE_DEFAULT);
     }
     if (result == 0) {
-        result = userwal_make_copy(place->disk, name, disk, SNAPSHOT_FORMAT_TEMPORARY);
+        result = userwal_rewrite_snapshot(place->disk, place->lsn, uuid, disk,
+                                          SNAPSHOT_FORMAT_TEMPORARY, engine->problem);
     }
     if (result == 0) {
         result = disk->ops->rename(disk, SNAPSHOT_FORMAT_TEMPORARY, name);
@@ -343,8 +350,12 @@ static int restore_to(const struct userwal_arguments *arguments, const struct us
         return result;
     }
     result = fill_folder(place, engine, disk);
-    result = result == 0 ? try_restored(arguments->second, engine, users)
-                         : userwal_fail_errno(result, arguments->second);
+    if (result == 0) {
+        result = try_restored(arguments->second, engine, users);
+    } else {
+        result =
+            result < 0 ? userwal_fail_errno(result, arguments->second) : fail_load(engine, result);
+    }
     if (result != 0) {
         userwal_make_undo(disk);
     }
@@ -361,15 +372,10 @@ int userwal_restore(const struct userwal_arguments *arguments)
     if (result != 0) {
         return result;
     }
-    result = userwal_place_open(arguments->first, NULL, &place);
-    if (result == 0 && place.kind != USERWAL_PLACE_SNAPSHOT) {
-        result = userwal_fail(COMMON_EXIT_USAGE, "%s: is no snapshot", arguments->first);
-    } else if (result == 0) {
+    result = open_snapshot(arguments->first, &place);
+    if (result == 0) {
         result = userwal_engine_load_snapshot(&engine, place.disk, place.lsn);
-        if (result != 0) {
-            result = userwal_fail(userwal_engine_exit_code(result), "nothing is restored: %s",
-                                  engine.problem);
-        }
+        result = result == 0 ? 0 : fail_load(&engine, result);
     }
     if (result == 0) {
         result = arguments->dry_run ? userwal_place_check_empty(arguments->second)

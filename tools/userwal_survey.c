@@ -50,22 +50,24 @@ find(struct userwal_survey *survey, const struct userwal_finding *finding, const
 {
     struct userwal_finding *added = add_finding(survey, finding);
     va_list arguments;
+    int size;
 
     if (added == NULL) {
         return -ENOMEM;
     }
     va_start(arguments, format);
-    (void)vsnprintf(added->text, sizeof(added->text), format, arguments); /* may be cut */
+    size = vasprintf(&added->text, format, arguments);
     va_end(arguments);
+    if (size < 0) {
+        added->text = NULL; /* its content is undefined */
+        return -ENOMEM;
+    }
     return 0;
 }
 
 static struct userwal_finding damage_of(const char *file, const char *rule, const char *todo)
 {
-    struct userwal_finding finding = {.is_damage = true, .rule = rule, .todo = todo};
-
-    (void)snprintf(finding.file, sizeof(finding.file), "%s", file);
-    return finding;
+    return (struct userwal_finding){.is_damage = true, .file = file, .rule = rule, .todo = todo};
 }
 
 static struct userwal_finding remark_of(const char *file, const char *todo)
@@ -467,6 +469,9 @@ void userwal_survey_deinit(struct userwal_survey *survey)
     userwal_folder_deinit(&survey->folder);
     free(survey->segments);
     free(survey->snapshots);
+    for (size_t i = 0; i < survey->finding_count; i++) {
+        free(survey->findings[i].text);
+    }
     free(survey->findings);
     *survey = (struct userwal_survey){0};
 }

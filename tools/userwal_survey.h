@@ -18,18 +18,16 @@
 
 struct disk;
 
-#define USERWAL_FINDING_TEXT_SIZE 640
-
 /* One thing that is wrong, or that one should know. */
 struct userwal_finding {
     bool is_damage; /* false: a remark, such as a torn tail that the next start cuts */
-    char file[USERWAL_NAME_SIZE];
+    const char *file;
     uint64_t offset;
     uint64_t first_lsn; /* of the records concerned; 0 = none are known */
     uint64_t last_lsn;  /* less than first_lsn: at least the first */
     const char *rule;   /* the letter at the head of wal_format.c, or a word */
     const char *todo;   /* what to do */
-    char text[USERWAL_FINDING_TEXT_SIZE];
+    char *text;         /* what it is */
 };
 
 struct userwal_snapshot {

@@ -316,7 +316,10 @@ static int trial_sync_later(struct disk_file *file, struct disk_op *op)
 static int trial_read_later(struct disk_file *file, struct disk_op *op, void *bytes, size_t size,
                             uint64_t offset)
 {
-    return tell_later(disk_of(file->disk), op, trial_read(file, bytes, size, offset));
+    struct trial_disk *disk = disk_of(file->disk);
+
+    return disk->reactor == NULL ? -EOPNOTSUPP
+                                 : tell_later(disk, op, trial_read(file, bytes, size, offset));
 }
 
 static int trial_sync_directory_later(struct disk *base, struct disk_op *op)

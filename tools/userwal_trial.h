@@ -12,8 +12,8 @@
 struct disk;
 struct reactor;
 
-/* `path` must be there. `reactor` may be NULL where nothing asynchronous is asked for. Locking
- * always succeeds. Returns 0 or negative errno. */
+/* `path` must be there. `reactor` may be NULL where nothing asynchronous is asked for; then the
+ * disk does not read ahead. Locking always succeeds. Returns 0 or negative errno. */
 int userwal_trial_new(struct reactor *reactor, const char *path, struct disk **ret_disk);
 
 #endif

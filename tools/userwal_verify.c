@@ -164,7 +164,9 @@ static int verify_segment(const struct userwal_arguments *arguments,
                           const struct userwal_place *place)
 {
     struct userwal_segment segment = {0};
-    struct userwal_finding finding = {.is_damage = true, .rule = "c", .todo = "see the directory"};
+    char text[160];
+    struct userwal_finding finding = {
+        .file = place->name, .rule = "c", .todo = "see the directory", .text = text};
     struct wal_window window = {0};
     int result = wal_window_init(&window);
 
@@ -175,10 +177,8 @@ static int verify_segment(const struct userwal_arguments *arguments,
     if (result != 0) {
         return userwal_fail_errno(result, place->name);
     }
-    (void)snprintf(finding.file, sizeof(finding.file), "%s", place->name);
-    (void)snprintf(finding.text, sizeof(finding.text),
-                   "whole frames end before record %" PRIu64 ", at %s", segment.next_lsn,
-                   userwal_segment_why(segment.why));
+    (void)snprintf(text, sizeof(text), "whole frames end before record %" PRIu64 ", at %s",
+                   segment.next_lsn, userwal_segment_why(segment.why));
     finding.offset = segment.end_offset;
     finding.first_lsn = segment.next_lsn;
     finding.last_lsn = segment.later_last_lsn;
