@@ -126,11 +126,9 @@ static int read_block(struct disk *disk, const char *name, uint8_t *block)
     return result;
 }
 
-/* As the log reads them: the one with the higher number counts. */
 static int read_control(struct disk *disk, const char *name, enum userwal_control_state *ret_state,
-                        struct wal_format_control *control)
+                        struct wal_format_control *ret_control)
 {
-    struct wal_format_control found = {0};
     uint8_t block[WAL_FORMAT_BLOCK_SIZE];
     int result = read_block(disk, name, block);
 
@@ -138,14 +136,27 @@ static int read_control(struct disk *disk, const char *name, enum userwal_contro
     if (result != 0) {
         return result == DISK_E_NOT_FOUND ? 0 : result;
     }
-    result = wal_format_get_control(block, &found);
+    result = wal_format_get_control(block, ret_control);
     *ret_state = result == 0                    ? USERWAL_CONTROL_WHOLE
                  : result == WAL_FORMAT_E_NEWER ? USERWAL_CONTROL_NEWER
                                                 : USERWAL_CONTROL_BAD;
-    if (result == 0 && found.sequence > control->sequence) {
-        *control = found;
-    }
     return 0;
+}
+
+/* As the log reads them: the one with the higher number counts. */
+static int read_controls(struct disk *disk, struct userwal_folder *folder)
+{
+    struct wal_format_control found[2] = {0};
+    int result = read_control(disk, WAL_FORMAT_CONTROL_A, &folder->control_states[0], &found[0]);
+
+    if (result == 0) {
+        result = read_control(disk, WAL_FORMAT_CONTROL_B, &folder->control_states[1], &found[1]);
+    }
+    folder->control = found[found[1].sequence > found[0].sequence ? 1 : 0];
+    folder->controls_differ =
+        found[0].sequence != 0 && found[1].sequence != 0 &&
+        memcmp(found[0].store_uuid, found[1].store_uuid, WAL_FORMAT_UUID_SIZE) != 0;
+    return result;
 }
 
 int userwal_folder_read(struct disk *disk, struct userwal_folder *ret_folder)
@@ -156,12 +167,7 @@ int userwal_folder_read(struct disk *disk, struct userwal_folder *ret_folder)
     *ret_folder = (struct userwal_folder){0};
     listing = (struct listing){disk, ret_folder};
     /* First, as the log goes on in the meantime when a server runs. */
-    result = read_control(disk, WAL_FORMAT_CONTROL_A, &ret_folder->control_states[0],
-                          &ret_folder->control);
-    if (result == 0) {
-        result = read_control(disk, WAL_FORMAT_CONTROL_B, &ret_folder->control_states[1],
-                              &ret_folder->control);
-    }
+    result = read_controls(disk, ret_folder);
     if (result == 0) {
         result = disk->ops->list(disk, add_file, &listing);
     }

@@ -53,6 +53,7 @@ struct userwal_folder {
     const struct userwal_file *snapshots; /* ascending, in `files` */
     enum userwal_control_state control_states[2];
     struct wal_format_control control; /* the one that counts; sequence 0 = none */
+    bool controls_differ;              /* they are of two stores, so neither counts */
 };
 
 /* Returns 0 or negative errno. userwal_folder_deinit() is needed in any case. */

@@ -380,6 +380,12 @@ static int judge_control(struct userwal_survey *survey)
         return find(survey, &finding, "%s or %s was written by a newer version", names[0],
                     names[1]);
     }
+    if (result == 0 && folder->controls_differ) {
+        finding.rule = "store";
+        finding.todo = "move the one away that was copied from elsewhere: userd starts with the "
+                       "other one alone";
+        return find(survey, &finding, "%s and %s belong to different stores", names[0], names[1]);
+    }
     if (result == 0 && folder->control.sequence == 0 && has_data) {
         result = find(survey, &finding,
                       "neither %s nor %s is whole: nothing says how far the log should reach",
@@ -449,7 +455,7 @@ int userwal_survey_read(struct disk *disk, userwal_frame_fn each, void *context,
     if (result == 0) {
         result = wal_window_init(&window);
     }
-    if (survey->folder.control.sequence != 0) {
+    if (survey->folder.control.sequence != 0 && !survey->folder.controls_differ) {
         survey->has_uuid = true;
         memcpy(survey->store_uuid, survey->folder.control.store_uuid, WAL_FORMAT_UUID_SIZE);
     }
@@ -462,6 +468,18 @@ int userwal_survey_read(struct disk *disk, userwal_frame_fn each, void *context,
     wal_window_deinit(&window);
     userwal_progress_clear();
     return result == 0 ? judge(survey) : result;
+}
+
+void userwal_survey_excuse(struct userwal_survey *survey)
+{
+    for (size_t i = 0; i < survey->finding_count; i++) {
+        struct userwal_finding *finding = &survey->findings[i];
+
+        if (finding->is_damage && strcmp(finding->todo, TODO_TRUNCATE) == 0) {
+            finding->todo = TODO_MARK;
+            finding->first_lsn = finding->last_lsn = 0;
+        }
+    }
 }
 
 void userwal_survey_deinit(struct userwal_survey *survey)

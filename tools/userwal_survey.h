@@ -57,6 +57,9 @@ int userwal_survey_read(struct disk *disk, userwal_frame_fn each, void *context,
                         struct userwal_survey *ret_survey, const char **ret_file);
 void userwal_survey_deinit(struct userwal_survey *survey);
 
+/* The log would start as it is: damage in it is covered by a snapshot, and nothing is lost. */
+void userwal_survey_excuse(struct userwal_survey *survey);
+
 /* The index of the segment from which on the log is read, behind base_lsn. False when there is
  * none. */
 bool userwal_survey_first_segment(const struct userwal_survey *survey, size_t *ret_index);

@@ -148,6 +148,9 @@ static int verify_folder(const struct userwal_arguments *arguments, struct userw
     if (result == 0) {
         bool is_whole = look.survey.damage_count == 0 && look.start == 0;
 
+        if (look.start == 0) {
+            userwal_survey_excuse(&look.survey);
+        }
         print_findings(&look.survey, arguments->json);
         print_start(engine, look.start, arguments->json);
         print_end(&look.survey, is_whole, arguments->json);

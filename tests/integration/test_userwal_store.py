@@ -115,6 +115,38 @@ def test_files_of_the_ancestor(work):
     assert users_of(work, restored) == users and len(users) == 40
 
 
+def test_one_foreign_control(work):
+    """One CONTROL file from elsewhere is named as the fault, and nothing else is; without it all is well."""
+    folder, other = work.imported(10), work.imported(3)
+    for name in ("CONTROL.a", "CONTROL.b"):
+        copy = work.path("mixed")
+        shutil.copytree(folder, copy)
+        shutil.copy(other / name, copy)
+        damage, = userwal("verify", "--json", copy, code=DAMAGED).of_kind("damage")
+        assert damage["rule"] == "store" and "CONTROL.a and CONTROL.b" in damage["what"], damage
+        assert refuses_to_start(work, copy)
+        (copy / name).unlink()
+        assert len(users_of(work, copy)) == 10
+
+
+def test_damage_a_snapshot_covers(work):
+    """Damage in front of a whole snapshot is told as what it is: nothing is missing."""
+    folder = work.imported(10)
+    work.backup_of(folder)
+    work.grow(folder, 2)
+    email = line(1)["email"].encode()
+    path = next(one for one in segments(folder) if email in one.read_bytes())
+    content = bytearray(path.read_bytes())
+    content[content.index(email)] ^= 1
+    path.write_bytes(content)
+    verify = userwal("verify", "--json", folder)
+    start, = verify.of_kind("start")
+    assert start["would_start"], verify
+    damages = verify.of_kind("damage")
+    assert damages and all(one["to_do"].startswith("nothing") for one in damages), verify
+    assert len(users_of(work, folder)) == 12
+
+
 def test_no_data_directory(work):
     """A directory without a log does not look healthy, and nothing is made in it."""
     empty = work.path("empty")
