@@ -143,11 +143,7 @@ SUBMAKE = +@$(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$
 NEED = @scripts/deps.sh
 # Who asks for Debian's wolfSSL by name gets it installed.
 VERIFY = $(if $(filter system,$(TLS)),,--verify)
-# What the seeded bugs are compiled and linked with.
-quoted = '$(subst ','\'',$1)'
-RUN_TESTS = @MUTANT_CC=$(call quoted,$(CC) $(BASE_CFLAGS) -w) \
-    MUTANT_LINK=$(call quoted,$(CC) $(ALL_LDFLAGS)) MUTANT_LIBS=$(call quoted,$(LIBS) $(CHECK_LIBS)) \
-    scripts/run-tests.sh $(B) $(OUT)
+RUN_TESTS = @scripts/run-tests.sh $(B) $(OUT)
 
 .PHONY: all
 all: ## build everything that is installed: build/userd and the tools (the default)
@@ -334,7 +330,7 @@ help: ## this list
 
 .PHONY: _build _tests _fuzz _interop _lib _gen _python FORCE
 _build: $(USERD) $(TOOLS) $(BENCHES) ; @:
-_tests: $(UNIT_TESTS) $(SIM_TESTS) ; @:
+_tests: $(UNIT_TESTS) $(SIM_TESTS) $(B)/commands ; @:
 _fuzz: $(FUZZ_TARGETS) ; @:
 _interop: $(INTEROP_SERVER) ; @:
 _lib: $(LIB_OBJ) ; @:
@@ -353,6 +349,11 @@ $(B)/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(CC) $(TEST_CFLAGS) $(ALL_LDFLAGS) $(LIBS))' | cmp -s - $@ || \
 	    printf '%s\n' '$(subst ','\'',$(CC) $(TEST_CFLAGS) $(ALL_LDFLAGS) $(LIBS))' >$@
+
+# How the seeded bugs are compiled and linked, for tests/mutants/run.py: compiler, linker, libraries.
+$(B)/commands: $(B)/flags
+	@printf '%s\n' '$(subst ','\'',$(CC) $(BASE_CFLAGS) -w)' '$(subst ','\'',$(CC) $(ALL_LDFLAGS))' \
+	    '$(subst ','\'',$(LIBS) $(CHECK_LIBS))' >$@
 
 # Warnings of protoc-c (an import the contract asks for is unused) are shown only when it fails.
 protoc_c = protoc-c --c_out=$(GEN) -Iproto -I/usr/include $1 2>$@.log || { cat $@.log >&2; exit 1; }

@@ -8,8 +8,8 @@ must fail with it. A text that is not found exactly once is a failure too: the t
 the one file is compiled; its object goes before the library on the linker's line, and so takes the
 place of the right one. First every test named runs as it was built, and must pass.
 
-The Makefile tells in the environment how to compile and link: MUTANT_CC, MUTANT_LINK, MUTANT_LIBS;
-USERD_BUILD is the folder of objects and archives, MUTANT_TIMES multiplies the time limits.
+USERD_BUILD in the environment is the folder of objects and archives. The file `commands` in it, which
+the Makefile writes, says how to compile and link.
 """
 
 import concurrent.futures
@@ -28,6 +28,7 @@ from table import MUTANTS  # noqa: E402
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ["USERD_BUILD"])
 WORK = BUILD / "mutants"
+COMPILE, LINK, LIBS = (BUILD / "commands").read_text().splitlines()
 LIMIT_S = 60  # for one test program; a mutant that hangs is noticed too
 
 
@@ -50,26 +51,25 @@ def compile_mutant(mutant, folder):
     mutated = folder / pathlib.Path(mutant.file).name
     mutated.write_text(source.replace(mutant.old, mutant.new))
     target = mutated.with_suffix(".o")
-    run_shell(f"{os.environ['MUTANT_CC']} -c {mutated} -o {target}")
+    run_shell(f"{COMPILE} -c {mutated} -o {target}")
     return target
 
 
 def link(test, mutated, folder):
     """The test program with the mistake in it."""
     program = folder / test.program.replace("/", "-")
-    run_shell(f"{os.environ['MUTANT_LINK']} -o {program} {mutated} "
+    run_shell(f"{LINK} -o {program} {mutated} "
               f"{BUILD}/obj/tests/{test.program}.o -Wl,--start-group {BUILD}/libtest.a "
-              f"{BUILD}/libuserd.a -Wl,--end-group {os.environ['MUTANT_LIBS']}")
+              f"{BUILD}/libuserd.a -Wl,--end-group {LIBS}")
     return program
 
 
 def fails(program, arguments):
     """Whether the test notices: it ends with an error, by a signal, or not at all."""
-    limit = LIMIT_S * float(os.environ.get("MUTANT_TIMES", "1"))
     try:
         done = subprocess.run([str(program), *arguments], cwd=ROOT, stdin=subprocess.DEVNULL,
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                              timeout=limit, check=False)
+                              timeout=LIMIT_S, check=False)
     except subprocess.TimeoutExpired:
         return True
     return done.returncode != 0
