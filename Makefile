@@ -185,7 +185,7 @@ test-sim: ## simulations only (T=name; SEED=1 RUNS=100000: so many seeds from th
 
 .PHONY: test-mutants
 test-mutants: ## seeded bugs: each must be noticed by the tests (T=part of a name)
-	$(NEED) unit
+	$(NEED) test
 	$(SUBMAKE) _tests
 	$(RUN_TESTS) mutants "$(T)"
 
