@@ -111,7 +111,8 @@ struct wal_append {
     uint64_t lsn; /* set by wal_append() */
     /* 0 = durable; -ENOSPC = certainly not written (the log was closed while the disk was full);
      * any other negative errno = the log has failed and it is unknown whether the record survived.
-     * In LSN order, from the loop. (With sync_interval_ns 0 means written, not yet durable.) */
+     * In LSN order, from the loop. (With a sync interval, a result of 0 means written, not yet
+     * durable.) */
     void (*done)(struct wal_append *append, int result);
 };
 
