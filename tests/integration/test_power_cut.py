@@ -60,7 +60,8 @@ INTERVAL_LATE_S = 0.4 * SLOW
 # Stores that change segments and take snapshots all the time, and one where nothing but the interval
 # makes a sync due, so long that there is something older than it.
 BUSY = {"segment_size": "1MiB", "snapshot_every": "96KiB", "snapshot_rate": "0"}
-QUIET = {"segment_size": "16MiB", "snapshot_every": "0"}
+# Its disk has room for few segments.
+QUIET = {"segment_size": "16MiB", "snapshot_every": "0", "min_free_segments": "0"}
 STORES = (("always", BUSY, 1), ("interval", QUIET, 3), ("always", QUIET, 1), ("interval", BUSY, 1))
 
 

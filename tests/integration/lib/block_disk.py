@@ -9,9 +9,11 @@ skipped, and proves the reason (`skip()`).
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import pathlib
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -22,7 +24,10 @@ from userd_harness import PATIENCE_S, run_one
 
 CLONE_NEWNS = 0x00020000
 MS_REC_PRIVATE = 16384 | (1 << 18)
+FIBMAP = 1
+PUNCH_HOLE_KEEP_SIZE = 2 | 1
 MIB = 1 << 20
+BLOCK = 4096
 # Tools of the system may not be on the path of who is no administrator.
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
@@ -133,7 +138,7 @@ class Ext4:
     def make(self):
         """A new file system in the image. No discards: the image keeps its blocks."""
         with Loop(self.image, self.request_kib) as device:
-            command("mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0",
+            command("mkfs.ext4", "-q", "-F", "-b", str(BLOCK), "-m", "0",
                     "-J", f"size={self.journal_mib}", "-E",
                     "nodiscard,lazy_itable_init=0,lazy_journal_init=0", device)
 
@@ -154,6 +159,19 @@ class Ext4:
                 if "busy" not in str(problem) or time.monotonic() > end:
                     raise
                 time.sleep(0.005)
+
+    def give_back_zeros(self, path):
+        """Those blocks of a file that are zeros lose their place in the image. Nothing may write
+        meanwhile."""
+        with open(path, "rb") as file, open(self.image, "r+b", buffering=0) as image:
+            for at in range(path.stat().st_size // BLOCK):
+                number, = struct.unpack("i", fcntl.ioctl(file, FIBMAP, struct.pack("i", at)))
+                start = number * BLOCK
+                if start == 0 or os.pread(image.fileno(), BLOCK, start) != bytes(BLOCK):
+                    continue
+                if LIBC.fallocate(image.fileno(), PUNCH_HOLE_KEEP_SIZE, ctypes.c_long(start),
+                                  ctypes.c_long(BLOCK)) != 0:
+                    raise OSError("fallocate: " + os.strerror(ctypes.get_errno()))
 
     def __enter__(self):
         return self.mount()
