@@ -202,6 +202,7 @@ static void on_accepted(void *owner, int fd, const struct sockaddr_storage *peer
         reactor_defer_slow(http->reactor, &http->work);
     } else {
         http->stats.connections_refused++;
+        limits_hit_add(&http->reactor->limits_hit, LIMITS_HIT_ADMIN_CONNECTIONS);
     }
 }
 

@@ -109,6 +109,16 @@ static void answer_snapshot(struct admin *admin, struct http_admin_reply *reply)
     }
 }
 
+static void answer_metrics(struct admin *admin, struct http_admin_reply *reply)
+{
+    if (admin->options.write_metrics(admin->options.context, &reply->body) != 0) {
+        buf_clear(&reply->body);
+        refuse(reply, 500, "out of memory");
+        return;
+    }
+    reply->content_type = "text/plain; version=0.0.4; charset=utf-8";
+}
+
 static void answer_index(struct admin *admin, struct http_admin_reply *reply);
 
 struct route {
@@ -122,6 +132,7 @@ static const struct route routes[] = {
     {"/", false, answer_index, "this list"},
     {"/healthz", false, answer_alive, "200 while the process is alive"},
     {"/readyz", false, answer_ready, "200 when it is ready to serve, or 503 and why it is not"},
+    {"/metrics", false, answer_metrics, "counts and gauges for Prometheus"},
     {"/snapshot", true, answer_snapshot, "take a snapshot now: 202, or 409 while one is taken"},
 };
 

@@ -8,6 +8,8 @@
 #ifndef SERVICE_ADMIN_H
 #define SERVICE_ADMIN_H
 
+#include "core/buf.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,6 +25,8 @@ struct admin_options {
     /* POST /snapshot. Returns as commit_log_ops.checkpoint does: 0 = it has begun, -EBUSY = one is
      * under way, or another negative errno, which is told. May not close the admin port. */
     int (*take_snapshot)(void *context);
+    /* GET /metrics: appends text for Prometheus. Returns 0 or -ENOMEM. */
+    int (*write_metrics)(void *context, struct buf *out);
     void *context;
 };
 

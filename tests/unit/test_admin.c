@@ -23,6 +23,15 @@ static int take_snapshot(void *context)
     return snapshot_result;
 }
 
+static int metrics_result;
+
+static int write_metrics(void *context, struct buf *out)
+{
+    ck_assert_ptr_eq(context, &snapshots);
+    ck_assert_int_eq(buf_append(out, "up 1\n", 5), 0);
+    return metrics_result;
+}
+
 static void start(const char *address)
 {
     const struct health_options health_options = {.max_watchers = 1};
@@ -31,6 +40,7 @@ static void start(const char *address)
         .max_connections = 4,
         .timeout_ns = 30 * CLOCK_NS_PER_S,
         .take_snapshot = take_snapshot,
+        .write_metrics = write_metrics,
         .context = &snapshots,
     };
     char problem[RING_PROBLEM_SIZE];
@@ -270,6 +280,23 @@ START_TEST(admin_serves_on_a_path)
 
 END_TEST
 
-UNIT_MAIN("admin", admin_answers_probes, admin_takes_snapshots, admin_lists_its_routes,
-          admin_refuses_what_it_does_not_know, admin_refuses_other_sites,
+/* What the owner writes is the answer; half of it is none. */
+START_TEST(admin_gives_metrics)
+{
+    const char *answer;
+
+    start("127.0.0.1:0");
+    ck_assert_int_eq(ask("GET", "/metrics", HOST, &answer), 200);
+    check_body(answer, "up 1\n");
+    ck_assert_ptr_nonnull(strstr(answer, "Content-Type: text/plain; version=0.0.4"));
+    metrics_result = -ENOMEM;
+    ck_assert_int_eq(ask("GET", "/metrics", HOST, &answer), 500);
+    check_body(answer, "out of memory\n");
+    finish();
+}
+
+END_TEST
+
+UNIT_MAIN("admin", admin_answers_probes, admin_gives_metrics, admin_takes_snapshots,
+          admin_lists_its_routes, admin_refuses_what_it_does_not_know, admin_refuses_other_sites,
           admin_refuses_foreign_names, admin_lets_monitors_read_by_name, admin_serves_on_a_path)

@@ -225,6 +225,7 @@ START_TEST(http_admin_bounds_connections)
     }
     ck_assert_str_eq(http_listen(&loop, connect_client()), "");
     ck_assert_uint_eq(stats->connections_refused, 1);
+    ck_assert_uint_eq(loop.reactor.limits_hit.counts[LIMITS_HIT_ADMIN_CONNECTIONS], 1);
     ck_assert_uint_eq(stats->connections_open, CONNECTIONS_MAX);
     http_say(fds[0], GET("/"));
     ck_assert_int_eq(strncmp(http_listen(&loop, fds[0]), "HTTP/1.1 200 ", 13), 0);
