@@ -180,6 +180,7 @@ static void conn_on_phase_timer(struct timer *timer)
     struct conn *conn = CONTAINER_OF(timer, struct conn, phase_timer);
 
     if (conn->phase == CONN_PHASE_OPENING) {
+        limits_hit_add(&conn->settings->reactor->limits_hit, LIMITS_HIT_TLS_TIMEOUT);
         conn_die(conn, CONN_END_TIMEOUT, "the handshake took too long");
     } else {
         conn_die(conn, CONN_END_TIMEOUT, "the peer did not close");
@@ -260,6 +261,11 @@ bool conn_has_room(const struct conn *conn)
 size_t conn_unsent_size(const struct conn *conn)
 {
     return buf_size(&conn->output) + buf_size(&conn->cipher) + buf_size(&conn->sending);
+}
+
+const char *conn_peer_identity(const struct conn *conn)
+{
+    return conn->tls == NULL ? NULL : tls_peer_identity(conn->tls);
 }
 
 void conn_touch(struct conn *conn)

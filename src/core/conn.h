@@ -76,6 +76,10 @@ size_t conn_unsent_size(const struct conn *conn);
 /* Flush at the end of this turn (calls `drain` first). Cheap to repeat. */
 void conn_touch(struct conn *conn);
 
+/* The name in the peer's certificate (tls_peer_identity()); NULL = none. Known when `opened` runs;
+ * valid until `closed` returns. */
+const char *conn_peer_identity(const struct conn *conn);
+
 /* Stop and restart delivery of received bytes. What the ring had received by then is kept: at most
  * its whole pool of buffers. The rest waits in the kernel, and then at the peer. */
 void conn_pause(struct conn *conn);

@@ -61,6 +61,9 @@ static void fail_tls(struct conn *conn, const char *detail)
 static bool handle_tls_result(struct conn *conn, int result)
 {
     if (result < 0) {
+        if (tls_is_attacked(conn->tls)) {
+            limits_hit_add(&conn->settings->reactor->limits_hit, LIMITS_HIT_TLS_RECORDS);
+        }
         fail_tls(conn, tls_problem(conn->tls));
     } else if (result == TLS_E_ENDED) {
         conn->tls_ended = true;
@@ -95,18 +98,29 @@ static bool read_record(struct conn *conn)
     return true;
 }
 
+/* In pieces, so that the owner can stop in between: what was held during a pause may be much. */
+static size_t deliver_plain(struct conn *conn, struct bytes bytes)
+{
+    size_t used = 0;
+
+    while (used < bytes.size && is_reading(conn)) {
+        size_t size = bytes.size - used < TLS_PLAIN_MAX ? bytes.size - used : TLS_PLAIN_MAX;
+
+        conn->settings->events->received(conn->owner, (struct bytes){bytes.data + used, size});
+        used += size;
+    }
+    return used;
+}
+
 /* Opens and delivers; returns how many of the bytes were used. */
 static size_t deliver(struct conn *conn, struct bytes bytes)
 {
     bool more = true;
 
     if (conn->tls == NULL) {
-        if (bytes.size > 0) {
-            conn->settings->events->received(conn->owner, bytes);
-        }
-        return bytes.size;
+        return deliver_plain(conn, bytes);
     }
-    tls_feed(conn->tls, bytes);
+    tls_feed(conn->tls, bytes, conn->settings->reactor->now_ns);
     while (more && is_reading(conn)) {
         more = conn->phase == CONN_PHASE_OPENING ? shake_hands(conn) : read_record(conn);
     }

@@ -183,6 +183,7 @@ void conn_on_send_timer(struct timer *timer)
         free_if_empty(&conn->cipher);
         free_if_empty(&conn->sending);
     } else if (lasted_ns >= conn->settings->send_timeout_ns) {
+        limits_hit_add(&conn->settings->reactor->limits_hit, LIMITS_HIT_SEND_TIMEOUT);
         conn_die(conn, CONN_END_TIMEOUT, "the peer does not read");
     } else {
         (void)watch(conn, conn->settings->send_timeout_ns - lasted_ns); /* its place is free */

@@ -1,5 +1,6 @@
 #include "core/tls.h"
 
+#include "core/tls_clients.h"
 #include "core/tls_context.h"
 #include "core/tls_guard.h"
 
@@ -40,8 +41,10 @@ struct tls {
     WOLFSSL *session;
     struct buf *output;
     struct bytes cipher; /* lent by tls_feed() and not read yet */
+    uint64_t now_ns;     /* when they came */
     struct tls_guard guard;
     enum tls_guard_verdict verdict; /* of the guard, when it refused */
+    struct tls_peer peer;           /* a server's client, by its certificate */
     int failure;                    /* negative errno once it has failed */
     bool established;
     bool alpn_is_h2;
@@ -153,6 +156,10 @@ int tls_new(struct tls_context *context, struct buf *output, const char *server_
     if (server_name != NULL && expect_name(tls, server_name) != 0) {
         goto fail;
     }
+    if (context->clients != NULL) {
+        tls->peer.clients = context->clients;
+        tls_clients_attach(tls->session, &tls->peer);
+    }
     *ret_tls = tls;
     return 0;
 
@@ -168,12 +175,14 @@ void tls_free(struct tls *tls)
     }
     wolfSSL_free(tls->session);
     tls_context_unref(tls->context);
+    free(tls->peer.identity);
     free(tls);
 }
 
 static int tls_fail_by_guard(struct tls *tls, enum tls_guard_verdict verdict)
 {
     (void)snprintf(tls->problem, sizeof(tls->problem), "%s", tls_guard_verdict_text(verdict));
+    tls->verdict = verdict;
     tls->failure = -EPROTO;
     return tls->failure;
 }
@@ -181,6 +190,7 @@ static int tls_fail_by_guard(struct tls *tls, enum tls_guard_verdict verdict)
 static int tls_fail(struct tls *tls, int error)
 {
     WOLFSSL_ALERT_HISTORY alerts = {0};
+    const char *hint = tls->peer.problem;
 
     if (tls->out_of_memory) {
         (void)snprintf(tls->problem, sizeof(tls->problem), "out of memory");
@@ -190,12 +200,21 @@ static int tls_fail(struct tls *tls, int error)
     if (tls->verdict != TLS_GUARD_PASS) {
         return tls_fail_by_guard(tls, tls->verdict);
     }
+    if (hint == NULL && tls->peer.clients != NULL) {
+        hint = tls_clients_hint(tls->peer.clients, error);
+    }
     (void)wolfSSL_get_alert_history(tls->session, &alerts);
-    if (alerts.last_rx.level == alert_fatal) {
+    if (hint != NULL) {
+        (void)snprintf(tls->problem, sizeof(tls->problem), "%s", hint);
+    } else if (alerts.last_rx.level == alert_fatal) {
         (void)snprintf(tls->problem, sizeof(tls->problem), "the peer sent alert %d",
                        alerts.last_rx.code);
     } else {
-        tls_describe_error(error, tls->problem, sizeof(tls->problem));
+        char words[PROBLEM_TEXT_SIZE - 32];
+
+        tls_describe_error(error, words, sizeof(words));
+        (void)snprintf(tls->problem, sizeof(tls->problem), "%s%s",
+                       tls->peer.is_refused ? "the client's certificate: " : "", words);
     }
     tls->failure = -EPROTO;
     return tls->failure;
@@ -208,7 +227,7 @@ static int tls_outcome(struct tls *tls, int returned, size_t before)
     enum tls_guard_verdict verdict;
 
     if (error == WOLFSSL_ERROR_WANT_READ && tls->cipher.size == 0) {
-        verdict = tls_guard_note_all_read(&tls->guard);
+        verdict = tls_guard_note_all_read(&tls->guard, tls->now_ns);
         return verdict == TLS_GUARD_PASS ? TLS_E_WANT_MORE : tls_fail_by_guard(tls, verdict);
     }
     if (error == WOLFSSL_ERROR_WANT_READ && tls->cipher.size < before) {
@@ -222,16 +241,22 @@ static int tls_outcome(struct tls *tls, int returned, size_t before)
     return tls_fail(tls, error);
 }
 
-static void tls_establish(struct tls *tls)
+static int tls_establish(struct tls *tls)
 {
     char *protocol = NULL;
     unsigned short size = 0;
 
+    if (tls->context->requires_client_name && tls->peer.identity == NULL) {
+        tls->peer.problem = "the handshake passed without the client's certificate";
+        return tls_fail(tls, 0); /* the library has refused it before, as far as we know */
+    }
     tls->established = true;
     tls->guard.established = true;
+    tls->peer.is_settled = true;
     if (wolfSSL_ALPN_GetProtocol(tls->session, &protocol, &size) == WOLFSSL_SUCCESS) {
         tls->alpn_is_h2 = size == strlen(ALPN_H2) && memcmp(protocol, ALPN_H2, size) == 0;
     }
+    return 0;
 }
 
 static int tls_shake_hands(struct tls *tls)
@@ -244,8 +269,7 @@ static int tls_shake_hands(struct tls *tls)
             tls->context->is_client ? wolfSSL_connect(tls->session) : wolfSSL_accept(tls->session);
 
         if (returned == WOLFSSL_SUCCESS) {
-            tls_establish(tls);
-            return 0;
+            return tls_establish(tls);
         }
         result = tls_outcome(tls, returned, before);
     } while (result == TLS_CALL_AGAIN);
@@ -264,9 +288,10 @@ int tls_start(struct tls *tls)
     return result == TLS_E_WANT_MORE ? 0 : result;
 }
 
-void tls_feed(struct tls *tls, struct bytes cipher)
+void tls_feed(struct tls *tls, struct bytes cipher, uint64_t now_ns)
 {
     assert(tls->cipher.size == 0);
+    tls->now_ns = now_ns;
     if (!tls->ended && tls->failure == 0) {
         tls->cipher = cipher;
     }
@@ -356,6 +381,16 @@ bool tls_is_established(const struct tls *tls)
 bool tls_alpn_is_h2(const struct tls *tls)
 {
     return tls->alpn_is_h2;
+}
+
+const char *tls_peer_identity(const struct tls *tls)
+{
+    return tls->established ? tls->peer.identity : NULL;
+}
+
+bool tls_is_attacked(const struct tls *tls)
+{
+    return tls->verdict != TLS_GUARD_PASS && tls->verdict != TLS_GUARD_NOT_TLS;
 }
 
 const char *tls_problem(const struct tls *tls)

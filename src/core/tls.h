@@ -30,10 +30,22 @@ enum tls_version {
     TLS_VERSION_1_3,
 };
 
+/* What clients are asked for. */
+enum tls_client_auth {
+    TLS_CLIENT_AUTH_NONE,
+    TLS_CLIENT_AUTH_OPTIONAL, /* whoever shows a certificate must show a good one */
+    TLS_CLIENT_AUTH_REQUIRE,
+};
+
 struct tls_server_options {
     const char *cert_file; /* PEM chain */
     const char *key_file;  /* PEM */
     enum tls_version min_version;
+    enum tls_client_auth client_auth;
+    const char *client_ca_file; /* PEM; required unless client_auth is NONE; never the system's */
+    const char *crl_file;       /* PEM, one list per issuer; NULL = revocation is not looked at, ""
+                                   = it should be and no file is named: an error. A missing or
+                                   expired list refuses (fail closed) */
 };
 
 struct tls_client_options {
@@ -55,6 +67,15 @@ int tls_context_new_server(const struct tls_server_options *options, char *probl
 int tls_context_new_client(const struct tls_client_options *options, char *problem,
                            struct tls_context **ret_context);
 
+/* When the own certificate starts and stops being valid, in seconds since 1970. Neither is a reason
+ * not to make a context: a server that starts is better than none, and clients will tell. */
+int64_t tls_context_not_before_s(const struct tls_context *context);
+int64_t tls_context_not_after_s(const struct tls_context *context);
+
+/* When the first of the revocation lists expires, likewise; from then on its clients are refused.
+ * INT64_MAX = there is no list. */
+int64_t tls_context_crl_until_s(const struct tls_context *context);
+
 /* Counted: each tls holds one reference. NULL is fine. */
 void tls_context_unref(struct tls_context *context);
 
@@ -70,8 +91,9 @@ void tls_free(struct tls *tls);
 /* Client: puts the first flight into the output. Server: nothing. Returns 0 or negative errno. */
 int tls_start(struct tls *tls);
 
-/* Lends cipher bytes: those lent before must be used up (TLS_E_WANT_MORE) or taken back. */
-void tls_feed(struct tls *tls, struct bytes cipher);
+/* Lends cipher bytes: those lent before must be used up (TLS_E_WANT_MORE) or taken back. The time,
+ * from any clock that only goes forward, is for limits on floods. */
+void tls_feed(struct tls *tls, struct bytes cipher, uint64_t now_ns);
 
 /* Moves the handshake on. Returns 0 once it is complete, else what tls_read() returns. Calling it
  * is optional: tls_read() does the same first; it is for those who must know before any data. */
@@ -101,6 +123,14 @@ bool tls_is_established(const struct tls *tls);
 
 /* True when ALPN agreed on "h2". A peer without ALPN passes the handshake: check this after it. */
 bool tls_alpn_is_h2(const struct tls *tls);
+
+/* Who the client is, by its certificate: "uri:spiffe://..." or "dns:name" of its one URI SAN, else
+ * its one DNS SAN; never the common name. NULL when it showed none. Valid while the tls is. */
+const char *tls_peer_identity(const struct tls *tls);
+
+/* True when it failed because the record guard took the peer's bytes for an attack: for something
+ * that no honest peer sends once it speaks TLS at all. */
+bool tls_is_attacked(const struct tls *tls);
 
 /* Text of the last failure, for the log. */
 const char *tls_problem(const struct tls *tls);

@@ -2,6 +2,10 @@
 
 #include "core/slurp.h"
 #include "core/tls.h"
+#include "core/tls_certificate.h"
+#include "core/tls_clients.h"
+#include "core/tls_memory.h"
+#include "core/tls_pem.h"
 
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
@@ -73,14 +77,14 @@ void tls_describe_error(int error, char *text, size_t size)
     (void)snprintf(text, size, "%s (%d)", words, error);
 }
 
-static int load_file(const char *path, const char *what, char *problem, char **ret_text,
-                     size_t *ret_size)
+int tls_load_file(const char *path, const char *what, char *problem, char **ret_text,
+                  size_t *ret_size)
 {
     int result = slurp_file(path, PEM_SIZE_MAX, ret_text, ret_size);
 
     if (result == SLURP_E_TOO_LARGE) {
-        (void)snprintf(problem, TLS_PROBLEM_SIZE, "the %s %s is larger than 1 MiB: no PEM file",
-                       what, path);
+        (void)snprintf(problem, TLS_PROBLEM_SIZE, "the %s %s is larger than 1 MiB: too large", what,
+                       path);
         return -EFBIG;
     }
     if (result < 0) {
@@ -91,28 +95,55 @@ static int load_file(const char *path, const char *what, char *problem, char **r
     return result;
 }
 
+/* The dates of the first certificate, the own one. */
+static int read_dates(struct tls_context *context, struct bytes text)
+{
+    struct tls_certificate certificate;
+    uint8_t *der;
+    size_t size;
+    int result = tls_pem_next(&text, "CERTIFICATE", &der, &size);
+
+    if (result != 0) {
+        return result == -ENOMEM ? result : -EINVAL;
+    }
+    result = tls_certificate_read((struct bytes){der, size}, &certificate);
+    free(der);
+    if (result != 0) {
+        return -EINVAL;
+    }
+    context->not_before_s = certificate.not_before_s;
+    context->not_after_s = certificate.not_after_s;
+    return 0;
+}
+
 static int load_certificate(struct tls_context *context, const char *path, char *problem)
 {
     char words[WORDS_SIZE];
     char *text;
     size_t size;
-    int result = load_file(path, "certificate file", problem, &text, &size);
+    int result = tls_load_file(path, "certificate file", problem, &text, &size);
 
     if (result != 0) {
         return result;
     }
     result = wolfSSL_CTX_use_certificate_chain_buffer(context->library, (const unsigned char *)text,
                                                       (long)size);
-    slurp_free(text, size);
     if (result == WOLFSSL_SUCCESS) {
+        result = read_dates(context, (struct bytes){(const uint8_t *)text, size});
+        (void)snprintf(words, sizeof(words), "it does not follow RFC 5280");
+    } else {
+        tls_describe_error(result, words, sizeof(words));
+        result = -EINVAL;
+    }
+    slurp_free(text, size);
+    if (result == 0) {
         return 0;
     }
-    tls_describe_error(result, words, sizeof(words));
     (void)snprintf(problem, TLS_PROBLEM_SIZE,
                    "the certificate file %s holds no usable chain: %s; it must be PEM, the own "
                    "certificate first",
                    path, words);
-    return -EINVAL;
+    return result;
 }
 
 static int load_key(struct tls_context *context, const char *path, char *problem)
@@ -121,7 +152,7 @@ static int load_key(struct tls_context *context, const char *path, char *problem
     char *text;
     size_t size;
     bool is_encrypted;
-    int result = load_file(path, "key file", problem, &text, &size);
+    int result = tls_load_file(path, "key file", problem, &text, &size);
 
     if (result != 0) {
         return result;
@@ -130,8 +161,10 @@ static int load_key(struct tls_context *context, const char *path, char *problem
     if (is_encrypted) {
         result = WOLFSSL_FAILURE;
     } else {
+        tls_memory_set_secret(true);
         result = wolfSSL_CTX_use_PrivateKey_buffer(context->library, (const unsigned char *)text,
                                                    (long)size, WOLFSSL_FILETYPE_PEM);
+        tls_memory_set_secret(false);
     }
     slurp_free(text, size);
     if (result == WOLFSSL_SUCCESS) {
@@ -175,7 +208,7 @@ static int load_authorities(struct tls_context *context, const char *path, char 
     char words[WORDS_SIZE];
     char *text;
     size_t size;
-    int result = load_file(path, "CA file", problem, &text, &size);
+    int result = tls_load_file(path, "CA file", problem, &text, &size);
 
     if (result != 0) {
         return result;
@@ -203,6 +236,7 @@ static int context_new(WOLFSSL_METHOD *(*method)(void), const char *suites,
         return -ENOMEM;
     }
     atomic_init(&context->reference_count, 1);
+    tls_memory_install();
     (void)wolfSSL_Init(); /* counted by the library; undone by tls_context_unref() */
     context->library = wolfSSL_CTX_new(method());
     if (context->library == NULL) {
@@ -232,7 +266,7 @@ static bool trial_carry(struct buf *output, struct tls *to)
 {
     int result;
 
-    tls_feed(to, buf_bytes(output));
+    tls_feed(to, buf_bytes(output), 0);
     result = tls_handshake(to);
     (void)tls_take_unread(to);
     buf_clear(output);
@@ -288,12 +322,17 @@ int tls_context_new_server(const struct tls_server_options *options, char *probl
     }
     wolfSSL_CTX_set_verify(context->library, WOLFSSL_VERIFY_NONE, NULL);
     result = load_pair(context, options->cert_file, options->key_file, problem);
+    /* Before clients are asked for certificates: the client of the trial has none. */
     if (result == 0 && !trial_handshake(context)) {
         (void)snprintf(problem, TLS_PROBLEM_SIZE,
                        "a trial handshake failed: the key in %s does not belong to the first "
                        "certificate in %s, or is of no use for TLS (EC P-256 is)",
                        options->key_file, options->cert_file);
         result = -EINVAL;
+    }
+    if (result == 0 && options->client_auth != TLS_CLIENT_AUTH_NONE) {
+        context->requires_client_name = options->client_auth == TLS_CLIENT_AUTH_REQUIRE;
+        result = tls_clients_new(context->library, options, problem, &context->clients);
     }
     if (result != 0) {
         tls_context_unref(context);
@@ -331,6 +370,21 @@ int tls_context_new_client(const struct tls_client_options *options, char *probl
     return 0;
 }
 
+int64_t tls_context_not_before_s(const struct tls_context *context)
+{
+    return context->not_before_s;
+}
+
+int64_t tls_context_not_after_s(const struct tls_context *context)
+{
+    return context->not_after_s;
+}
+
+int64_t tls_context_crl_until_s(const struct tls_context *context)
+{
+    return context->clients == NULL ? INT64_MAX : tls_clients_crl_until_s(context->clients);
+}
+
 void tls_context_ref(struct tls_context *context)
 {
     (void)atomic_fetch_add(&context->reference_count, 1);
@@ -342,6 +396,7 @@ void tls_context_unref(struct tls_context *context)
         return;
     }
     wolfSSL_CTX_free(context->library);
+    tls_clients_free(context->clients);
     free(context);
     (void)wolfSSL_Cleanup();
 }

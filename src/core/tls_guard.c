@@ -12,16 +12,19 @@
 #define TYPE_APPLICATION_DATA   23
 #define VERSION_MAJOR           3
 
-#define LENGTH_MAX               16640 /* 2^14 + 256, RFC 8446, section 5.2 */
-#define ENCRYPTED_LENGTH_MIN     17    /* a tag of 16 bytes, and at least the inner content type */
-#define SERVER_HELLO_BYTES_MAX   (16 * 1024)
-#define SERVER_HELLO_RECORDS_MAX 4
-#define CLIENT_HELLO_BYTES_MAX   (64 * 1024) /* TLS 1.2: a server's whole chain comes in clear */
-#define CLIENT_HELLO_RECORDS_MAX 32
-#define ALERTS_MAX               4
-#define CIPHER_CHANGES_MAX       4
-#define WINDOW_BYTES             (1024 * 1024)
-#define DATALESS_RECORDS_MAX     32
+#define LENGTH_MAX              16640 /* 2^14 + 256, RFC 8446, section 5.2 */
+#define ENCRYPTED_LENGTH_MIN    17    /* a tag of 16 bytes, and at least the inner content type */
+#define HELLO_BYTES_MAX         (16 * 1024) /* of a client */
+#define HELLO_RECORDS_MAX       4
+#define CLIENT_FLIGHT_BYTES_MAX (20 * 1024) /* room for a chain of 16 KiB */
+#define SERVER_FLIGHT_BYTES_MAX (64 * 1024) /* TLS 1.2: its whole chain, in clear */
+#define FLIGHT_RECORDS_MAX      32
+#define ALERTS_MAX              4
+#define CIPHER_CHANGES_MAX      4
+#define WINDOW_BYTES            (1024 * 1024)
+#define DATALESS_RECORDS_MAX    32
+#define DATALESS_PER_SECOND_MAX 10
+#define SECOND_NS               1000000000ULL
 
 static uint32_t guard_length(const struct tls_guard *guard)
 {
@@ -43,20 +46,30 @@ static enum tls_guard_verdict guard_judge_start(const struct tls_guard *guard)
     return TLS_GUARD_PASS;
 }
 
-static enum tls_guard_verdict guard_judge_handshake(struct tls_guard *guard, uint32_t length)
+/* A record of the handshake, in clear or (TLS 1.3) encrypted. */
+static enum tls_guard_verdict guard_count_flight(struct tls_guard *guard, uint32_t length)
 {
-    uint32_t bytes_max = guard->is_client ? CLIENT_HELLO_BYTES_MAX : SERVER_HELLO_BYTES_MAX;
-    uint32_t records_max = guard->is_client ? CLIENT_HELLO_RECORDS_MAX : SERVER_HELLO_RECORDS_MAX;
+    uint32_t bytes_max = guard->is_client ? SERVER_FLIGHT_BYTES_MAX : CLIENT_FLIGHT_BYTES_MAX;
+    uint32_t records_max = FLIGHT_RECORDS_MAX;
 
-    if (guard->established) {
-        return TLS_GUARD_BAD_TYPE; /* encrypted in TLS 1.3, a renegotiation in 1.2 */
+    if (!guard->is_client && !guard->answered) {
+        bytes_max = HELLO_BYTES_MAX;
+        records_max = HELLO_RECORDS_MAX;
     }
-    guard->hello_bytes += length;
-    guard->hello_records++;
-    if (guard->hello_bytes > bytes_max || guard->hello_records > records_max) {
-        return TLS_GUARD_HELLO_TOO_LARGE;
+    guard->flight_bytes += length;
+    guard->flight_records++;
+    if (guard->flight_bytes > bytes_max || guard->flight_records > records_max) {
+        return TLS_GUARD_FLIGHT_TOO_LARGE;
     }
     return TLS_GUARD_PASS;
+}
+
+static enum tls_guard_verdict guard_judge_data(struct tls_guard *guard, uint32_t length)
+{
+    if (length < ENCRYPTED_LENGTH_MIN) {
+        return TLS_GUARD_TOO_SHORT;
+    }
+    return guard->established ? TLS_GUARD_PASS : guard_count_flight(guard, length);
 }
 
 static enum tls_guard_verdict guard_judge_cipher_change(struct tls_guard *guard)
@@ -82,7 +95,7 @@ static enum tls_guard_verdict guard_judge_header(struct tls_guard *guard)
         return TLS_GUARD_BAD_LENGTH;
     }
     if (guard->header[0] == TYPE_APPLICATION_DATA) {
-        return length < ENCRYPTED_LENGTH_MIN ? TLS_GUARD_TOO_SHORT : TLS_GUARD_PASS;
+        return guard_judge_data(guard, length);
     }
     if (length == 0) {
         return TLS_GUARD_BAD_LENGTH;
@@ -93,7 +106,8 @@ static enum tls_guard_verdict guard_judge_header(struct tls_guard *guard)
     case TYPE_ALERT:
         return guard_judge_alert(guard);
     case TYPE_HANDSHAKE:
-        return guard_judge_handshake(guard, length);
+        /* After the handshake: encrypted in TLS 1.3, a renegotiation in 1.2. */
+        return guard->established ? TLS_GUARD_BAD_TYPE : guard_count_flight(guard, length);
     default:
         return TLS_GUARD_BAD_TYPE;
     }
@@ -145,8 +159,9 @@ enum tls_guard_verdict tls_guard_check(struct tls_guard *guard, struct bytes byt
 
 void tls_guard_note_answer(struct tls_guard *guard)
 {
-    guard->hello_bytes = 0;
-    guard->hello_records = 0;
+    guard->answered = true;
+    guard->flight_bytes = 0;
+    guard->flight_records = 0;
 }
 
 void tls_guard_note_data(struct tls_guard *guard, size_t size, bool record_done)
@@ -157,19 +172,28 @@ void tls_guard_note_data(struct tls_guard *guard, size_t size, bool record_done)
     }
 }
 
-enum tls_guard_verdict tls_guard_note_all_read(struct tls_guard *guard)
+enum tls_guard_verdict tls_guard_note_all_read(struct tls_guard *guard, uint64_t now_ns)
 {
     /* The record in which the handshake ended may give data without having been counted. */
     uint32_t dataless =
         guard->records > guard->data_records ? guard->records - guard->data_records : 0;
 
-    if (dataless > DATALESS_RECORDS_MAX) {
+    if (now_ns - guard->second_ns >= SECOND_NS) {
+        guard->second_ns = now_ns;
+        guard->second_count = 0;
+    }
+    if (dataless > guard->dataless) {
+        guard->second_count += dataless - guard->dataless;
+        guard->dataless = dataless;
+    }
+    if (dataless > DATALESS_RECORDS_MAX || guard->second_count > DATALESS_PER_SECOND_MAX) {
         return TLS_GUARD_FLOOD;
     }
     if (guard->data_bytes >= WINDOW_BYTES) {
         guard->records = 0;
         guard->data_records = 0;
         guard->data_bytes = 0;
+        guard->dataless = 0;
     }
     return TLS_GUARD_PASS;
 }
@@ -187,8 +211,8 @@ const char *tls_guard_verdict_text(enum tls_guard_verdict verdict)
         return "a TLS record of a forbidden length";
     case TLS_GUARD_TOO_SHORT:
         return "a TLS record too short for its tag";
-    case TLS_GUARD_HELLO_TOO_LARGE:
-        return "a TLS hello that is too large";
+    case TLS_GUARD_FLIGHT_TOO_LARGE:
+        return "a TLS handshake that is too large";
     case TLS_GUARD_FLOOD:
         return "too many TLS records without data";
     }

@@ -49,8 +49,30 @@ void certs_make(struct certs *certs)
     set_path(certs->broken, certs->folder, "broken.pem");
 }
 
+void certs_make_clients(const struct certs *certs)
+{
+    char command[256];
+
+    (void)snprintf(command, sizeof(command),
+                   "mkdir '%s/clients' && tests/lib/client_certs.sh '%s/clients'", certs->folder,
+                   certs->folder);
+    if (system(command) != 0) {
+        (void)fprintf(stderr,
+                      "certs: failed (run it from the root of the repository), see %s/clients\n",
+                      certs->folder);
+        abort();
+    }
+}
+
+const char *certs_client(const struct certs *certs, const char *name, char *path)
+{
+    (void)snprintf(path, CERTS_PATH_SIZE, "%.30s/clients/%.24s", certs->folder, name);
+    return path;
+}
+
 void certs_remove(const struct certs *certs)
 {
-    run(certs->folder, "rm -f ca.* other.* server.* locked.key broken.pem ext request openssl.log\n"
+    run(certs->folder, "rm -rf clients\n"
+                       "rm -f ca.* other.* server.* locked.key broken.pem ext request openssl.log\n"
                        "cd / && rmdir \"$OLDPWD\"\n");
 }

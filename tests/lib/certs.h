@@ -27,6 +27,12 @@ struct certs {
 /* Ends the program when it cannot. */
 void certs_make(struct certs *certs);
 
+/* Makes the certificates of tests/lib/client_certs.sh, too; see there for their names. */
+void certs_make_clients(const struct certs *certs);
+
+/* Where one of them stands, by the name of its file. `path` has CERTS_PATH_SIZE bytes. */
+const char *certs_client(const struct certs *certs, const char *name, char *path);
+
 void certs_remove(const struct certs *certs);
 
 #endif

@@ -29,7 +29,8 @@ static void setup(void)
 static void setup_tls(const char *ca)
 {
     char problem[TLS_PROBLEM_SIZE];
-    struct tls_server_options server_options = {certs.cert, certs.key, TLS_VERSION_1_3};
+    struct tls_server_options server_options = {
+        .cert_file = certs.cert, .key_file = certs.key, .min_version = TLS_VERSION_1_3};
     struct tls_client_options client_options = {.ca_file = ca};
 
     setup();
@@ -263,6 +264,7 @@ START_TEST(conn_limits_the_handshake)
         ck_assert_int_eq(server.end, CONN_END_TIMEOUT);
         ck_assert_ptr_nonnull(strstr(server.detail, "handshake"));
         ck_assert_uint_eq(server.opened_count, 0);
+        ck_assert_uint_eq(loop.reactor.limits_hit.counts[LIMITS_HIT_TLS_TIMEOUT], 1);
         party_deinit(&server);
         ck_assert_int_eq(close(fds[1]), 0);
         finish();
@@ -284,10 +286,79 @@ START_TEST(conn_refuses_what_is_not_tls)
     LOOP_UNTIL(&loop, server.conn == NULL);
     ck_assert_int_eq(server.end, CONN_END_TLS);
     ck_assert_str_eq(server.detail, "not TLS");
+    ck_assert_uint_eq(loop.reactor.limits_hit.counts[LIMITS_HIT_TLS_RECORDS], 0);
     ck_assert_int_eq(read(fds[1], &byte, 1), 0);
     ck_assert_int_eq(close(fds[1]), 0);
     party_deinit(&server);
     finish();
+}
+
+END_TEST
+
+/* TLS records that no honest peer sends end it too, and are counted. */
+START_TEST(conn_counts_impossible_records)
+{
+    int fds[2];
+
+    setup_tls(certs.ca);
+    sockets_pair(fds);
+    party_open(&server, &loop, fds[0], server_context, NULL);
+    ck_assert_int_eq(write(fds[1], "\x16\x03\x01\xff\xff", 5), 5);
+    LOOP_UNTIL(&loop, server.conn == NULL);
+    ck_assert_int_eq(server.end, CONN_END_TLS);
+    ck_assert_uint_eq(loop.reactor.limits_hit.counts[LIMITS_HIT_TLS_RECORDS], 1);
+    ck_assert_int_eq(close(fds[1]), 0);
+    party_deinit(&server);
+    finish();
+}
+
+END_TEST
+
+/* The name in a client's certificate is known once the connection is open; without certificate, and
+ * without TLS, there is none. */
+START_TEST(conn_knows_its_peer)
+{
+    char cert[CERTS_PATH_SIZE];
+    char key[CERTS_PATH_SIZE];
+    char ca[CERTS_PATH_SIZE];
+    char problem[TLS_PROBLEM_SIZE];
+    const struct tls_server_options server_options = {.cert_file = certs.cert,
+                                                      .key_file = certs.key,
+                                                      .min_version = TLS_VERSION_1_3,
+                                                      .client_auth = TLS_CLIENT_AUTH_OPTIONAL,
+                                                      .client_ca_file =
+                                                          certs_client(&certs, "ca.pem", ca)};
+    const struct tls_client_options client_options = {
+        .ca_file = certs.ca,
+        .cert_file = certs_client(&certs, "uri.pem", cert),
+        .key_file = certs_client(&certs, "client.key", key)};
+
+    for (int i = 0; i < 3; i++) {
+        setup_tls(certs.ca);
+        if (i == 0) {
+            tls_context_unref(client_context);
+            ck_assert_int_eq(tls_context_new_client(&client_options, problem, &client_context), 0);
+        }
+        tls_context_unref(server_context);
+        ck_assert_int_eq(tls_context_new_server(&server_options, problem, &server_context), 0);
+        if (i == 2) {
+            tls_context_unref(server_context);
+            tls_context_unref(client_context);
+            server_context = NULL;
+            client_context = NULL;
+        }
+        connect_both();
+        LOOP_UNTIL(&loop, server.opened_count == 1);
+        if (i == 0) {
+            ck_assert_str_eq(conn_peer_identity(server.conn), "uri:spiffe://test/client");
+        } else {
+            ck_assert_ptr_null(conn_peer_identity(server.conn));
+        }
+        ck_assert_ptr_null(conn_peer_identity(client.conn));
+        party_abort(&server);
+        party_abort(&client);
+        finish_both();
+    }
 }
 
 END_TEST
@@ -390,7 +461,8 @@ START_TEST(conn_keeps_the_minimal_version)
     char problem[TLS_PROBLEM_SIZE];
 
     for (int i = 0; i < 2; i++) {
-        struct tls_server_options options = {certs.cert, certs.key, versions[i]};
+        struct tls_server_options options = {
+            .cert_file = certs.cert, .key_file = certs.key, .min_version = versions[i]};
 
         setup();
         ck_assert_int_eq(tls_context_new_server(&options, problem, &server_context), 0);
@@ -415,6 +487,8 @@ int main(void)
                                   conn_lingers_for_a_limited_time,
                                   conn_limits_the_handshake,
                                   conn_refuses_what_is_not_tls,
+                                  conn_counts_impossible_records,
+                                  conn_knows_its_peer,
                                   conn_sends_the_alert_of_a_failed_handshake,
                                   conn_meets_a_foreign_client,
                                   conn_refuses_clients_without_h2,
@@ -423,6 +497,7 @@ int main(void)
     int result;
 
     certs_make(&certs);
+    certs_make_clients(&certs);
     result = unit_run("conn", tests);
     certs_remove(&certs);
     return result;

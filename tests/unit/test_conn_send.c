@@ -20,7 +20,8 @@ static struct party client;
 static void setup_tls(void)
 {
     char problem[TLS_PROBLEM_SIZE];
-    struct tls_server_options server_options = {certs.cert, certs.key, TLS_VERSION_1_3};
+    struct tls_server_options server_options = {
+        .cert_file = certs.cert, .key_file = certs.key, .min_version = TLS_VERSION_1_3};
     struct tls_client_options client_options = {.ca_file = certs.ca};
 
     ck_assert_int_eq(tls_context_new_server(&server_options, problem, &server_context), 0);
@@ -61,6 +62,7 @@ START_TEST(conn_send_gives_up_on_a_stuck_peer)
             loop_turn(&loop);
         }
         ck_assert_int_eq(server.end, CONN_END_TIMEOUT);
+        ck_assert_uint_eq(loop.reactor.limits_hit.counts[LIMITS_HIT_SEND_TIMEOUT], 1);
         ck_assert_str_eq(server.detail, "the peer does not read");
         party_deinit(&server);
         if (with_tls) {

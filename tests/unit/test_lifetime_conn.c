@@ -205,7 +205,8 @@ static void live_and_die(enum moment moment, bool with_tls)
 static void setup(void)
 {
     char problem[TLS_PROBLEM_SIZE];
-    struct tls_server_options server_options = {certs.cert, certs.key, TLS_VERSION_1_3};
+    struct tls_server_options server_options = {
+        .cert_file = certs.cert, .key_file = certs.key, .min_version = TLS_VERSION_1_3};
     struct tls_client_options client_options = {.ca_file = certs.ca};
 
     loop_init(&loop);

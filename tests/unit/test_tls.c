@@ -23,7 +23,8 @@ static struct end client;
 static void make_contexts(enum tls_version version, const char *ca)
 {
     char problem[TLS_PROBLEM_SIZE];
-    struct tls_server_options server_options = {certs.cert, certs.key, version};
+    struct tls_server_options server_options = {
+        .cert_file = certs.cert, .key_file = certs.key, .min_version = version};
     struct tls_client_options client_options = {.ca_file = ca};
 
     ck_assert_int_eq(tls_context_new_server(&server_options, problem, &server_context), 0);
@@ -82,7 +83,7 @@ static void carry(struct end *from, struct end *to, size_t step)
         if (bytes.size > step) {
             bytes.size = step;
         }
-        tls_feed(to->tls, bytes);
+        tls_feed(to->tls, bytes, 0);
         read_all(to, TLS_PLAIN_MAX);
         (void)tls_take_unread(to->tls);
         buf_consume(&from->out, bytes.size);
@@ -171,7 +172,7 @@ START_TEST(tls_carries_large_writes)
     carry(&server, &client, 5000);
     ck_assert(bytes_equal(buf_bytes(&client.got), (struct bytes){pattern, sizeof(pattern)}));
     ck_assert_int_eq(tls_write(client.tls, (struct bytes){pattern, 40000}), 0);
-    tls_feed(server.tls, buf_bytes(&client.out));
+    tls_feed(server.tls, buf_bytes(&client.out), 0);
     read_all(&server, 333);
     ck_assert_int_eq(server.result, TLS_E_WANT_MORE);
     ck_assert(bytes_equal(buf_bytes(&server.got), (struct bytes){pattern, 40000}));
@@ -200,7 +201,7 @@ START_TEST(tls_gives_unread_bytes_back)
     do {
         struct bytes bytes = buf_bytes(&kept);
 
-        tls_feed(server.tls, bytes);
+        tls_feed(server.tls, bytes, 0);
         result = tls_read(server.tls, plain, sizeof(plain), &size);
         if (result == 0) {
             ck_assert_int_eq(buf_append(&server.got, plain, size), 0);
@@ -308,7 +309,7 @@ START_TEST(tls_refuses_plain_http)
         server = (struct end){0};
         client = (struct end){0};
         setup(TLS_VERSION_1_3, certs.ca, "localhost");
-        tls_feed(server.tls, (struct bytes){(const uint8_t *)requests[i], 1});
+        tls_feed(server.tls, (struct bytes){(const uint8_t *)requests[i], 1}, 0);
         read_all(&server, 100);
         ck_assert_int_eq(server.result, -EPROTO);
         ck_assert_str_eq(tls_problem(server.tls), "not TLS");
@@ -338,7 +339,7 @@ END_TEST
 START_TEST(tls_waits_for_the_rest_of_a_hello)
 {
     setup(TLS_VERSION_1_3, certs.ca, "localhost");
-    tls_feed(server.tls, (struct bytes){buf_bytes(&client.out).data, buf_size(&client.out) / 2});
+    tls_feed(server.tls, (struct bytes){buf_bytes(&client.out).data, buf_size(&client.out) / 2}, 0);
     read_all(&server, 100);
     ck_assert_int_eq(server.result, TLS_E_WANT_MORE);
     ck_assert_uint_eq(buf_size(&server.out), 0);
@@ -375,7 +376,7 @@ START_TEST(tls_refuses_a_record_without_type)
 
     setup(TLS_VERSION_1_3, certs.ca, "localhost");
     exchange(SIZE_MAX);
-    tls_feed(server.tls, (struct bytes){record, sizeof(record)});
+    tls_feed(server.tls, (struct bytes){record, sizeof(record)}, 0);
     read_all(&server, 100);
     ck_assert_int_eq(server.result, -EPROTO);
     ck_assert_ptr_nonnull(strstr(tls_problem(server.tls), "too short"));

@@ -12,7 +12,8 @@ static char problem[TLS_PROBLEM_SIZE];
 
 static int make_server(const char *cert, const char *key)
 {
-    struct tls_server_options options = {cert, key, TLS_VERSION_1_3};
+    struct tls_server_options options = {
+        .cert_file = cert, .key_file = key, .min_version = TLS_VERSION_1_3};
     struct tls_context *context = NULL;
     int result;
 
@@ -37,7 +38,8 @@ static int make_client(const char *ca, const char *cert, const char *key)
 /* A pair that belongs together makes a context, for both versions and both roles. */
 START_TEST(tls_context_takes_good_files)
 {
-    struct tls_server_options options = {certs.cert, certs.key, TLS_VERSION_1_2};
+    struct tls_server_options options = {
+        .cert_file = certs.cert, .key_file = certs.key, .min_version = TLS_VERSION_1_2};
     struct tls_context *context = NULL;
 
     ck_assert_int_eq(make_server(certs.cert, certs.key), 0);
@@ -100,6 +102,37 @@ START_TEST(tls_context_explains_encrypted_keys)
 
 END_TEST
 
+/* The dates of the own certificate are told. One that is not valid now still makes a context: the
+ * caller decides. */
+START_TEST(tls_context_tells_dates)
+{
+    static const struct {
+        const char *cert;
+        int64_t not_before_s;
+        int64_t not_after_s;
+    } cases[] = {
+        {"old-server.pem", 1577836800, 1609459200},
+        {"new-server.pem", 4070908800, 4073587200},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char cert[CERTS_PATH_SIZE];
+        char key[CERTS_PATH_SIZE];
+        const struct tls_server_options options = {
+            .cert_file = certs_client(&certs, cases[i].cert, cert),
+            .key_file = certs_client(&certs, "client.key", key),
+            .min_version = TLS_VERSION_1_3};
+        struct tls_context *context = NULL;
+
+        ck_assert_msg(tls_context_new_server(&options, problem, &context) == 0, "%s", problem);
+        ck_assert_int_eq(tls_context_not_before_s(context), cases[i].not_before_s);
+        ck_assert_int_eq(tls_context_not_after_s(context), cases[i].not_after_s);
+        tls_context_unref(context);
+    }
+}
+
+END_TEST
+
 /* The text about the library agrees with the answer to "is it fast". */
 START_TEST(tls_context_describes_the_library)
 {
@@ -111,16 +144,15 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {tls_context_takes_good_files,
-                                  tls_context_names_missing_files,
-                                  tls_context_names_bad_files,
-                                  tls_context_checks_that_the_pair_belongs_together,
-                                  tls_context_explains_encrypted_keys,
-                                  tls_context_describes_the_library,
-                                  NULL};
+    const TTest *const tests[] = {
+        tls_context_takes_good_files,        tls_context_names_missing_files,
+        tls_context_names_bad_files,         tls_context_checks_that_the_pair_belongs_together,
+        tls_context_explains_encrypted_keys, tls_context_tells_dates,
+        tls_context_describes_the_library,   NULL};
     int result;
 
     certs_make(&certs);
+    certs_make_clients(&certs);
     result = unit_run("tls_context", tests);
     certs_remove(&certs);
     return result;

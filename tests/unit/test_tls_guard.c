@@ -6,6 +6,7 @@
 #define ALERT     21
 #define CHANGE    20
 #define DATA      23
+#define SECOND_NS 1000000000ULL
 
 /* Gives the guard a record of `size` zero bytes; returns its verdict. */
 static enum tls_guard_verdict give(struct tls_guard *guard, uint8_t type, uint32_t size)
@@ -109,24 +110,51 @@ START_TEST(tls_guard_checks_types)
 
 END_TEST
 
-/* A hello may have 16 KiB in 4 records; after our answer the next flight may have as much. */
+/* A hello may have 16 KiB in 4 records. */
 START_TEST(tls_guard_limits_the_hello)
 {
     struct tls_guard guard = {0};
 
-    for (int flight = 0; flight < 2; flight++) {
-        for (int i = 0; i < 4; i++) {
-            ck_assert_int_eq(give(&guard, HANDSHAKE, 4096), TLS_GUARD_PASS);
-        }
-        tls_guard_note_answer(&guard);
+    for (int i = 0; i < 4; i++) {
+        ck_assert_int_eq(give(&guard, HANDSHAKE, 4096), TLS_GUARD_PASS);
     }
+    ck_assert_int_eq(give(&guard, HANDSHAKE, 1), TLS_GUARD_FLIGHT_TOO_LARGE);
+    guard = (struct tls_guard){0};
     for (int i = 0; i < 4; i++) {
         ck_assert_int_eq(give(&guard, HANDSHAKE, 1), TLS_GUARD_PASS);
     }
-    ck_assert_int_eq(give(&guard, HANDSHAKE, 1), TLS_GUARD_HELLO_TOO_LARGE);
+    ck_assert_int_eq(give(&guard, HANDSHAKE, 1), TLS_GUARD_FLIGHT_TOO_LARGE);
     guard = (struct tls_guard){0};
     ck_assert_int_eq(give(&guard, HANDSHAKE, 16384), TLS_GUARD_PASS);
-    ck_assert_int_eq(give(&guard, HANDSHAKE, 1), TLS_GUARD_HELLO_TOO_LARGE);
+    ck_assert_int_eq(give(&guard, HANDSHAKE, 1), TLS_GUARD_FLIGHT_TOO_LARGE);
+}
+
+END_TEST
+
+/* After our answer a flight may have 20 KiB, for the client's chain, in 32 records, in clear or
+ * encrypted; and so may the next. */
+START_TEST(tls_guard_limits_later_flights)
+{
+    static const uint8_t types[] = {HANDSHAKE, DATA};
+
+    for (size_t i = 0; i < sizeof(types); i++) {
+        struct tls_guard guard = {0};
+
+        ck_assert_int_eq(give(&guard, HANDSHAKE, 300), TLS_GUARD_PASS);
+        for (int flight = 0; flight < 2; flight++) {
+            tls_guard_note_answer(&guard);
+            ck_assert_int_eq(give(&guard, types[i], 16384), TLS_GUARD_PASS);
+            ck_assert_int_eq(give(&guard, types[i], 4096), TLS_GUARD_PASS);
+        }
+        ck_assert_int_eq(give(&guard, types[i], 20), TLS_GUARD_FLIGHT_TOO_LARGE);
+        guard = (struct tls_guard){0};
+        ck_assert_int_eq(give(&guard, HANDSHAKE, 300), TLS_GUARD_PASS);
+        tls_guard_note_answer(&guard);
+        for (int j = 0; j < 32; j++) {
+            ck_assert_int_eq(give(&guard, types[i], 20), TLS_GUARD_PASS);
+        }
+        ck_assert_int_eq(give(&guard, types[i], 20), TLS_GUARD_FLIGHT_TOO_LARGE);
+    }
 }
 
 END_TEST
@@ -150,22 +178,58 @@ START_TEST(tls_guard_stops_floods_in_clear)
 
 END_TEST
 
-/* Records that bring data may be as many as they like; 33 that bring none in a MiB are a flood. */
+/* Records that bring data may be as many as they like; 33 that bring none in a MiB are a flood, at
+ * whatever pace they come. */
 START_TEST(tls_guard_stops_records_without_data)
 {
     struct tls_guard guard = established();
+    uint64_t now_ns = 0;
 
     for (int i = 0; i < 10000; i++) {
         ck_assert_int_eq(give(&guard, DATA, 18), TLS_GUARD_PASS);
         tls_guard_note_data(&guard, 1, true);
-        ck_assert_int_eq(tls_guard_note_all_read(&guard), TLS_GUARD_PASS);
+        ck_assert_int_eq(tls_guard_note_all_read(&guard, now_ns), TLS_GUARD_PASS);
     }
     for (int i = 0; i < 32; i++) {
+        now_ns += 10 * SECOND_NS;
         ck_assert_int_eq(give(&guard, DATA, 22), TLS_GUARD_PASS);
-        ck_assert_int_eq(tls_guard_note_all_read(&guard), TLS_GUARD_PASS);
+        ck_assert_int_eq(tls_guard_note_all_read(&guard, now_ns), TLS_GUARD_PASS);
+    }
+    now_ns += 10 * SECOND_NS;
+    ck_assert_int_eq(give(&guard, DATA, 22), TLS_GUARD_PASS);
+    ck_assert_int_eq(tls_guard_note_all_read(&guard, now_ns), TLS_GUARD_FLOOD);
+}
+
+END_TEST
+
+/* More than 10 of them in a second are a flood too, one by one or all at once, however much data
+ * comes between them; 10 in each second are none. */
+START_TEST(tls_guard_stops_fast_records_without_data)
+{
+    struct tls_guard guard = established();
+    uint64_t now_ns = 77 * SECOND_NS;
+
+    for (int second = 0; second < 50; second++) {
+        for (int i = 0; i < 10; i++) {
+            ck_assert_int_eq(give(&guard, DATA, 22), TLS_GUARD_PASS);
+            ck_assert_int_eq(tls_guard_note_all_read(&guard, now_ns), TLS_GUARD_PASS);
+            ck_assert_int_eq(give(&guard, DATA, 16384 + 17), TLS_GUARD_PASS);
+            tls_guard_note_data(&guard, 1024 * 1024, true);
+            ck_assert_int_eq(tls_guard_note_all_read(&guard, now_ns), TLS_GUARD_PASS);
+        }
+        now_ns += SECOND_NS;
+    }
+    for (int i = 0; i < 10; i++) {
+        ck_assert_int_eq(give(&guard, DATA, 22), TLS_GUARD_PASS);
+        ck_assert_int_eq(tls_guard_note_all_read(&guard, now_ns + (uint64_t)i), TLS_GUARD_PASS);
     }
     ck_assert_int_eq(give(&guard, DATA, 22), TLS_GUARD_PASS);
-    ck_assert_int_eq(tls_guard_note_all_read(&guard), TLS_GUARD_FLOOD);
+    ck_assert_int_eq(tls_guard_note_all_read(&guard, now_ns + SECOND_NS - 1), TLS_GUARD_FLOOD);
+    guard = established();
+    for (int i = 0; i < 11; i++) {
+        ck_assert_int_eq(give(&guard, DATA, 22), TLS_GUARD_PASS);
+    }
+    ck_assert_int_eq(tls_guard_note_all_read(&guard, now_ns), TLS_GUARD_FLOOD);
 }
 
 END_TEST
@@ -175,16 +239,19 @@ START_TEST(tls_guard_forgives_with_data)
 {
     struct tls_guard guard = established();
 
-    for (int window = 0; window < 10; window++) {
-        for (int i = 0; i < 30; i++) {
+    for (uint64_t window = 0; window < 10; window++) {
+        for (uint64_t i = 0; i < 30; i++) {
             ck_assert_int_eq(give(&guard, DATA, 22), TLS_GUARD_PASS);
+            ck_assert_int_eq(tls_guard_note_all_read(&guard, (window * 30 + i) * SECOND_NS),
+                             TLS_GUARD_PASS);
         }
         for (int i = 0; i < 64; i++) {
             ck_assert_int_eq(give(&guard, DATA, 16384 + 17), TLS_GUARD_PASS);
             tls_guard_note_data(&guard, 8192, false);
             tls_guard_note_data(&guard, 8192, true);
         }
-        ck_assert_int_eq(tls_guard_note_all_read(&guard), TLS_GUARD_PASS);
+        ck_assert_int_eq(tls_guard_note_all_read(&guard, (window * 30 + 29) * SECOND_NS),
+                         TLS_GUARD_PASS);
     }
 }
 
@@ -203,11 +270,12 @@ START_TEST(tls_guard_accepts_any_cut)
         size += 5U + body;
     }
     for (size_t step = 1; step < 300; step++) {
-        struct tls_guard guard = {0};
+        struct tls_guard guard = {.answered = true};
 
         for (size_t offset = 0; offset < size; offset += step) {
             size_t part = size - offset < step ? size - offset : step;
 
+            guard.established = guard.started;
             ck_assert_int_eq(tls_guard_check(&guard, (struct bytes){stream + offset, part}),
                              TLS_GUARD_PASS);
         }
@@ -236,6 +304,7 @@ END_TEST
 
 UNIT_MAIN("tls_guard", tls_guard_knows_foreign_protocols, tls_guard_checks_the_version,
           tls_guard_lets_a_server_refuse, tls_guard_checks_lengths, tls_guard_checks_types,
-          tls_guard_limits_the_hello, tls_guard_stops_floods_in_clear,
-          tls_guard_stops_records_without_data, tls_guard_forgives_with_data,
+          tls_guard_limits_the_hello, tls_guard_limits_later_flights,
+          tls_guard_stops_floods_in_clear, tls_guard_stops_records_without_data,
+          tls_guard_stops_fast_records_without_data, tls_guard_forgives_with_data,
           tls_guard_accepts_any_cut, tls_guard_names_verdicts)
