@@ -2,15 +2,57 @@
 
 #include "core/log.h"
 #include "core/reactor.h"
+#include "service/caller.h"
 #include "service/token.h"
 
+#include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 /*
+ * The way of a call:
+ *
+ *   1. Nobody asks for a token (auth.mode none; health and reflection, by option): it passes, with
+ *      the certificate's name if the client showed a certificate.
+ *   2. Its token is the connection's last one, byte by byte, and the verdict on that is fresh: one
+ *      comparison, and the call holds the verdict.
+ *   3. Else token_verify() judges it, which asks its cache first; a good token and its verdict
+ *      become the connection's last.
+ *
  * The caller learns that a token is missing or that it is not valid, and never why: reasons help
- * whoever tries to forge one. The reason goes to the counters and, at level debug, to the log.
+ * whoever tries to forge one. The reason goes to the counters and, at level debug, to the log. A
+ * connection with too many refused tokens is ended. Tokens that are good do not make up for them,
+ * and calls without a token do not count: they cost nothing and prove nothing.
+ *
+ * What a call points to must live as long as it does. Claims lie in the verdict, which the call
+ * holds. What is one call's alone (the claims together with a certificate) lies in its arena; but
+ * streams give their arena back early, so for a stream it lies in an auth_stream, which also makes
+ * the stream known to auth_revoke().
  */
+
+/* The last token of a connection. */
+struct auth_memo {
+    struct token_verdict *verdict;
+    uint64_t until_ns; /* monotonic: the token's end, */
+    uint64_t fresh_ns; /* and the verdict's */
+    size_t room;
+    size_t size;
+    uint8_t token[];
+};
+
+/* An open stream with a token. */
+struct auth_stream {
+    struct list link; /* in auth's list; in none without a token */
+    struct grpc_call *call;
+    struct token_verdict *verdict; /* held; NULL = no token */
+    uint64_t token_until_ns;       /* monotonic */
+    struct caller caller;
+};
+
+#define MEMO_ROOM_MIN 512
+
+static const struct caller nobody = {.subject = NULL};
 
 static void refuse_missing(struct grpc_call *call)
 {
@@ -24,6 +66,7 @@ static void refuse_missing(struct grpc_call *call)
     grpc_call_fail(call, &error);
 }
 
+/* Too many of these end the connection. */
 static void refuse_invalid(struct auth *auth, struct grpc_call *call, const char *cause)
 {
     const struct grpc_error error = {
@@ -32,9 +75,23 @@ static void refuse_invalid(struct auth *auth, struct grpc_call *call, const char
         .reason = "TOKEN_INVALID",
         .domain = "users.v1",
     };
+    struct grpc_call_host *host = call->host;
 
     log_event(auth->log, LEVEL_DEBUG, "token_refused", FIELD_TEXT("cause", cause));
     grpc_call_fail(call, &error);
+    host->auth_failures++;
+    if (auth->max_failures != 0 && host->auth_failures == auth->max_failures + 1) {
+        auth->connections_ended++;
+        limits_hit_add(&host->reactor->limits_hit, LIMITS_HIT_AUTH_FAILURES);
+        if (host->ops->end_connection != NULL) {
+            host->ops->end_connection(host, "too many authentication failures");
+        }
+    }
+}
+
+static void fail_for_memory(struct grpc_call *call)
+{
+    grpc_call_fail_text(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "out of memory");
 }
 
 /* Takes the token out of "Bearer TOKEN"; the scheme's case does not matter (J7). Size 0 = there is
@@ -53,34 +110,227 @@ static struct bytes bearer_token(struct bytes value)
     return (struct bytes){value.data + start, value.size - start};
 }
 
-/* Until when the token is worth something, by the clock that timers know. */
-static uint64_t end_of_token(const struct grpc_call *call, const struct token_claims *claims)
+static bool is_of_service(const struct grpc_call *call, const char *service)
 {
-    uint64_t now_ns = call->host->reactor->now_ns;
-
-    return claims->left_ns < UINT64_MAX - now_ns ? now_ns + claims->left_ns : UINT64_MAX;
+    return call->method != NULL && strncmp(call->method->path, service, strlen(service)) == 0;
 }
 
 /* Probes have no token. One that is sent is not looked at: health must not depend on it. */
 static bool is_open_to_all(const struct auth *auth, const struct grpc_call *call)
 {
-    static const char service[] = "/grpc.health.v1.Health/";
+    if (auth->verifier == NULL ||
+        (auth->anonymous_health && is_of_service(call, "/grpc.health.v1.Health/"))) {
+        return true;
+    }
+    return auth->anonymous_reflection &&
+           (is_of_service(call, "/grpc.reflection.v1.ServerReflection/") ||
+            is_of_service(call, "/grpc.reflection.v1alpha.ServerReflection/"));
+}
 
-    return auth->verifier == NULL ||
-           (auth->anonymous_health && call->method != NULL &&
-            strncmp(call->method->path, service, sizeof(service) - 1) == 0);
+static bool is_stream(const struct grpc_call *call)
+{
+    return call->method != NULL && call->method->kind != GRPC_METHOD_UNARY;
+}
+
+/* Takes no less time for tokens that begin alike: behind a proxy the connection is not one client's
+ * alone. */
+static bool is_same_token(const struct auth_memo *memo, struct bytes token)
+{
+    uint64_t difference = 0;
+    size_t at = 0;
+
+    if (memo->size != token.size) {
+        return false;
+    }
+    for (; at + sizeof(uint64_t) <= token.size; at += sizeof(uint64_t)) {
+        uint64_t mine;
+        uint64_t theirs;
+
+        memcpy(&mine, memo->token + at, sizeof(mine));
+        memcpy(&theirs, token.data + at, sizeof(theirs));
+        difference |= mine ^ theirs;
+    }
+    for (; at < token.size; at++) {
+        difference |= (uint64_t)(memo->token[at] ^ token.data[at]);
+    }
+    return difference == 0;
+}
+
+static void memo_release(void *memory)
+{
+    struct auth_memo *memo = memory;
+
+    token_verdict_release(memo->verdict);
+    explicit_bzero(memo->token, memo->size);
+    free(memo);
+}
+
+static void memo_forget(struct grpc_call_host *host)
+{
+    if (host->memo != NULL) {
+        memo_release(host->memo);
+        host->memo = NULL;
+    }
+}
+
+/* Makes this the connection's last token. Without memory there is none, which costs time and
+ * nothing else. */
+static struct auth_memo *memo_keep(struct grpc_call_host *host, struct bytes token)
+{
+    struct auth_memo *memo = host->memo;
+    size_t room = token.size < MEMO_ROOM_MIN ? MEMO_ROOM_MIN : token.size;
+
+    if (memo == NULL || memo->room < token.size) {
+        memo_forget(host);
+        memo = malloc(sizeof(*memo) + room);
+        if (memo == NULL) {
+            return NULL;
+        }
+        *memo = (struct auth_memo){.room = room};
+        host->memo = memo;
+        host->memo_release = memo_release;
+    } else {
+        token_verdict_release(memo->verdict);
+        memo->verdict = NULL;
+        explicit_bzero(memo->token, memo->size);
+    }
+    memcpy(memo->token, token.data, token.size);
+    memo->size = token.size;
+    return memo;
+}
+
+/* The verdict on the token, held for the call, and until when the token is worth something by the
+ * clock that timers know. */
+static enum token_fault judge(struct auth *auth, struct grpc_call *call, struct bytes token,
+                              struct token_verdict **ret_verdict, uint64_t *ret_until_ns)
+{
+    struct grpc_call_host *host = call->host;
+    struct auth_memo *memo = host->memo;
+    uint64_t now_ns = host->reactor->now_ns;
+    uint64_t until_ns;
+    struct token_pass pass;
+    enum token_fault fault;
+
+    if (memo != NULL && now_ns < memo->fresh_ns &&
+        now_ns < token_verdict_key_until_ns(memo->verdict) && is_same_token(memo, token)) {
+        auth->passed_by_memo++;
+        token_verdict_hold(memo->verdict);
+        *ret_verdict = memo->verdict;
+        *ret_until_ns = memo->until_ns;
+        return TOKEN_OK;
+    }
+    fault = token_verify(auth->verifier, token, &pass);
+    if (fault != TOKEN_OK) {
+        return fault;
+    }
+    until_ns = pass.left_ns < UINT64_MAX - now_ns ? now_ns + pass.left_ns : UINT64_MAX;
+    memo = memo_keep(host, token);
+    if (memo != NULL) {
+        memo->verdict = pass.verdict;
+        token_verdict_hold(pass.verdict);
+        memo->until_ns = until_ns;
+        memo->fresh_ns = pass.fresh_ns < UINT64_MAX - now_ns ? now_ns + pass.fresh_ns : UINT64_MAX;
+    }
+    *ret_verdict = pass.verdict;
+    *ret_until_ns = until_ns;
+    return TOKEN_OK;
+}
+
+/* What the call itself keeps: the stage's slot in it, which `end` finds again. */
+static void **slot_of(struct grpc_call *call, unsigned index)
+{
+    assert(index < GRPC_CALL_STAGES_MAX);
+    return &call->stage_state[index];
+}
+
+/* Gives the call a caller of its own. Takes over the verdict, if there is one. */
+static bool set_own_caller(struct auth *auth, struct grpc_call *call, struct token_verdict *verdict,
+                           uint64_t token_until_ns)
+{
+    void **slot = slot_of(call, call->stages_begun - 1U);
+    struct caller *caller;
+
+    if (is_stream(call)) {
+        struct auth_stream *stream = calloc(1, sizeof(*stream));
+
+        if (stream == NULL) {
+            return false;
+        }
+        list_init(&stream->link);
+        stream->call = call;
+        stream->verdict = verdict;
+        stream->token_until_ns = token_until_ns;
+        if (verdict != NULL) {
+            list_push_back(&auth->streams, &stream->link);
+        }
+        caller = &stream->caller;
+        *slot = stream;
+    } else {
+        caller = arena_alloc(&call->arena, sizeof(*caller));
+        if (caller == NULL) {
+            return false;
+        }
+        *slot = verdict;
+    }
+    *caller = verdict != NULL ? verdict->caller : nobody;
+    caller->certificate = call->host->peer_identity;
+    call->identity = caller;
+    return true;
+}
+
+/* A token is worth something until it ends or its key does. */
+static uint64_t authorized_until(const struct token_verdict *verdict, uint64_t token_until_ns)
+{
+    uint64_t key_until_ns = token_verdict_key_until_ns(verdict);
+
+    return key_until_ns < token_until_ns ? key_until_ns : token_until_ns;
+}
+
+static bool pass_without_token(struct auth *auth, struct grpc_call *call)
+{
+    auth->anonymous++;
+    call->authorized_until_ns = UINT64_MAX;
+    call->caller = call->host->peer_identity;
+    if (call->host->peer_identity == NULL) {
+        call->identity = &nobody;
+    } else if (!set_own_caller(auth, call, NULL, UINT64_MAX)) {
+        fail_for_memory(call);
+        return false;
+    }
+    return true;
+}
+
+/* Takes over the verdict. */
+static bool pass_with_token(struct auth *auth, struct grpc_call *call,
+                            struct token_verdict *verdict, uint64_t until_ns)
+{
+    if (call->host->peer_identity != NULL || is_stream(call)) {
+        if (!set_own_caller(auth, call, verdict, until_ns)) {
+            token_verdict_release(verdict);
+            fail_for_memory(call);
+            return false;
+        }
+    } else {
+        *slot_of(call, call->stages_begun - 1U) = verdict;
+        call->identity = &verdict->caller;
+    }
+    auth->passed++;
+    call->caller = verdict->caller.subject;
+    call->authorized_until_ns = authorized_until(verdict, until_ns);
+    return true;
 }
 
 static bool auth_begin(void *context, struct grpc_call *call)
 {
     struct auth *auth = context;
-    struct token_claims claims;
+    struct token_verdict *verdict = NULL;
+    uint64_t until_ns = 0;
     struct bytes token;
     enum token_fault fault;
 
+    call->identity = NULL;
     if (is_open_to_all(auth, call)) {
-        call->authorized_until_ns = UINT64_MAX;
-        return true;
+        return pass_without_token(auth, call);
     }
     if (call->head.authorization_count == 0 || call->head.authorization.size == 0) {
         auth->missing++;
@@ -93,21 +343,76 @@ static bool auth_begin(void *context, struct grpc_call *call)
         refuse_invalid(auth, call, "MALFORMED");
         return false;
     }
-    fault = token_verify(auth->verifier, token, &call->arena, &claims);
-    if (fault != TOKEN_OK) {
-        auth->refused[fault]++;
-        refuse_invalid(auth, call, token_fault_name(fault));
+    fault = judge(auth, call, token, &verdict, &until_ns);
+    if (fault == TOKEN_OK) {
+        return pass_with_token(auth, call, verdict, until_ns);
+    }
+    auth->refused[fault]++;
+    if (fault == TOKEN_NO_MEMORY) {
+        fail_for_memory(call);
         return false;
     }
-    auth->passed++;
-    call->caller = claims.subject;
-    call->authorized_until_ns = end_of_token(call, &claims);
-    return true;
+    if (fault == TOKEN_TOO_LONG) {
+        limits_hit_add(&call->host->reactor->limits_hit, LIMITS_HIT_TOKEN_SIZE);
+    }
+    refuse_invalid(auth, call, token_fault_name(fault));
+    return false;
+}
+
+/* The call lets go of its verdict. Stages that end after this one may yet write the name. */
+static void let_go(struct grpc_call *call, struct token_verdict *verdict)
+{
+    if (verdict != NULL && verdict->holds == 1 && call->caller == verdict->caller.subject) {
+        call->caller = arena_copy_text(&call->arena, bytes_from_text(call->caller));
+    }
+    token_verdict_release(verdict);
+}
+
+static void auth_end(void *context, struct grpc_call *call)
+{
+    void **slot = slot_of(call, call->stages_begun);
+    struct auth_stream *stream = *slot;
+
+    (void)context;
+    call->identity = NULL;
+    if (*slot == NULL) {
+        return;
+    }
+    if (is_stream(call)) {
+        list_remove(&stream->link);
+        let_go(call, stream->verdict);
+        free(stream);
+    } else {
+        let_go(call, *slot);
+    }
+    *slot = NULL;
 }
 
 struct grpc_stage auth_stage(struct auth *auth)
 {
-    return (struct grpc_stage){.name = "auth", .begin = auth_begin, .context = auth};
+    list_init(&auth->streams);
+    return (struct grpc_stage){
+        .name = "auth", .begin = auth_begin, .end = auth_end, .context = auth};
+}
+
+void auth_revoke(struct auth *auth)
+{
+    struct list streams;
+    struct list *link;
+
+    list_init(&streams);
+    list_splice_back(&streams, &auth->streams);
+    while ((link = list_pop_front(&streams)) != NULL) {
+        struct auth_stream *stream = CONTAINER_OF(link, struct auth_stream, link);
+        uint64_t until_ns;
+
+        list_push_back(&auth->streams, link);
+        /* May end the call, and others with it: both lists stay as they should. */
+        until_ns = authorized_until(stream->verdict, stream->token_until_ns);
+        if (until_ns != stream->call->authorized_until_ns) {
+            grpc_call_authorize_until(stream->call, until_ns);
+        }
+    }
 }
 
 uint64_t auth_refused_total(const struct auth *auth)

@@ -1,10 +1,13 @@
 #include "service/token.h"
 
 #include "core/clock.h"
+#include "core/random.h"
+#include "core/signature.h"
 #include "service/token_cache.h"
 
 #include <jwt.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -17,33 +20,41 @@
  *
  * A key owns its algorithm, and the token's `alg` must name exactly that one: the token does not
  * get to choose how it is judged. A kid finds a key or the token is refused; there is no second try
- * without it.
+ * without it. Only while a key that was replaced under its kid is in its overlap are there two.
  *
- * The library compares signatures and nothing more. It is never called without a key, because
- * without one it passes everything, and what it says the algorithm was is checked once more. It
- * knows no typ at+jwt and fails such tokens, so they are refused here, before it.
+ * The library (libjwt) compares HMAC signatures and nothing more. It is never called without a key,
+ * because without one it passes everything, and what it says the algorithm was is checked once
+ * more. It knows no typ at+jwt and fails such tokens, so their HMAC is compared by
+ * core/signature.c; so are all signatures by public keys, for which the library reads the key anew
+ * each time, at ten times the cost of the signature.
+ *
+ * What we copy of a token is wiped when it was judged. The library copies it too, and does not.
  */
 
-#define KEYS_MAX 16
-
-struct token_key {
-    const char *algorithm; /* as it stands in a header */
-    jwt_alg_t library_algorithm;
-    const char *key_id; /* NULL = for tokens without kid */
-    uint8_t *secret;
-    size_t secret_size;
-};
+#define RETIRED_MAX TOKEN_KEYS_MAX
 
 struct token_verifier {
     struct clock_source *clock;
     struct token_options options;
     char *issuer; /* what the options point to */
     char *audience;
-    struct token_key keys[KEYS_MAX];
-    unsigned key_count;
+    char *roles_claim;
+    struct token_keys *keys;                /* in use; NULL = none yet */
+    struct token_key *retired[RETIRED_MAX]; /* the one that ends first at the start */
+    unsigned retired_count;
     struct token_cache cache;
+    struct arena scratch; /* of the token being judged */
     struct token_stats stats;
 };
+
+static void release_retired(struct token_verifier *verifier, unsigned index)
+{
+    token_key_release(verifier->retired[index]);
+    verifier->retired_count--;
+    for (unsigned i = index; i < verifier->retired_count; i++) {
+        verifier->retired[i] = verifier->retired[i + 1];
+    }
+}
 
 int token_verifier_new(struct clock_source *clock, struct random_source *random,
                        const struct token_options *options, struct token_verifier **ret_verifier)
@@ -58,12 +69,14 @@ int token_verifier_new(struct clock_source *clock, struct random_source *random,
     token_cache_init(&verifier->cache, random, options->cache_entries);
     verifier->issuer = strdup(options->issuer);
     verifier->audience = strdup(options->audience);
-    if (verifier->issuer == NULL || verifier->audience == NULL) {
+    verifier->roles_claim = strdup(options->roles_claim);
+    if (verifier->issuer == NULL || verifier->audience == NULL || verifier->roles_claim == NULL) {
         token_verifier_free(verifier);
         return -ENOMEM;
     }
     verifier->options.issuer = verifier->issuer;
     verifier->options.audience = verifier->audience;
+    verifier->options.roles_claim = verifier->roles_claim;
     *ret_verifier = verifier;
     return 0;
 }
@@ -73,198 +86,307 @@ void token_verifier_free(struct token_verifier *verifier)
     if (verifier == NULL) {
         return;
     }
-    for (unsigned i = 0; i < verifier->key_count; i++) {
-        explicit_bzero(verifier->keys[i].secret, verifier->keys[i].secret_size);
-        free(verifier->keys[i].secret);
-    }
     token_cache_deinit(&verifier->cache);
+    token_keys_free(verifier->keys);
+    while (verifier->retired_count > 0) {
+        release_retired(verifier, verifier->retired_count - 1);
+    }
+    arena_deinit(&verifier->scratch);
     free(verifier->issuer);
     free(verifier->audience);
+    free(verifier->roles_claim);
     free(verifier);
 }
 
-const struct token_stats *token_verifier_stats(const struct token_verifier *verifier)
+struct token_stats token_verifier_stats(const struct token_verifier *verifier)
 {
-    return &verifier->stats;
+    struct token_stats stats = verifier->stats;
+
+    stats.cache_entries = (uint32_t)verifier->cache.by_digest.count;
+    stats.keys = verifier->keys == NULL ? 0 : verifier->keys->count;
+    stats.keys_retired = verifier->retired_count;
+    return stats;
 }
 
-/* What counts of a secret: editors end files with a newline, and nobody means it. */
-static int trim_secret(struct bytes *secret)
+static void drop_ended_keys(struct token_verifier *verifier, uint64_t now_ns)
 {
-    static const char pem[] = "-----BEGIN";
-
-    if (secret->size > 0 && secret->data[secret->size - 1] == '\n') {
-        secret->size--;
-        if (secret->size > 0 && secret->data[secret->size - 1] == '\r') {
-            secret->size--;
-        }
+    while (verifier->retired_count > 0 && verifier->retired[0]->until_ns <= now_ns) {
+        release_retired(verifier, 0);
     }
-    if (secret->size < TOKEN_SECRET_SIZE_MIN || secret->size > TOKEN_SECRET_SIZE_MAX) {
-        return TOKEN_E_BAD_SECRET_SIZE;
-    }
-    if (memmem(secret->data, secret->size, pem, sizeof(pem) - 1) != NULL) {
-        return TOKEN_E_SECRET_IS_PEM;
-    }
-    return 0;
 }
 
-/* `key_id` NULL asks for the key of tokens without kid. */
-static const struct token_key *find_key(const struct token_verifier *verifier, const char *key_id)
+/* Where a key with the same kid and content stands among those in use, or NULL. */
+static struct token_key **find_same(struct token_key **items, unsigned count,
+                                    const struct token_key *key)
 {
-    for (unsigned i = 0; i < verifier->key_count; i++) {
-        const struct token_key *key = &verifier->keys[i];
-
-        if (key_id == NULL ? key->key_id == NULL
-                           : key->key_id != NULL && strcmp(key->key_id, key_id) == 0) {
-            return key;
+    for (unsigned i = 0; i < count; i++) {
+        if (memcmp(items[i]->digest, key->digest, DIGEST_SIZE) == 0) {
+            return &items[i];
         }
     }
     return NULL;
 }
 
-int token_verifier_add_secret(struct token_verifier *verifier, struct bytes secret)
+/* Lets the new set have the very keys that it shares with those before, and verdicts refer to. */
+static void keep_same_keys(struct token_verifier *verifier, struct token_keys *keys)
 {
-    struct token_key *key = &verifier->keys[verifier->key_count];
-    int result = trim_secret(&secret);
+    for (unsigned i = 0; i < keys->count; i++) {
+        struct token_key **same = NULL;
 
-    if (result != 0) {
-        return result;
+        if (verifier->keys != NULL) {
+            same = find_same(verifier->keys->items, verifier->keys->count, keys->items[i]);
+        }
+        if (same == NULL) {
+            same = find_same(verifier->retired, verifier->retired_count, keys->items[i]);
+        }
+        if (same != NULL) {
+            token_key_release(keys->items[i]);
+            keys->items[i] = *same;
+            token_key_hold(*same);
+        }
     }
-    if (find_key(verifier, NULL) != NULL) {
-        return TOKEN_E_KEY_EXISTS;
-    }
-    key->secret = malloc(secret.size);
-    if (key->secret == NULL) {
-        return -ENOMEM;
-    }
-    memcpy(key->secret, secret.data, secret.size);
-    key->secret_size = secret.size;
-    key->algorithm = "HS256";
-    key->library_algorithm = JWT_ALG_HS256;
-    verifier->key_count++;
-    return 0;
 }
 
-static enum token_fault check_signature(const struct token_key *key, struct bytes token,
-                                        struct arena *arena)
+/* Its end begins. */
+static void retire(struct token_verifier *verifier, struct token_key *key, uint64_t now_ns)
 {
-    char *text = arena_copy_text(arena, token);
+    if (verifier->options.key_overlap_s == 0) {
+        key->until_ns = 0;
+        return;
+    }
+    key->until_ns = now_ns + verifier->options.key_overlap_s * CLOCK_NS_PER_S;
+    if (verifier->retired_count == RETIRED_MAX) {
+        verifier->retired[0]->until_ns = 0;
+        release_retired(verifier, 0);
+    }
+    verifier->retired[verifier->retired_count++] = key;
+    token_key_hold(key);
+}
+
+void token_verifier_set_keys(struct token_verifier *verifier, struct token_keys *keys)
+{
+    uint64_t now_ns = clock_monotonic_ns(verifier->clock);
+    struct token_keys *before = verifier->keys;
+
+    assert(keys != before);
+    drop_ended_keys(verifier, now_ns);
+    keep_same_keys(verifier, keys);
+    for (unsigned i = verifier->retired_count; i > 0; i--) {
+        struct token_key *key = verifier->retired[i - 1];
+
+        if (find_same(keys->items, keys->count, key) != NULL) {
+            key->until_ns = UINT64_MAX; /* it is back */
+            release_retired(verifier, i - 1);
+        }
+    }
+    for (unsigned i = 0; before != NULL && i < before->count; i++) {
+        if (find_same(keys->items, keys->count, before->items[i]) == NULL) {
+            retire(verifier, before->items[i], now_ns);
+        }
+    }
+    verifier->keys = keys;
+    token_keys_free(before);
+    token_cache_drop_ended(&verifier->cache, now_ns);
+}
+
+static enum token_fault ask_library(const struct token_key *key, struct bytes token,
+                                    struct arena *scratch)
+{
+    char *text = arena_copy_text(scratch, token);
     jwt_t *jwt = NULL;
-    enum token_fault fault = TOKEN_OK;
+    enum token_fault fault = TOKEN_BAD_SIGNATURE;
 
     if (text == NULL) {
         return TOKEN_NO_MEMORY;
     }
-    if (key->secret == NULL || key->secret_size == 0 ||
-        jwt_decode(&jwt, text, key->secret, (int)key->secret_size) != 0) {
-        return TOKEN_BAD_SIGNATURE;
+    if (key->secret != NULL && key->secret_size > 0 &&
+        jwt_decode(&jwt, text, key->secret, (int)key->secret_size) == 0) {
+        fault = jwt_get_alg(jwt) == JWT_ALG_HS256 ? TOKEN_OK : TOKEN_BAD_ALGORITHM;
+        jwt_free(jwt);
     }
-    if (jwt_get_alg(jwt) != key->library_algorithm) {
-        fault = TOKEN_BAD_ALGORITHM;
-    }
-    jwt_free(jwt);
+    explicit_bzero(text, token.size);
     return fault;
 }
 
-static enum token_fault verify_anew(struct token_verifier *verifier, struct bytes token,
-                                    const struct token_rules *rules, struct arena *arena,
-                                    struct token_claims *ret_claims)
-{
+/* A token on its way. */
+struct judging {
+    struct bytes token;
     struct token_parts parts;
     struct token_header header;
-    const struct token_key *key;
-    enum token_fault fault = token_parse_split(token, verifier->options.size_max, &parts);
+    uint64_t now_ns; /* monotonic */
+    uint8_t signature[SIGNATURE_SIZE_MAX + 2];
+    size_t signature_size;
+};
+
+static enum token_fault check_signature(struct token_verifier *verifier,
+                                        const struct judging *judging, const struct token_key *key)
+{
+    const struct token_parts *parts = &judging->parts;
+    struct bytes signature = {judging->signature, judging->signature_size};
+    struct bytes message = {judging->token.data, parts->header.size + 1 + parts->payload.size};
+    bool good;
+
+    verifier->stats.signatures_checked++;
+    if (key->algorithm == TOKEN_ALGORITHM_HS256 && judging->header.type != TOKEN_TYPE_ACCESS) {
+        return ask_library(key, judging->token, &verifier->scratch);
+    }
+    if (key->algorithm == TOKEN_ALGORITHM_HS256) {
+        good = signature_hmac_is_good((struct bytes){key->secret, key->secret_size}, message,
+                                      signature);
+    } else {
+        good = signature_is_good(key->public_key, message, signature);
+    }
+    return good ? TOKEN_OK : TOKEN_BAD_SIGNATURE;
+}
+
+/* Is the token this key's? TOKEN_OK, or why not; `fault` when the key is not asked. */
+static enum token_fault try_key(struct token_verifier *verifier, const struct judging *judging,
+                                const struct token_key *key, enum token_fault fault)
+{
+    const char *key_id = judging->header.key_id;
+
+    if (key->until_ns <= judging->now_ns || (key_id == NULL) != (key->key_id == NULL) ||
+        (key_id != NULL && strcmp(key_id, key->key_id) != 0)) {
+        return fault;
+    }
+    if (strcmp(judging->header.algorithm, token_algorithm_name(key->algorithm)) != 0) {
+        return fault == TOKEN_UNKNOWN_KEY ? TOKEN_BAD_ALGORITHM : fault;
+    }
+    return check_signature(verifier, judging, key);
+}
+
+/* Tries the key of that kid, then those it replaced and that are in their overlap. */
+static enum token_fault find_signer(struct token_verifier *verifier, const struct judging *judging,
+                                    struct token_key **ret_key)
+{
+    enum token_fault fault = TOKEN_UNKNOWN_KEY;
+
+    for (unsigned i = 0; verifier->keys != NULL && i < verifier->keys->count; i++) {
+        fault = try_key(verifier, judging, verifier->keys->items[i], fault);
+        if (fault == TOKEN_OK) {
+            *ret_key = verifier->keys->items[i];
+            return TOKEN_OK;
+        }
+    }
+    for (unsigned i = verifier->retired_count; i > 0; i--) {
+        fault = try_key(verifier, judging, verifier->retired[i - 1], fault);
+        if (fault == TOKEN_OK) {
+            *ret_key = verifier->retired[i - 1];
+            return TOKEN_OK;
+        }
+    }
+    return fault;
+}
+
+/* Shape, header, signature. */
+static enum token_fault authenticate(struct token_verifier *verifier, struct judging *judging,
+                                     struct token_key **ret_key)
+{
+    enum token_fault fault =
+        token_parse_split(judging->token, verifier->options.size_max, &judging->parts);
 
     if (fault == TOKEN_OK) {
-        fault = token_parse_header(parts.header, arena, &header);
+        fault = token_parse_header(judging->parts.header, &verifier->scratch, &judging->header);
     }
     if (fault != TOKEN_OK) {
         return fault;
     }
-    if (header.type == TOKEN_TYPE_ACCESS) {
-        return TOKEN_BAD_TYPE;
+    if (judging->parts.signature.size / 4 * 3 + 2 > sizeof(judging->signature) ||
+        token_parse_base64url(judging->parts.signature, judging->signature,
+                              &judging->signature_size) != 0) {
+        return TOKEN_BAD_SIGNATURE; /* longer than any */
     }
-    key = find_key(verifier, header.key_id);
-    if (key == NULL) {
-        return TOKEN_UNKNOWN_KEY;
-    }
-    if (strcmp(header.algorithm, key->algorithm) != 0) {
-        return TOKEN_BAD_ALGORITHM;
-    }
-    verifier->stats.signatures_checked++;
-    fault = check_signature(key, token, arena);
-    return fault == TOKEN_OK ? token_parse_claims(parts.payload, rules, arena, ret_claims) : fault;
+    return find_signer(verifier, judging, ret_key);
 }
 
-/* From the cache, whose entry may go, to the arena. */
-static enum token_fault copy_claims(const struct token_claims *claims, struct arena *arena,
-                                    struct token_claims *ret_claims)
-{
-    struct token_claims copy = *claims;
-    const char **roles = NULL;
-
-    copy.subject = arena_copy_text(arena, bytes_from_text(claims->subject));
-    if (copy.subject == NULL) {
-        return TOKEN_NO_MEMORY;
-    }
-    if (claims->role_count > 0) {
-        roles = arena_alloc(arena, claims->role_count * sizeof(*roles));
-        if (roles == NULL) {
-            return TOKEN_NO_MEMORY;
-        }
-    }
-    for (unsigned i = 0; i < claims->role_count; i++) {
-        roles[i] = arena_copy_text(arena, bytes_from_text(claims->roles[i]));
-        if (roles[i] == NULL) {
-            return TOKEN_NO_MEMORY;
-        }
-    }
-    copy.roles = roles;
-    *ret_claims = copy;
-    return TOKEN_OK;
-}
-
-/* What the token has left; UINT64_MAX when that is centuries. */
-static uint64_t left_ns(const struct token_claims *claims, uint64_t now_ns)
-{
-    if (claims->expires_s >= UINT64_MAX / CLOCK_NS_PER_S) {
-        return UINT64_MAX;
-    }
-    return claims->expires_s * CLOCK_NS_PER_S - now_ns;
-}
-
-enum token_fault token_verify(struct token_verifier *verifier, struct bytes token,
-                              struct arena *arena, struct token_claims *ret_claims)
+static enum token_fault verify_anew(struct token_verifier *verifier, struct bytes token,
+                                    uint64_t now_s, uint64_t now_ns,
+                                    struct token_verdict **ret_verdict)
 {
     const struct token_options *options = &verifier->options;
-    const uint64_t now_ns = clock_realtime_ns(verifier->clock);
     const struct token_rules rules = {
         .issuer = options->issuer,
         .audience = options->audience,
+        .roles_claim = options->roles_claim,
         .leeway_s = options->leeway_s,
-        .now_s = now_ns / CLOCK_NS_PER_S,
+        .now_s = now_s,
     };
-    const struct token_claims *known = NULL;
-    uint64_t until_s = rules.now_s + options->cache_ttl_s;
-    enum token_fault fault;
+    struct judging judging = {.token = token, .now_ns = now_ns};
+    struct token_key *key = NULL;
+    struct token_claims claims;
+    enum token_fault fault = authenticate(verifier, &judging, &key);
 
-    if (token.size <= options->size_max) {
-        known = token_cache_find(&verifier->cache, token, rules.now_s);
-    }
-    if (known != NULL) {
-        verifier->stats.cache_hits++;
-        fault = copy_claims(known, arena, ret_claims);
-    } else {
-        fault = verify_anew(verifier, token, &rules, arena, ret_claims);
-        if (fault == TOKEN_OK) {
-            until_s = ret_claims->expires_s < until_s ? ret_claims->expires_s : until_s;
-            token_cache_add(&verifier->cache, token, ret_claims, until_s);
-        }
+    if (fault == TOKEN_OK) {
+        fault = token_parse_claims(judging.parts.payload, &rules, &verifier->scratch, &claims);
     }
     if (fault == TOKEN_OK) {
-        ret_claims->left_ns = left_ns(ret_claims, now_ns);
+        *ret_verdict = token_verdict_new(&claims, key);
+        fault = *ret_verdict == NULL ? TOKEN_NO_MEMORY : TOKEN_OK;
     }
+    explicit_bzero(judging.signature, judging.signature_size);
+    arena_reset(&verifier->scratch);
     return fault;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* From `now_ns` to a second since 1970; UINT64_MAX when that is centuries. */
+static uint64_t left_ns(uint64_t end_s, uint64_t now_ns)
+{
+    if (end_s >= UINT64_MAX / CLOCK_NS_PER_S) {
+        return UINT64_MAX;
+    }
+    return end_s * CLOCK_NS_PER_S > now_ns ? end_s * CLOCK_NS_PER_S - now_ns : 0;
+}
+
+static void token_digest(struct bytes token, uint8_t out[DIGEST_SIZE])
+{
+    struct digest digest;
+
+    digest_init(&digest);
+    digest_add(&digest, token);
+    digest_end(&digest, out);
+    explicit_bzero(&digest, sizeof(digest));
+}
+
+enum token_fault token_verify(struct token_verifier *verifier, struct bytes token,
+                              struct token_pass *ret_pass)
+{
+    const uint64_t now_ns = clock_realtime_ns(verifier->clock);
+    const uint64_t now_s = now_ns / CLOCK_NS_PER_S;
+    const uint64_t monotonic_ns = clock_monotonic_ns(verifier->clock);
+    struct token_verdict *verdict;
+    uint8_t digest[DIGEST_SIZE];
+    uint64_t until_s = now_s + verifier->options.cache_ttl_s;
+    enum token_fault fault;
+
+    if (token.size > verifier->options.size_max) {
+        return TOKEN_TOO_LONG;
+    }
+    token_digest(token, digest);
+    verdict = token_cache_find(&verifier->cache, digest, now_s, monotonic_ns);
+    if (verdict != NULL) {
+        verifier->stats.cache_hits++;
+        token_verdict_hold(verdict);
+        until_s = verdict->remembered_until_s;
+    } else {
+        drop_ended_keys(verifier, monotonic_ns);
+        fault = verify_anew(verifier, token, now_s, monotonic_ns, &verdict);
+        if (fault != TOKEN_OK) {
+            return fault;
+        }
+        until_s = earlier(until_s, verdict->expires_s);
+        token_cache_add(&verifier->cache, verdict, digest, until_s);
+    }
+    *ret_pass = (struct token_pass){
+        .verdict = verdict,
+        .left_ns = left_ns(verdict->expires_s, now_ns),
+        .fresh_ns = left_ns(until_s, now_ns),
+    };
+    return TOKEN_OK;
 }
 
 /* Returns 0 or the library's errno as ours. */
@@ -297,7 +419,7 @@ int token_sign_hs256(struct bytes secret, const struct token_request *request, c
 {
     jwt_t *jwt = NULL;
     char *token;
-    int result = trim_secret(&secret);
+    int result = token_keys_trim_secret(&secret);
 
     if (result != 0) {
         return result;

@@ -2,77 +2,26 @@
 
 #include "core/random.h"
 
-#include <assert.h>
-#include <stdlib.h>
-#include <string.h>
-
-/* Everything of an entry lies in one piece of memory: the roles' pointers, then the texts. */
-struct token_entry {
-    struct list link;
-    uint64_t until_s;
-    struct bytes token;
-    struct token_claims claims;
-    size_t size;
-    const char *roles[];
-};
-
 static struct bytes entry_key(const void *value)
 {
-    return ((const struct token_entry *)value)->token;
+    return (struct bytes){((const struct token_verdict *)value)->digest, DIGEST_SIZE};
 }
 
-static void entry_remove(struct token_cache *cache, struct token_entry *entry)
+static struct bytes digest_bytes(const uint8_t digest[DIGEST_SIZE])
 {
-    (void)map_remove(&cache->by_token, entry->token);
-    list_remove(&entry->link);
-    /* It is a credential. */
-    explicit_bzero(entry, entry->size);
-    free(entry);
+    return (struct bytes){digest, DIGEST_SIZE};
 }
 
-static struct token_entry *oldest(struct token_cache *cache)
+static struct token_verdict *verdict_of(struct list *link)
 {
-    return CONTAINER_OF(cache->by_use.next, struct token_entry, link);
+    return CONTAINER_OF(link, struct token_verdict, link);
 }
 
-/* Copies `size` bytes and a NUL to `*at`, which moves on. */
-static const char *put_text(char **at, const void *text, size_t size)
+static void forget(struct token_cache *cache, struct token_verdict *verdict)
 {
-    char *copy = *at;
-
-    memcpy(copy, text, size);
-    copy[size] = '\0';
-    *at += size + 1;
-    return copy;
-}
-
-static struct token_entry *entry_new(struct bytes token, const struct token_claims *claims)
-{
-    size_t size = sizeof(struct token_entry) + claims->role_count * sizeof(char *);
-    struct token_entry *entry;
-    char *at;
-
-    size += token.size + 1 + strlen(claims->subject) + 1;
-    for (unsigned i = 0; i < claims->role_count; i++) {
-        size += strlen(claims->roles[i]) + 1;
-    }
-    entry = malloc(size);
-    if (entry == NULL) {
-        return NULL;
-    }
-    entry->size = size;
-    at = (char *)(entry->roles + claims->role_count);
-    entry->token =
-        (struct bytes){(const uint8_t *)put_text(&at, token.data, token.size), token.size};
-    entry->claims = *claims;
-    entry->claims.subject = put_text(&at, claims->subject, strlen(claims->subject));
-    for (unsigned i = 0; i < claims->role_count; i++) {
-        entry->roles[i] = put_text(&at, claims->roles[i], strlen(claims->roles[i]));
-    }
-    entry->claims.roles = entry->roles;
-    list_init(&entry->link);
-    assert(at == (char *)entry + size);
-    return entry;
+    (void)map_remove(&cache->by_digest, entry_key(verdict));
+    list_remove(&verdict->link);
+    token_verdict_release(verdict);
 }
 
 void token_cache_init(struct token_cache *cache, struct random_source *random, uint32_t entries_max)
@@ -80,7 +29,7 @@ void token_cache_init(struct token_cache *cache, struct random_source *random, u
     struct hash_seed seed;
 
     random_fill(random, &seed, sizeof(seed));
-    map_init(&cache->by_token, entry_key, seed);
+    map_init(&cache->by_digest, entry_key, seed);
     list_init(&cache->by_use);
     cache->entries_max = entries_max;
 }
@@ -88,47 +37,57 @@ void token_cache_init(struct token_cache *cache, struct random_source *random, u
 void token_cache_deinit(struct token_cache *cache)
 {
     while (!list_is_empty(&cache->by_use)) {
-        entry_remove(cache, oldest(cache));
+        forget(cache, verdict_of(cache->by_use.next));
     }
-    map_deinit(&cache->by_token);
+    map_deinit(&cache->by_digest);
 }
 
-const struct token_claims *token_cache_find(struct token_cache *cache, struct bytes token,
-                                            uint64_t now_s)
+struct token_verdict *token_cache_find(struct token_cache *cache, const uint8_t digest[DIGEST_SIZE],
+                                       uint64_t now_s, uint64_t monotonic_ns)
 {
-    struct token_entry *entry = map_find(&cache->by_token, token);
+    struct token_verdict *verdict = map_find(&cache->by_digest, digest_bytes(digest));
 
-    if (entry == NULL) {
+    if (verdict == NULL) {
         return NULL;
     }
-    if (now_s >= entry->until_s) {
-        entry_remove(cache, entry);
+    if (now_s >= verdict->remembered_until_s ||
+        monotonic_ns >= token_verdict_key_until_ns(verdict)) {
+        forget(cache, verdict);
         return NULL;
     }
-    list_remove(&entry->link);
-    list_push_back(&cache->by_use, &entry->link);
-    return &entry->claims;
+    list_remove(&verdict->link);
+    list_push_back(&cache->by_use, &verdict->link);
+    return verdict;
 }
 
-void token_cache_add(struct token_cache *cache, struct bytes token,
-                     const struct token_claims *claims, uint64_t until_s)
+void token_cache_add(struct token_cache *cache, struct token_verdict *verdict,
+                     const uint8_t digest[DIGEST_SIZE], uint64_t until_s)
 {
-    struct token_entry *entry;
-
     if (cache->entries_max == 0) {
         return;
     }
-    entry = entry_new(token, claims);
-    if (entry == NULL) {
+    if (cache->by_digest.count >= cache->entries_max) {
+        forget(cache, verdict_of(cache->by_use.next));
+    }
+    memcpy(verdict->digest, digest, DIGEST_SIZE);
+    verdict->remembered_until_s = until_s;
+    if (map_insert(&cache->by_digest, verdict) != 0) {
         return;
     }
-    entry->until_s = until_s;
-    if (cache->by_token.count >= cache->entries_max) {
-        entry_remove(cache, oldest(cache));
+    token_verdict_hold(verdict);
+    list_push_back(&cache->by_use, &verdict->link);
+}
+
+void token_cache_drop_ended(struct token_cache *cache, uint64_t monotonic_ns)
+{
+    struct list *link = cache->by_use.next;
+
+    while (link != &cache->by_use) {
+        struct token_verdict *verdict = verdict_of(link);
+
+        link = link->next;
+        if (monotonic_ns >= token_verdict_key_until_ns(verdict)) {
+            forget(cache, verdict);
+        }
     }
-    if (map_insert(&cache->by_token, entry) != 0) {
-        free(entry);
-        return;
-    }
-    list_push_back(&cache->by_use, &entry->link);
 }

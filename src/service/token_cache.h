@@ -1,26 +1,26 @@
 /*
- * Remembers tokens that were verified, so that each signature is checked once. Bounded; the entry
- * not used for longest makes room.
+ * Remembers the verdicts on good tokens, so that each signature is checked once. Bounded; the
+ * verdict not used for longest makes room. Tokens themselves are not kept: their SHA-256 is.
  *
- * Owns:    the entries, which are copies.
+ * Owns:    a count on each verdict.
  * Borrows: nothing after a call returns.
- * Thread:  one at a time.
+ * Thread:  loop only.
  */
 #ifndef SERVICE_TOKEN_CACHE_H
 #define SERVICE_TOKEN_CACHE_H
 
-#include "core/bytes.h"
+#include "core/digest.h"
 #include "core/list.h"
 #include "core/map.h"
-#include "service/token_parse.h"
+#include "service/token_verdict.h"
 
 #include <stdint.h>
 
 struct random_source;
 
 struct token_cache {
-    struct map by_token;
-    struct list by_use; /* of struct token_entry, the one used last at the end */
+    struct map by_digest;
+    struct list by_use; /* of struct token_verdict, the one used last at the end */
     uint32_t entries_max;
 };
 
@@ -30,14 +30,17 @@ void token_cache_init(struct token_cache *cache, struct random_source *random,
 
 void token_cache_deinit(struct token_cache *cache);
 
-/* The claims of a token that is remembered and whose time is not over, borrowed until the next call
- * with this cache; else NULL. */
-const struct token_claims *token_cache_find(struct token_cache *cache, struct bytes token,
-                                            uint64_t now_s);
+/* The verdict on the token with that digest, if it is remembered, its time is not over, and its key
+ * counts; else NULL. Not held for the caller. */
+struct token_verdict *token_cache_find(struct token_cache *cache, const uint8_t digest[DIGEST_SIZE],
+                                       uint64_t now_s, uint64_t monotonic_ns);
 
-/* Remembers a verified token until `until_s`. It must not be there. When memory is short it is not
+/* Remembers a verdict until `until_s`. The digest must not be there. When memory is short it is not
  * remembered, which costs time and nothing else. */
-void token_cache_add(struct token_cache *cache, struct bytes token,
-                     const struct token_claims *claims, uint64_t until_s);
+void token_cache_add(struct token_cache *cache, struct token_verdict *verdict,
+                     const uint8_t digest[DIGEST_SIZE], uint64_t until_s);
+
+/* Forgets what was judged by keys that count no more. */
+void token_cache_drop_ended(struct token_cache *cache, uint64_t monotonic_ns);
 
 #endif

@@ -1,5 +1,7 @@
 #include "service/token_parse.h"
 
+#include "service/token_parse_internal.h"
+
 #include <jansson.h>
 
 #include <errno.h>
@@ -16,13 +18,10 @@
  *            spelling, so that a cache of verdicts cannot be filled with variants of it.
  *   header   a JSON object without duplicates and not deep; alg, typ, kid are texts; members that
  *            would have us fetch or believe a key are refused.
- *   claims   types first, then their meaning: exp is required; times are JSON numbers, whole or
- *            not, floored, from 1970 to the year 9999.
+ *   claims   what they are and mean (token_claims.c).
  */
 
-#define JSON_DEPTH_MAX  8
-#define KEY_ID_SIZE_MAX 256
-#define TIME_MAX_S      253402300799LL /* the last second of the year 9999 */
+#define JSON_DEPTH_MAX 8
 
 static const char *const fault_names[TOKEN_FAULT_COUNT] = {
     [TOKEN_OK] = "OK",
@@ -42,6 +41,7 @@ static const char *const fault_names[TOKEN_FAULT_COUNT] = {
     [TOKEN_WRONG_AUDIENCE] = "WRONG_AUDIENCE",
     [TOKEN_BAD_SUBJECT] = "BAD_SUBJECT",
     [TOKEN_BAD_ROLES] = "BAD_ROLES",
+    [TOKEN_BAD_SCOPES] = "BAD_SCOPES",
     [TOKEN_NO_MEMORY] = "NO_MEMORY",
 };
 
@@ -141,35 +141,35 @@ enum token_fault token_parse_split(struct bytes token, size_t size_max,
     return TOKEN_OK;
 }
 
-/* The JSON parser recurses: what it would recurse into is counted first. */
-static bool json_is_shallow(const uint8_t *text, size_t size)
+bool token_parse_is_shallow(struct bytes json)
 {
     bool in_text = false;
     unsigned depth = 0;
 
-    for (size_t i = 0; i < size; i++) {
+    for (size_t i = 0; i < json.size; i++) {
+        uint8_t byte = json.data[i];
+
         if (in_text) {
-            if (text[i] == '\\') {
+            if (byte == '\\') {
                 i++;
-            } else if (text[i] == '"') {
+            } else if (byte == '"') {
                 in_text = false;
             }
-        } else if (text[i] == '"') {
+        } else if (byte == '"') {
             in_text = true;
-        } else if (text[i] == '{' || text[i] == '[') {
+        } else if (byte == '{' || byte == '[') {
             if (++depth > JSON_DEPTH_MAX) {
                 return false;
             }
-        } else if ((text[i] == '}' || text[i] == ']') && depth > 0) {
+        } else if ((byte == '}' || byte == ']') && depth > 0) {
             depth--;
         }
     }
     return true;
 }
 
-/* A segment as JSON object. Returns TOKEN_OK, TOKEN_NO_MEMORY or `fault`. */
-static enum token_fault load_object(struct bytes segment, struct arena *arena,
-                                    enum token_fault fault, json_t **ret_object)
+enum token_fault token_parse_object(struct bytes segment, struct arena *arena,
+                                    enum token_fault fault, struct json_t **ret_object)
 {
     uint8_t *text = arena_alloc(arena, segment.size);
     size_t size = 0;
@@ -178,7 +178,8 @@ static enum token_fault load_object(struct bytes segment, struct arena *arena,
     if (text == NULL) {
         return TOKEN_NO_MEMORY;
     }
-    if (token_parse_base64url(segment, text, &size) != 0 || !json_is_shallow(text, size)) {
+    if (token_parse_base64url(segment, text, &size) != 0 ||
+        !token_parse_is_shallow((struct bytes){text, size})) {
         return fault;
     }
     object = json_loadb((const char *)text, size, JSON_REJECT_DUPLICATES, NULL);
@@ -190,8 +191,7 @@ static enum token_fault load_object(struct bytes segment, struct arena *arena,
     return TOKEN_OK;
 }
 
-/* A JSON text as bytes; size 0 for anything else. */
-static struct bytes text_of(const json_t *value)
+struct bytes token_parse_text(const struct json_t *value)
 {
     if (!json_is_string(value)) {
         return (struct bytes){NULL, 0};
@@ -199,13 +199,7 @@ static struct bytes text_of(const json_t *value)
     return (struct bytes){(const uint8_t *)json_string_value(value), json_string_length(value)};
 }
 
-static bool text_is(const json_t *value, const char *expected)
-{
-    return bytes_equal(text_of(value), bytes_from_text(expected));
-}
-
-/* 1 to `size_max` bytes without control characters. */
-static bool text_is_plain(struct bytes text, size_t size_max)
+bool token_parse_is_plain(struct bytes text, size_t size_max)
 {
     if (text.size == 0 || text.size > size_max) {
         return false;
@@ -262,15 +256,16 @@ static enum token_fault read_header(const json_t *object, struct arena *arena,
                                     struct token_header *ret_header)
 {
     const json_t *key_id = json_object_get(object, "kid");
-    struct bytes algorithm = text_of(json_object_get(object, "alg"));
+    struct bytes algorithm = token_parse_text(json_object_get(object, "alg"));
     struct token_header header = {.key_id = NULL};
     enum token_fault fault;
 
     if (header_is_refused(object)) {
         return TOKEN_REFUSED_HEADER;
     }
-    if (!text_is_plain(algorithm, KEY_ID_SIZE_MAX) ||
-        (key_id != NULL && !text_is_plain(text_of(key_id), KEY_ID_SIZE_MAX))) {
+    if (!token_parse_is_plain(algorithm, TOKEN_KEY_ID_SIZE_MAX) ||
+        (key_id != NULL &&
+         !token_parse_is_plain(token_parse_text(key_id), TOKEN_KEY_ID_SIZE_MAX))) {
         return TOKEN_BAD_HEADER;
     }
     fault = read_type(json_object_get(object, "typ"), &header.type);
@@ -279,7 +274,7 @@ static enum token_fault read_header(const json_t *object, struct arena *arena,
     }
     header.algorithm = arena_copy_text(arena, algorithm);
     if (key_id != NULL) {
-        header.key_id = arena_copy_text(arena, text_of(key_id));
+        header.key_id = arena_copy_text(arena, token_parse_text(key_id));
     }
     if (header.algorithm == NULL || (key_id != NULL && header.key_id == NULL)) {
         return TOKEN_NO_MEMORY;
@@ -292,202 +287,10 @@ enum token_fault token_parse_header(struct bytes segment, struct arena *arena,
                                     struct token_header *ret_header)
 {
     json_t *object = NULL;
-    enum token_fault fault = load_object(segment, arena, TOKEN_BAD_HEADER, &object);
+    enum token_fault fault = token_parse_object(segment, arena, TOKEN_BAD_HEADER, &object);
 
     if (fault == TOKEN_OK) {
         fault = read_header(object, arena, ret_header);
-    }
-    json_decref(object);
-    return fault;
-}
-
-/* A NumericDate, floored. False when it is none: no number, negative or absurd. */
-static bool read_time(const json_t *value, uint64_t *ret_time_s)
-{
-    if (json_is_integer(value)) {
-        json_int_t integer = json_integer_value(value);
-
-        if (integer < 0 || integer > TIME_MAX_S) {
-            return false;
-        }
-        *ret_time_s = (uint64_t)integer;
-        return true;
-    }
-    if (json_is_real(value)) {
-        double real = json_real_value(value);
-
-        if (!(real >= 0 && real <= (double)TIME_MAX_S)) {
-            return false;
-        }
-        *ret_time_s = (uint64_t)real;
-        return true;
-    }
-    return false;
-}
-
-static enum token_fault check_times(const json_t *object, const struct token_rules *rules,
-                                    struct token_claims *claims)
-{
-    static const char *const starts[] = {"nbf", "iat"};
-    const json_t *expiry = json_object_get(object, "exp");
-    uint64_t time_s = 0;
-
-    if (expiry == NULL) {
-        return TOKEN_NO_EXPIRY;
-    }
-    if (!read_time(expiry, &time_s)) {
-        return TOKEN_BAD_CLAIMS;
-    }
-    claims->expires_s = time_s + rules->leeway_s;
-    for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++) {
-        const json_t *start = json_object_get(object, starts[i]);
-
-        if (start == NULL) {
-            continue;
-        }
-        if (!read_time(start, &time_s)) {
-            return TOKEN_BAD_CLAIMS;
-        }
-        if (time_s > rules->now_s + rules->leeway_s) {
-            return TOKEN_NOT_YET_VALID;
-        }
-    }
-    return rules->now_s >= claims->expires_s ? TOKEN_EXPIRED : TOKEN_OK;
-}
-
-static enum token_fault check_issuer(const json_t *object, const struct token_rules *rules)
-{
-    const json_t *issuer = json_object_get(object, "iss");
-
-    if (issuer != NULL && !json_is_string(issuer)) {
-        return TOKEN_BAD_CLAIMS;
-    }
-    return rules->issuer[0] == '\0' || text_is(issuer, rules->issuer) ? TOKEN_OK
-                                                                      : TOKEN_WRONG_ISSUER;
-}
-
-/* A text, or a list of texts one of which is ours. */
-static enum token_fault check_audience(const json_t *object, const struct token_rules *rules)
-{
-    const json_t *audience = json_object_get(object, "aud");
-    bool found = rules->audience[0] == '\0' || text_is(audience, rules->audience);
-
-    if (audience != NULL && !json_is_string(audience) && !json_is_array(audience)) {
-        return TOKEN_BAD_CLAIMS;
-    }
-    for (size_t i = 0; i < json_array_size(audience); i++) {
-        const json_t *item = json_array_get(audience, i);
-
-        if (!json_is_string(item)) {
-            return TOKEN_BAD_CLAIMS;
-        }
-        found = found || text_is(item, rules->audience);
-    }
-    return found ? TOKEN_OK : TOKEN_WRONG_AUDIENCE;
-}
-
-static enum token_fault add_role(struct token_claims *claims, const char **roles, struct bytes role,
-                                 struct arena *arena)
-{
-    const char *copy;
-
-    if (claims->role_count == TOKEN_ROLES_MAX || !text_is_plain(role, TOKEN_ROLE_SIZE_MAX)) {
-        return TOKEN_BAD_ROLES;
-    }
-    copy = arena_copy_text(arena, role);
-    if (copy == NULL) {
-        return TOKEN_NO_MEMORY;
-    }
-    roles[claims->role_count++] = copy;
-    return TOKEN_OK;
-}
-
-/* Words with blanks between, as in `scope` (RFC 8693 4.2). */
-static enum token_fault add_words(struct token_claims *claims, const char **roles,
-                                  struct bytes words, struct arena *arena)
-{
-    enum token_fault fault = TOKEN_OK;
-    size_t start = 0;
-
-    for (size_t i = 0; i <= words.size && fault == TOKEN_OK; i++) {
-        if (i < words.size && words.data[i] != ' ') {
-            continue;
-        }
-        if (i > start) {
-            struct bytes word = {words.data + start, i - start};
-
-            fault = add_role(claims, roles, word, arena);
-        }
-        start = i + 1;
-    }
-    return fault;
-}
-
-static enum token_fault read_roles(const json_t *object, struct arena *arena,
-                                   struct token_claims *claims)
-{
-    const json_t *value = json_object_get(object, "roles");
-    enum token_fault fault = TOKEN_OK;
-    const char **roles;
-
-    if (value == NULL) {
-        return TOKEN_OK;
-    }
-    if (!json_is_string(value) && !json_is_array(value)) {
-        return TOKEN_BAD_ROLES;
-    }
-    roles = arena_alloc(arena, TOKEN_ROLES_MAX * sizeof(*roles));
-    if (roles == NULL) {
-        return TOKEN_NO_MEMORY;
-    }
-    claims->roles = roles;
-    if (json_is_string(value)) {
-        return add_words(claims, roles, text_of(value), arena);
-    }
-    for (size_t i = 0; i < json_array_size(value) && fault == TOKEN_OK; i++) {
-        fault = add_role(claims, roles, text_of(json_array_get(value, i)), arena);
-    }
-    return fault;
-}
-
-static enum token_fault read_claims(const json_t *object, const struct token_rules *rules,
-                                    struct arena *arena, struct token_claims *ret_claims)
-{
-    struct bytes subject = text_of(json_object_get(object, "sub"));
-    struct token_claims claims = {.subject = NULL};
-    enum token_fault fault = check_times(object, rules, &claims);
-
-    if (fault == TOKEN_OK) {
-        fault = check_issuer(object, rules);
-    }
-    if (fault == TOKEN_OK) {
-        fault = check_audience(object, rules);
-    }
-    if (fault == TOKEN_OK && !text_is_plain(subject, TOKEN_SUBJECT_SIZE_MAX)) {
-        fault = TOKEN_BAD_SUBJECT;
-    }
-    if (fault == TOKEN_OK) {
-        fault = read_roles(object, arena, &claims);
-    }
-    if (fault != TOKEN_OK) {
-        return fault;
-    }
-    claims.subject = arena_copy_text(arena, subject);
-    if (claims.subject == NULL) {
-        return TOKEN_NO_MEMORY;
-    }
-    *ret_claims = claims;
-    return TOKEN_OK;
-}
-
-enum token_fault token_parse_claims(struct bytes segment, const struct token_rules *rules,
-                                    struct arena *arena, struct token_claims *ret_claims)
-{
-    json_t *object = NULL;
-    enum token_fault fault = load_object(segment, arena, TOKEN_BAD_CLAIMS, &object);
-
-    if (fault == TOKEN_OK) {
-        fault = read_claims(object, rules, arena, ret_claims);
     }
     json_decref(object);
     return fault;

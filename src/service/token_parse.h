@@ -12,12 +12,16 @@
 #include "core/arena.h"
 #include "core/bytes.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#define TOKEN_KEY_ID_SIZE_MAX  256
 #define TOKEN_SUBJECT_SIZE_MAX 256
 #define TOKEN_ROLES_MAX        64
 #define TOKEN_ROLE_SIZE_MAX    64
+#define TOKEN_SCOPES_MAX       64
+#define TOKEN_SCOPE_SIZE_MAX   128
 
 /* Why a token is refused: for the log and the counters, never for the caller. */
 enum token_fault {
@@ -38,6 +42,7 @@ enum token_fault {
     TOKEN_WRONG_AUDIENCE,
     TOKEN_BAD_SUBJECT,
     TOKEN_BAD_ROLES,
+    TOKEN_BAD_SCOPES,
     TOKEN_NO_MEMORY, /* ours, not the token's: but nobody passes on it */
     TOKEN_FAULT_COUNT,
 };
@@ -66,8 +71,9 @@ struct token_header {
 
 /* What the claims are held against. */
 struct token_rules {
-    const char *issuer;   /* "" = any */
-    const char *audience; /* "" = any */
+    const char *issuer;      /* "" = any */
+    const char *audience;    /* "" = any */
+    const char *roles_claim; /* its name; "" = none */
     uint64_t leeway_s;
     uint64_t now_s; /* since 1970 */
 };
@@ -76,13 +82,20 @@ struct token_claims {
     const char *subject;
     const char *const *roles;
     unsigned role_count;
+    const char *const *scopes;
+    unsigned scope_count;
     uint64_t expires_s; /* exp and the leeway: from then on it is worth nothing */
-    uint64_t left_ns;   /* until then, from the verdict on: filled in by token_verify() */
 };
 
 /* Decodes base64url without padding, canonical only: one text for each run of bytes. `out` takes
  * text.size / 4 * 3 + 2 bytes. Returns 0 or -EBADMSG. */
 int token_parse_base64url(struct bytes text, uint8_t *out, size_t *ret_size);
+
+/* Is JSON nested no deeper than we read? Its parser recurses, so this is counted before. */
+bool token_parse_is_shallow(struct bytes json);
+
+/* 1 to `size_max` bytes without control characters? */
+bool token_parse_is_plain(struct bytes text, size_t size_max);
 
 /* Returns TOKEN_OK, TOKEN_TOO_LONG or TOKEN_BAD_SHAPE. Allocates nothing. */
 enum token_fault token_parse_split(struct bytes token, size_t size_max,

@@ -12,7 +12,7 @@
 #define TOKEN_SIZE_MAX 8192
 
 static const struct token_rules rules = {
-    .issuer = "", .audience = "", .leeway_s = 30, .now_s = 1700000000};
+    .issuer = "", .audience = "", .roles_claim = "roles", .leeway_s = 30, .now_s = 1700000000};
 
 static void must(bool is_so)
 {
@@ -33,6 +33,16 @@ static void check_header(struct bytes segment)
     arena_deinit(&arena);
 }
 
+static void check_names(const char *const *names, unsigned count, unsigned count_max,
+                        size_t size_max)
+{
+    must(count <= count_max);
+    for (unsigned i = 0; i < count; i++) {
+        must(names[i][0] != '\0');
+        must(strlen(names[i]) <= size_max);
+    }
+}
+
 static void check_claims(struct bytes segment)
 {
     struct arena arena = {.size_max = 0};
@@ -42,11 +52,8 @@ static void check_claims(struct bytes segment)
         must(claims.expires_s > rules.now_s);
         must(claims.subject[0] != '\0');
         must(strlen(claims.subject) <= TOKEN_SUBJECT_SIZE_MAX);
-        must(claims.role_count <= TOKEN_ROLES_MAX);
-        for (unsigned i = 0; i < claims.role_count; i++) {
-            must(claims.roles[i][0] != '\0');
-            must(strlen(claims.roles[i]) <= TOKEN_ROLE_SIZE_MAX);
-        }
+        check_names(claims.roles, claims.role_count, TOKEN_ROLES_MAX, TOKEN_ROLE_SIZE_MAX);
+        check_names(claims.scopes, claims.scope_count, TOKEN_SCOPES_MAX, TOKEN_SCOPE_SIZE_MAX);
     }
     arena_deinit(&arena);
 }

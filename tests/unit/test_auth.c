@@ -1,3 +1,4 @@
+#include "lib/token_maker.h"
 #include "lib/unit.h"
 
 #include "core/clock.h"
@@ -6,12 +7,13 @@
 #include "core/reactor.h"
 #include "http2/grpc_call.h"
 #include "service/auth.h"
+#include "service/caller.h"
 #include "service/token.h"
 
 #include <stdio.h>
 #include <unistd.h>
 
-#define SECRET "0123456789abcdef0123456789abcdef"
+#define SECRET TOKEN_MAKER_SECRET
 
 #define EXPIRY_S 4102444800
 
@@ -23,38 +25,101 @@ static uint64_t fake_time(struct clock_source *source)
     return realtime_ns;
 }
 
+static const char *ended_for; /* why the connection was ended */
+static unsigned ended_count;
+
+static void fake_end_connection(struct grpc_call_host *ended, const char *reason)
+{
+    (void)ended;
+    ended_for = reason;
+    ended_count++;
+}
+
+static const struct grpc_call_host_ops host_ops = {.end_connection = fake_end_connection};
+static const struct grpc_method unary = {.path = "/users.v1.UserService/GetUser"};
+static const struct grpc_method stream = {.path = "/users.v1.UserService/WatchUser",
+                                          .kind = GRPC_METHOD_SERVER_STREAM};
 static struct clock_source clock_fake = {fake_time, fake_time};
 static struct reactor reactor;
-static struct grpc_call_host host = {.reactor = &reactor};
-static struct grpc_call call = {.host = &host};
+static struct grpc_call_host host = {.ops = &host_ops, .reactor = &reactor};
+static struct grpc_call call = {.host = &host, .method = &unary};
+static struct grpc_stage stage;
 static struct auth auth;
 static struct token_verifier *verifier;
 static char *token;
 static struct grpc_error failure; /* how the call was failed */
 static unsigned failure_count;
+static struct grpc_call *revoked[4]; /* calls that were given a new end */
+static unsigned revoked_count;
 
-/* Stands in for the one of grpc_call.c. */
+/* These stand in for those of grpc_call*.c. */
+
 void grpc_call_fail(struct grpc_call *failed, const struct grpc_error *error)
 {
-    ck_assert_ptr_eq(failed, &call);
+    (void)failed;
     failure = *error;
     failure_count++;
 }
 
-static void open_with(struct clock_source *clock, uint32_t cache_entries)
+void grpc_call_fail_text(struct grpc_call *failed, enum grpc_status status, const char *reason,
+                         const char *message)
 {
-    const struct token_options options = {.issuer = "",
-                                          .audience = "",
-                                          .leeway_s = 30,
-                                          .cache_ttl_s = 300,
-                                          .size_max = 8192,
-                                          .cache_entries = cache_entries};
-    const struct token_request request = {.subject = "alice", .expires_s = EXPIRY_S};
+    const struct grpc_error error = {
+        .status = status, .reason = reason, .message = message, .domain = "grpc"};
 
-    ck_assert_int_eq(token_verifier_new(clock, random_system(), &options, &verifier), 0);
-    ck_assert_int_eq(token_verifier_add_secret(verifier, BYTES_LITERAL(SECRET)), 0);
+    grpc_call_fail(failed, &error);
+}
+
+/* What the real one does at an end that is past: the call finishes, and so do its stages. */
+void grpc_call_authorize_until(struct grpc_call *open, uint64_t until_ns)
+{
+    ck_assert_uint_lt(revoked_count, 4);
+    revoked[revoked_count++] = open;
+    open->authorized_until_ns = until_ns;
+    if (until_ns <= reactor.now_ns) {
+        open->stages_begun = 0;
+        stage.end(stage.context, open);
+    }
+}
+
+static void set_secret(const char *secret)
+{
+    struct token_keys *keys = NULL;
+
+    ck_assert_int_eq(token_keys_new(&keys), 0);
+    ck_assert_int_eq(token_keys_add_secret(keys, bytes_from_text(secret)), 0);
+    token_verifier_set_keys(verifier, keys);
+}
+
+static struct token_options default_options(void)
+{
+    return (struct token_options){.issuer = "",
+                                  .audience = "",
+                                  .roles_claim = "roles",
+                                  .leeway_s = 30,
+                                  .cache_ttl_s = 300,
+                                  .size_max = 8192,
+                                  .cache_entries = 4};
+}
+
+static void open_by(struct clock_source *clock, const struct token_options *options)
+{
+    const struct token_request request = {
+        .subject = "alice", .roles = "admin viewer", .expires_s = EXPIRY_S};
+
+    ck_assert_int_eq(token_verifier_new(clock, random_system(), options, &verifier), 0);
+    set_secret(SECRET);
     ck_assert_int_eq(token_sign_hs256(BYTES_LITERAL(SECRET), &request, &token), 0);
     auth.verifier = verifier;
+    stage = auth_stage(&auth);
+}
+
+static void open_with(struct clock_source *clock, uint32_t cache_entries)
+{
+    struct token_options options = default_options();
+
+    options.cache_entries = cache_entries;
+    open_by(clock, &options);
 }
 
 static void open_all(void)
@@ -62,24 +127,63 @@ static void open_all(void)
     open_with(clock_system(), 4);
 }
 
+/* The connection ends. */
+static void end_host(void)
+{
+    if (host.memo != NULL) {
+        host.memo_release(host.memo);
+        host.memo = NULL;
+    }
+}
+
 static void done(void)
 {
+    end_host();
     token_verifier_free(verifier);
     arena_deinit(&call.arena);
     free(token);
 }
 
-/* One call with such an authorization header; does it pass? */
-static bool passes(const char *authorization, unsigned count)
+/* A call begins, with such an authorization header; does it pass? */
+static bool begins(struct grpc_call *new_call, const char *authorization, unsigned count)
 {
-    struct grpc_stage stage = auth_stage(&auth);
+    bool passed;
 
     failure_count = 0;
-    call.caller = NULL;
-    call.authorized_until_ns = 0;
-    call.head.authorization_count = count;
-    call.head.authorization = bytes_from_text(authorization);
-    return stage.begin(stage.context, &call);
+    new_call->caller = NULL;
+    new_call->identity = NULL;
+    new_call->authorized_until_ns = 0;
+    new_call->head.authorization_count = count;
+    new_call->head.authorization = bytes_from_text(authorization);
+    new_call->stages_begun = 1; /* as dispatch counts */
+    passed = stage.begin(stage.context, new_call);
+    ck_assert_uint_eq(failure_count, passed ? 0 : 1);
+    ck_assert(passed == (new_call->identity != NULL));
+    return passed;
+}
+
+static void ends(struct grpc_call *old_call)
+{
+    old_call->stages_begun = 0;
+    stage.end(stage.context, old_call);
+    ck_assert_ptr_null(old_call->identity);
+}
+
+/* One call after the other. What it left in `call` but the identity is still there. */
+static bool passes(const char *authorization, unsigned count)
+{
+    bool passed = begins(&call, authorization, count);
+
+    ends(&call);
+    return passed;
+}
+
+static bool begins_with_token(struct grpc_call *new_call)
+{
+    char value[1024];
+
+    (void)snprintf(value, sizeof(value), "Bearer %s", token);
+    return begins(new_call, value, 1);
 }
 
 static bool passes_with_scheme(const char *scheme)
@@ -113,6 +217,7 @@ START_TEST(auth_passes_good_tokens)
         ck_assert_uint_eq(failure_count, 0);
     }
     ck_assert_uint_eq(auth.passed, 4);
+    ck_assert_uint_eq(auth.passed_by_memo, 3);
     ck_assert_uint_eq(auth_refused_total(&auth), 0);
     done();
 }
@@ -181,14 +286,33 @@ START_TEST(auth_takes_one_value_only)
 
 END_TEST
 
-/* Without a verifier (auth.mode none) everybody passes, as nobody. */
+/* Without a verifier (auth.mode none) everybody passes, as nobody, or as the certificate says. */
 START_TEST(auth_can_be_off)
 {
-    ck_assert(passes("", 0));
+    const struct caller *caller;
+
+    stage = auth_stage(&auth);
+    ck_assert(begins(&call, "", 0));
+    caller = call.identity;
+    ck_assert(!caller_is_authenticated(caller));
+    ck_assert_uint_eq(caller->role_count + caller->scope_count, 0);
+    ends(&call);
     ck_assert(passes("Bearer x", 1));
     ck_assert_uint_eq(call.authorized_until_ns, UINT64_MAX);
     ck_assert_ptr_null(call.caller);
-    ck_assert_uint_eq(failure_count, 0);
+    host.peer_identity = "dns:probe.example";
+    for (unsigned i = 0; i < 2; i++) {
+        call.method = i == 0 ? &unary : &stream;
+        ck_assert(begins(&call, "Bearer x", 1));
+        caller = call.identity;
+        ck_assert(caller_is_authenticated(caller));
+        ck_assert_ptr_null(caller->subject);
+        ck_assert_str_eq(caller->certificate, "dns:probe.example");
+        ck_assert_str_eq(call.caller, "dns:probe.example");
+        ends(&call);
+    }
+    ck_assert_uint_eq(auth.anonymous, 4);
+    arena_deinit(&call.arena);
 }
 
 END_TEST
@@ -212,12 +336,48 @@ START_TEST(auth_lets_probes_pass)
     ck_assert_uint_eq(call.authorized_until_ns, UINT64_MAX);
     ck_assert_ptr_null(call.caller);
     ck_assert_uint_eq(auth.passed, 0);
+    host.peer_identity = "dns:lb.example"; /* the certificate still says who it is */
+    ck_assert(passes("", 0));
+    ck_assert_str_eq(call.caller, "dns:lb.example");
+    host.peer_identity = NULL;
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         call.method = &others[i];
         ck_assert(!passes("", 0));
     }
     call.method = NULL; /* an unknown method, of whatever service */
     ck_assert(!passes("", 0));
+    done();
+}
+
+END_TEST
+
+/* So do those of both reflection services, by an option of their own. */
+START_TEST(auth_lets_reflection_pass)
+{
+    static const struct grpc_method methods[] = {
+        {.path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+         .kind = GRPC_METHOD_BIDI_STREAM},
+        {.path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+         .kind = GRPC_METHOD_BIDI_STREAM},
+    };
+    static const struct grpc_method others[] = {
+        {.path = "/grpc.reflection.v1.Server/ServerReflectionInfo"},
+        {.path = "/grpc.health.v1.Health/Check"},
+        {.path = "/users.v1.UserService/GetUser"},
+    };
+
+    open_all();
+    for (unsigned allowed = 0; allowed < 2; allowed++) {
+        auth.anonymous_reflection = allowed == 1;
+        for (size_t i = 0; i < 2; i++) {
+            call.method = &methods[i];
+            ck_assert(passes("", 0) == (allowed == 1));
+        }
+        for (size_t i = 0; i < 3; i++) {
+            call.method = &others[i];
+            ck_assert(!passes("", 0));
+        }
+    }
     done();
 }
 
@@ -249,7 +409,7 @@ START_TEST(auth_logs_the_cause_and_not_the_token)
 END_TEST
 
 /* A call is told until when its token lasts, leeway included, on the clock of timers: the same from
- * the cache as at first sight, to the nanosecond. */
+ * the cache and from the connection's memory as at first sight, to the nanosecond. */
 START_TEST(auth_says_until_when)
 {
     const uint64_t end_ns = (EXPIRY_S + 30) * CLOCK_NS_PER_S;
@@ -260,15 +420,21 @@ START_TEST(auth_says_until_when)
         reactor.now_ns = 5000;
         ck_assert(passes_with_scheme("Bearer "));
         ck_assert_uint_eq(call.authorized_until_ns, 5000 + 100 * CLOCK_NS_PER_S + 7);
+        reactor.now_ns = 6000;
+        ck_assert(passes_with_scheme("Bearer "));
+        ck_assert_uint_eq(call.authorized_until_ns, 5000 + 100 * CLOCK_NS_PER_S + 7);
+        end_host();
         realtime_ns = end_ns - 1;
         reactor.now_ns = 9000;
         ck_assert(passes_with_scheme("Bearer "));
         ck_assert_uint_eq(call.authorized_until_ns, 9001);
-        ck_assert_uint_eq(token_verifier_stats(verifier)->cache_hits, cache_entries);
+        ck_assert_uint_eq(token_verifier_stats(verifier).cache_hits, cache_entries);
         realtime_ns = end_ns;
+        reactor.now_ns = 9001;
         ck_assert(!passes_with_scheme("Bearer "));
         done();
     }
+    ck_assert_uint_eq(auth.passed_by_memo, 2);
 }
 
 END_TEST
@@ -289,7 +455,316 @@ START_TEST(auth_knows_tokens_without_end)
 
 END_TEST
 
+/* What the token and the certificate say is there for policy and limits, until the call ends: for
+ * streams after their arena is gone, too. */
+START_TEST(auth_makes_a_caller)
+{
+    const struct caller *caller;
+
+    open_all();
+    for (unsigned i = 0; i < 4; i++) {
+        call.method = i < 2 ? &unary : &stream;
+        host.peer_identity = i % 2 == 0 ? NULL : "uri:spiffe://example/client";
+        ck_assert(begins_with_token(&call));
+        if (i >= 2) {
+            arena_deinit(&call.arena);
+        }
+        caller = call.identity;
+        ck_assert_str_eq(caller->subject, "alice");
+        ck_assert_uint_eq(caller->role_count, 2);
+        ck_assert_str_eq(caller->roles[1], "viewer");
+        ck_assert_uint_eq(caller->scope_count, 0);
+        ck_assert_ptr_eq(caller->certificate, host.peer_identity);
+        ck_assert_str_eq(call.caller, "alice");
+        ends(&call);
+    }
+    done();
+}
+
+END_TEST
+
+/* A certificate does not stand in for a token. */
+START_TEST(auth_needs_a_token_beside_a_certificate)
+{
+    open_all();
+    host.peer_identity = "dns:client.example";
+    ck_assert(!passes("", 0));
+    assert_refused("No authentication token provided", "TOKEN_MISSING");
+    done();
+}
+
+END_TEST
+
+/* Calls keep what they point to when the connection moves on to another token, when the cache has
+ * no room for theirs, when the verifier is gone; and the name is there for stages that end later.
+ */
+START_TEST(auth_keeps_verdicts_for_calls)
+{
+    const struct token_request request = {.subject = "bob", .expires_s = EXPIRY_S};
+    struct grpc_call first = {.host = &host, .method = &unary};
+
+    open_with(clock_system(), 0);
+    ck_assert(begins_with_token(&first));
+    free(token);
+    ck_assert_int_eq(token_sign_hs256(BYTES_LITERAL(SECRET), &request, &token), 0);
+    ck_assert(begins_with_token(&call));
+    ck_assert_str_eq(call.caller, "bob");
+    ck_assert_str_eq(((const struct caller *)first.identity)->roles[0], "admin");
+    ends(&call);
+    end_host();
+    ck_assert_str_eq(((const struct caller *)first.identity)->subject, "alice");
+    ends(&first);
+    ck_assert_str_eq(first.caller, "alice");
+    arena_deinit(&first.arena);
+    done();
+}
+
+END_TEST
+
+/* The connection's last token is compared whole: whatever character is another, whatever is cut or
+ * added, it is another token. */
+START_TEST(auth_compares_whole_tokens)
+{
+    size_t size;
+
+    open_all();
+    ck_assert(passes_with_scheme("Bearer "));
+    size = strlen(token);
+    for (size_t i = 0; i < size; i++) {
+        char kept = token[i];
+
+        token[i] = kept == 'A' ? 'B' : 'A';
+        ck_assert(!passes_with_scheme("Bearer "));
+        token[i] = '\0';
+        ck_assert(!passes_with_scheme("Bearer "));
+        token[i] = kept;
+    }
+    ck_assert(!passes_with_scheme("Bearer A"));
+    ck_assert_uint_eq(auth.passed_by_memo, 0);
+    ck_assert(passes_with_scheme("Bearer "));
+    ck_assert_uint_eq(auth.passed_by_memo, 1);
+    done();
+}
+
+END_TEST
+
+/* A refused token does not take the place of the good one, and tokens that take turns are each
+ * found in the cache. */
+START_TEST(auth_remembers_the_last_good_token)
+{
+    const struct token_request request = {.subject = "bob", .expires_s = EXPIRY_S};
+    char *kept;
+
+    open_all();
+    ck_assert(passes_with_scheme("Bearer "));
+    ck_assert(!passes("Bearer x", 1));
+    ck_assert(passes_with_scheme("Bearer "));
+    ck_assert_uint_eq(auth.passed_by_memo, 1);
+    kept = token;
+    ck_assert_int_eq(token_sign_hs256(BYTES_LITERAL(SECRET), &request, &token), 0);
+    for (int i = 0; i < 3; i++) {
+        char *other = token;
+
+        ck_assert(passes_with_scheme("Bearer "));
+        ck_assert_str_eq(call.caller, i % 2 == 0 ? "bob" : "alice");
+        token = kept;
+        kept = other;
+    }
+    ck_assert_uint_eq(auth.passed_by_memo, 1);
+    ck_assert_uint_eq(token_verifier_stats(verifier).signatures_checked, 2);
+    free(kept);
+    done();
+}
+
+END_TEST
+
+/* The connection trusts its memory no longer than the cache would. */
+START_TEST(auth_asks_again_in_time)
+{
+    open_with(&clock_fake, 4);
+    realtime_ns = 1700000000 * CLOCK_NS_PER_S;
+    reactor.now_ns = 1000;
+    ck_assert(passes_with_scheme("Bearer "));
+    reactor.now_ns += 300 * CLOCK_NS_PER_S - 1;
+    ck_assert(passes_with_scheme("Bearer "));
+    ck_assert_uint_eq(auth.passed_by_memo, 1);
+    realtime_ns += 300 * CLOCK_NS_PER_S;
+    reactor.now_ns += 1;
+    ck_assert(passes_with_scheme("Bearer "));
+    ck_assert_uint_eq(auth.passed_by_memo, 1);
+    ck_assert_uint_eq(token_verifier_stats(verifier).signatures_checked, 2);
+    done();
+}
+
+END_TEST
+
+/* A connection with more refused tokens than allowed is ended, once, and the limit is counted. Good
+ * tokens between them change nothing, and calls without a token do not count. */
+START_TEST(auth_ends_connections_that_guess)
+{
+    open_all();
+    auth.max_failures = 20;
+    for (int i = 0; i < 20; i++) {
+        ck_assert(!passes(i % 2 == 0 ? "Bearer x" : "Basic x", 1));
+        ck_assert(passes_with_scheme("Bearer "));
+        ck_assert(!passes("", 0));
+        ck_assert_uint_eq(ended_count, 0);
+    }
+    ck_assert(!passes("Bearer x", 1));
+    assert_refused("Invalid authentication token", "TOKEN_INVALID");
+    ck_assert_uint_eq(ended_count, 1);
+    ck_assert_str_eq(ended_for, "too many authentication failures");
+    ck_assert(!passes("Bearer x", 1));
+    ck_assert_uint_eq(ended_count, 1);
+    ck_assert_uint_eq(auth.connections_ended, 1);
+    ck_assert_uint_eq(reactor.limits_hit.counts[LIMITS_HIT_AUTH_FAILURES], 1);
+    done();
+}
+
+END_TEST
+
+/* 0 allows any number. */
+START_TEST(auth_may_allow_guessing)
+{
+    open_all();
+    for (int i = 0; i < 100; i++) {
+        ck_assert(!passes("Bearer x", 1));
+    }
+    ck_assert_uint_eq(ended_count, 0);
+    done();
+}
+
+END_TEST
+
+/* Tokens over the limit on their size are counted there. */
+START_TEST(auth_counts_long_tokens)
+{
+    static char value[8192 + 9] = "Bearer ";
+
+    open_all();
+    memset(value + 7, 'A', 8193);
+    ck_assert(!passes(value, 1));
+    assert_refused("Invalid authentication token", "TOKEN_INVALID");
+    ck_assert_uint_eq(reactor.limits_hit.counts[LIMITS_HIT_TOKEN_SIZE], 1);
+    ck_assert_uint_eq(auth.refused[TOKEN_TOO_LONG], 1);
+    done();
+}
+
+END_TEST
+
+/* When the key of a connection's token is removed its memory is worth nothing. */
+START_TEST(auth_forgets_removed_keys)
+{
+    open_all();
+    ck_assert(passes_with_scheme("Bearer "));
+    ck_assert(passes_with_scheme("Bearer "));
+    set_secret("another secret, of 32 bytes or so");
+    ck_assert(!passes_with_scheme("Bearer "));
+    set_secret(SECRET);
+    ck_assert(passes_with_scheme("Bearer "));
+    ck_assert_uint_eq(auth.passed_by_memo, 1);
+    done();
+}
+
+END_TEST
+
+/* A removed key ends the streams that began with it and no others; unary calls may finish. */
+START_TEST(auth_revokes_streams)
+{
+    struct grpc_call by_secret[2] = {{.host = &host, .method = &stream},
+                                     {.host = &host, .method = &stream}};
+    struct grpc_call by_key = {.host = &host, .method = &stream};
+    struct token_keys *keys = NULL;
+    char problem[TOKEN_KEYS_PROBLEM_SIZE];
+    char *other = token_make(TOKEN_MAKER_ES256, "{\"alg\":\"ES256\",\"kid\":\"e1\"}",
+                             "{\"sub\":\"carol\",\"exp\":4102444800}");
+    char *kept;
+
+    open_all();
+    ck_assert_int_eq(token_keys_new(&keys), 0);
+    ck_assert_int_eq(token_keys_add_secret(keys, BYTES_LITERAL(SECRET)), 0);
+    ck_assert_int_eq(token_keys_add_jwks(keys, BYTES_LITERAL(TOKEN_MAKER_JWKS), problem), 0);
+    token_verifier_set_keys(verifier, keys);
+    ck_assert(begins_with_token(&by_secret[0]));
+    ck_assert(begins_with_token(&by_secret[1]));
+    ck_assert(begins_with_token(&call));
+    kept = token;
+    token = other;
+    ck_assert(begins_with_token(&by_key));
+    auth_revoke(&auth); /* nothing has changed */
+    ck_assert_uint_eq(revoked_count, 0);
+
+    ck_assert_int_eq(token_keys_new(&keys), 0);
+    ck_assert_int_eq(token_keys_add_jwks(keys, BYTES_LITERAL(TOKEN_MAKER_JWKS), problem), 0);
+    token_verifier_set_keys(verifier, keys);
+    auth_revoke(&auth);
+    ck_assert_uint_eq(revoked_count, 2);
+    ck_assert_ptr_eq(revoked[0], &by_secret[0]);
+    ck_assert_ptr_eq(revoked[1], &by_secret[1]);
+    ck_assert_uint_eq(by_secret[0].authorized_until_ns, 0);
+    auth_revoke(&auth); /* these are gone */
+    ck_assert_uint_eq(revoked_count, 2);
+    ends(&by_key);
+    ends(&call);
+    free(kept);
+    done();
+}
+
+END_TEST
+
+/* With an overlap streams are given an end, and it is taken back when the key comes back; calls
+ * that begin meanwhile have it too. */
+START_TEST(auth_gives_streams_an_end)
+{
+    struct grpc_call open = {.host = &host, .method = &stream};
+    struct token_options options = default_options();
+    uint64_t end_ns;
+
+    options.key_overlap_s = 60;
+    open_by(&clock_fake, &options);
+    realtime_ns = (EXPIRY_S - 1000) * CLOCK_NS_PER_S;
+    reactor.now_ns = realtime_ns; /* the fake clock is both */
+    ck_assert(begins_with_token(&open));
+    end_ns = reactor.now_ns + 1030 * CLOCK_NS_PER_S;
+    ck_assert_uint_eq(open.authorized_until_ns, end_ns);
+    set_secret("another secret, of 32 bytes or so");
+    auth_revoke(&auth);
+    ck_assert_uint_eq(revoked_count, 1);
+    ck_assert_uint_eq(open.authorized_until_ns, reactor.now_ns + 60 * CLOCK_NS_PER_S);
+    ck_assert(passes_with_scheme("Bearer "));
+    ck_assert_uint_eq(call.authorized_until_ns, reactor.now_ns + 60 * CLOCK_NS_PER_S);
+    set_secret(SECRET);
+    auth_revoke(&auth);
+    ck_assert_uint_eq(revoked_count, 2);
+    ck_assert_uint_eq(open.authorized_until_ns, end_ns);
+    ends(&open);
+    done();
+}
+
+END_TEST
+
+/* A call for which there is no memory is refused as such: its token may be good. */
+START_TEST(auth_says_when_memory_is_short)
+{
+    open_all();
+    host.peer_identity = "dns:client.example";
+    call.arena.size_max = 1;
+    ck_assert(!begins_with_token(&call));
+    ck_assert_int_eq(failure.status, GRPC_STATUS_RESOURCE_EXHAUSTED);
+    ck_assert_str_eq(failure.reason, "OUT_OF_MEMORY");
+    ck_assert_uint_eq(host.auth_failures, 0);
+    ends(&call);
+    done();
+}
+
+END_TEST
+
 UNIT_MAIN("auth", auth_passes_good_tokens, auth_names_missing_tokens,
           auth_says_nothing_about_bad_tokens, auth_takes_one_value_only, auth_can_be_off,
-          auth_lets_probes_pass, auth_logs_the_cause_and_not_the_token, auth_says_until_when,
-          auth_knows_tokens_without_end)
+          auth_lets_probes_pass, auth_lets_reflection_pass, auth_logs_the_cause_and_not_the_token,
+          auth_says_until_when, auth_knows_tokens_without_end, auth_makes_a_caller,
+          auth_needs_a_token_beside_a_certificate, auth_keeps_verdicts_for_calls,
+          auth_compares_whole_tokens, auth_remembers_the_last_good_token, auth_asks_again_in_time,
+          auth_ends_connections_that_guess, auth_may_allow_guessing, auth_counts_long_tokens,
+          auth_forgets_removed_keys, auth_revokes_streams, auth_gives_streams_an_end,
+          auth_says_when_memory_is_short)

@@ -51,7 +51,8 @@ static enum token_fault claims_by(const char *json, const struct token_rules *ru
 
 static enum token_fault claims(const char *json)
 {
-    static const struct token_rules rules = {.issuer = "", .audience = "", .now_s = NOW_S};
+    static const struct token_rules rules = {
+        .issuer = "", .audience = "", .roles_claim = "roles", .now_s = NOW_S};
     struct token_claims ret;
 
     return claims_by(json, &rules, &ret);
@@ -266,8 +267,11 @@ END_TEST
 /* The example claims of a good token. */
 START_TEST(token_parse_reads_claims)
 {
-    static const struct token_rules rules = {
-        .issuer = "https://issuer", .audience = "users", .leeway_s = 30, .now_s = NOW_S};
+    static const struct token_rules rules = {.roles_claim = "roles",
+                                             .issuer = "https://issuer",
+                                             .audience = "users",
+                                             .leeway_s = 30,
+                                             .now_s = NOW_S};
     struct token_claims got;
 
     ck_assert_int_eq(
@@ -343,7 +347,7 @@ END_TEST
 START_TEST(token_parse_allows_the_leeway)
 {
     static const struct token_rules rules = {
-        .issuer = "", .audience = "", .leeway_s = 30, .now_s = NOW_S};
+        .roles_claim = "roles", .issuer = "", .audience = "", .leeway_s = 30, .now_s = NOW_S};
     struct token_claims got;
 
     ck_assert_int_eq(claims_by("{\"sub\":\"a\",\"exp\":1699999971}", &rules, &got), TOKEN_OK);
@@ -381,7 +385,8 @@ START_TEST(token_parse_judges_issuer_and_audience)
         {"\"iss\":\"i\",\"aud\":{\"a\":\"a\"}", TOKEN_BAD_CLAIMS},
         {"\"iss\":\"i\",\"aud\":null", TOKEN_BAD_CLAIMS},
     };
-    static const struct token_rules rules = {.issuer = "i", .audience = "a", .now_s = NOW_S};
+    static const struct token_rules rules = {
+        .issuer = "i", .audience = "a", .roles_claim = "roles", .now_s = NOW_S};
     struct token_claims got;
     char json[256];
 
@@ -461,14 +466,105 @@ START_TEST(token_parse_judges_roles)
 
 END_TEST
 
+/* Roles come from the claim that the option names, whole names only; an empty one gives none. */
+START_TEST(token_parse_reads_the_roles_claim)
+{
+    static const char json[] =
+        "{\"sub\":\"s\",\"exp\":1800000000,\"roles\":[\"a\"],\"realm.roles\":[\"b\",\"c\"],"
+        "\"https://x.example/roles\":\"d\",\"bad\":7}";
+
+    static const struct {
+        const char *claim;
+        unsigned count;
+        const char *first;
+    } rows[] = {
+        {"roles", 1, "a"}, {"realm.roles", 2, "b"}, {"https://x.example/roles", 1, "d"},
+        {"", 0, NULL},     {"role", 0, NULL},       {"realm", 0, NULL},
+    };
+    struct token_rules rules = {.issuer = "", .audience = "", .now_s = NOW_S};
+    struct token_claims got;
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        rules.roles_claim = rows[i].claim;
+        ck_assert_int_eq(claims_by(json, &rules, &got), TOKEN_OK);
+        ck_assert_uint_eq(got.role_count, rows[i].count);
+        if (rows[i].count > 0) {
+            ck_assert_str_eq(got.roles[0], rows[i].first);
+        }
+    }
+    rules.roles_claim = "bad";
+    ck_assert_int_eq(claims_by(json, &rules, &got), TOKEN_BAD_ROLES);
+    arena_deinit(&arena);
+}
+
+END_TEST
+
+/* Scopes: `scope`, or when it is not there `scp`, as words or as a list; at most 64 of at most 128
+ * bytes. */
+START_TEST(token_parse_judges_scopes)
+{
+    static const struct {
+        const char *members;
+        enum token_fault fault;
+        unsigned count;
+        const char *last;
+    } rows[] = {
+        {"\"scope\":\"users.read users.write\"", TOKEN_OK, 2, "users.write"},
+        {"\"scope\":[\"users.read\"]", TOKEN_OK, 1, "users.read"},
+        {"\"scp\":[\"a\",\"b\"]", TOKEN_OK, 2, "b"},
+        {"\"scp\":\"a b c\"", TOKEN_OK, 3, "c"},
+        {"\"scope\":\"a\",\"scp\":[\"b\",\"c\"]", TOKEN_OK, 1, "a"},
+        {"\"scope\":\"\",\"scp\":\"b\"", TOKEN_OK, 0, NULL},
+        {"\"scope\":7", TOKEN_BAD_SCOPES, 0, NULL},
+        {"\"scope\":null", TOKEN_BAD_SCOPES, 0, NULL},
+        {"\"scp\":{}", TOKEN_BAD_SCOPES, 0, NULL},
+        {"\"scp\":[\"\"]", TOKEN_BAD_SCOPES, 0, NULL},
+        {"\"scp\":[\"a\",1]", TOKEN_BAD_SCOPES, 0, NULL},
+        {"\"scope\":\"a\\tb\"", TOKEN_BAD_SCOPES, 0, NULL},
+    };
+    static const struct token_rules rules = {
+        .issuer = "", .audience = "", .roles_claim = "roles", .now_s = NOW_S};
+    struct token_claims got;
+    char json[512];
+    char many[400] = "";
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        (void)snprintf(json, sizeof(json), "{\"sub\":\"s\",\"exp\":1800000000,%s}",
+                       rows[i].members);
+        ck_assert_msg(claims_by(json, &rules, &got) == rows[i].fault, "%s", json);
+        if (rows[i].fault == TOKEN_OK) {
+            ck_assert_uint_eq(got.scope_count, rows[i].count);
+        }
+        if (rows[i].last != NULL) {
+            ck_assert_str_eq(got.scopes[got.scope_count - 1], rows[i].last);
+        }
+    }
+    for (int count = 1; count <= 65; count++) {
+        strcat(many, "r ");
+        (void)snprintf(json, sizeof(json), "{\"sub\":\"s\",\"exp\":1800000000,\"scope\":\"%s\"}",
+                       many);
+        ck_assert_int_eq(claims(json), count <= 64 ? TOKEN_OK : TOKEN_BAD_SCOPES);
+    }
+    for (int size = 128; size <= 129; size++) {
+        (void)snprintf(json, sizeof(json), "{\"sub\":\"s\",\"exp\":1800000000,\"scp\":[\"%0*d\"]}",
+                       size, 1);
+        ck_assert_int_eq(claims(json), size == 128 ? TOKEN_OK : TOKEN_BAD_SCOPES);
+    }
+    arena_deinit(&arena);
+}
+
+END_TEST
+
 /* An arena without room refuses, whatever the step. */
 START_TEST(token_parse_survives_a_full_arena)
 {
-    struct bytes segment = encode("{\"sub\":\"s\",\"exp\":1800000000,\"roles\":\"a b\"}");
-    static const struct token_rules rules = {.issuer = "", .audience = "", .now_s = NOW_S};
+    struct bytes segment =
+        encode("{\"sub\":\"s\",\"exp\":1800000000,\"roles\":\"a b\",\"scp\":\"c\"}");
+    static const struct token_rules rules = {
+        .issuer = "", .audience = "", .roles_claim = "roles", .now_s = NOW_S};
     unsigned refused = 0;
 
-    for (size_t room = 1; room < 1200; room += 16) {
+    for (size_t room = 1; room < 2400; room += 32) {
         struct arena small = {.size_max = room};
         struct token_claims got;
         enum token_fault fault = token_parse_claims(segment, &rules, &small, &got);
@@ -502,5 +598,5 @@ UNIT_MAIN("token_parse", token_parse_splits, token_parse_refuses_other_shapes,
           token_parse_decodes_base64url, token_parse_reads_the_header, token_parse_refuses_headers,
           token_parse_refuses_deep_json, token_parse_reads_claims, token_parse_judges_times,
           token_parse_allows_the_leeway, token_parse_judges_issuer_and_audience,
-          token_parse_judges_subject, token_parse_judges_roles, token_parse_survives_a_full_arena,
-          token_parse_names_faults)
+          token_parse_judges_subject, token_parse_judges_roles, token_parse_reads_the_roles_claim,
+          token_parse_judges_scopes, token_parse_survives_a_full_arena, token_parse_names_faults)
