@@ -30,6 +30,7 @@
 #include "service/user_stream.h"
 
 #include "http2/grpc_call.h"
+#include "service/rate_limit.h"
 #include "service/user_stream_internal.h"
 
 #include <stdlib.h>
@@ -52,6 +53,11 @@ static void fail_with(struct user_stream *stream, enum user_error_kind kind, uin
 
     user_error_set(&error, kind);
     user_error_add_index(&error, index);
+    if (kind == USER_ERROR_RATE) {
+        grpc_error_add_metadata(&error.grpc, "limit", limits_hit_name(LIMITS_HIT_RATE_WRITE));
+        error.grpc.retry_delay_ms = stream->end_retry_ms;
+    }
+    user_error_count(&error, &stream->streams->reactor->limits_hit);
     fail_call(stream, &error);
 }
 
@@ -62,6 +68,7 @@ static void answer_failure(struct user_stream *stream, struct user_stream_item *
 
     stream->streams->items_failed++;
     user_stream_item_error(item, &error);
+    user_error_count(&error, &stream->streams->reactor->limits_hit);
     if (user_stream_order_is_fatal(stream, item)) {
         fail_call(stream, &error);
     } else if (user_stream_item_keep_error(item, &error) != 0) {
@@ -200,21 +207,29 @@ static void stop(struct user_stream *stream, enum user_error_kind kind)
     stream->end_error = kind;
 }
 
+static void take_item(struct user_stream *stream, struct bytes message)
+{
+    struct user_stream_item *item =
+        user_stream_item_new(stream->streams, stream->kind, user_stream_order_done, message);
+
+    if (item != NULL) {
+        user_stream_order_add(stream, item);
+    } else {
+        stop(stream, USER_ERROR_NO_MEMORY);
+    }
+}
+
 static void on_message(struct grpc_call *call, void *context, struct bytes message)
 {
     struct user_stream *stream = context;
     struct user_streams *streams = stream->streams;
-    struct user_stream_item *item;
 
     if (stream->taken == streams->options.max_messages) {
         stop(stream, USER_ERROR_TOO_MANY_MESSAGES);
+    } else if ((stream->end_retry_ms = rate_limit_take_change(streams->options.rate, call)) > 0) {
+        stop(stream, USER_ERROR_RATE);
     } else {
-        item = user_stream_item_new(streams, stream->kind, user_stream_order_done, message);
-        if (item != NULL) {
-            user_stream_order_add(stream, item);
-        } else {
-            stop(stream, USER_ERROR_NO_MEMORY);
-        }
+        take_item(stream, message);
     }
     stream->untried++;
     if (stream->stopped || stream->item_count >= streams->options.max_inflight ||

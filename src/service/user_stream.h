@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 struct grpc_call;
+struct rate_limit;
 struct reactor;
 struct user_writer;
 
@@ -27,6 +28,7 @@ struct user_stream_options {
     uint32_t max_hashing;   /* passwords that wait or are being hashed */
     uint32_t max_submitted; /* changes that wait for the disk */
     struct user_password_rule password_rule;
+    struct rate_limit *rate; /* each message is a change; NULL = no limit. Borrowed for its life */
 };
 
 struct user_streams {

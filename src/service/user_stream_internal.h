@@ -31,6 +31,7 @@ struct user_stream {
     bool over;        /* the call has its status, or has gone */
     bool ends_badly;  /* with `end_error`, when all items are answered */
     enum user_error_kind end_error;
+    int64_t end_retry_ms; /* goes with USER_ERROR_RATE */
     struct reactor_task task;
     struct timer retry;
 };
