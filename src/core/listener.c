@@ -355,6 +355,7 @@ static void tell_of_rest(struct listener *listener, int error)
 
 static void rest(struct listener *listener, int error)
 {
+    limits_hit_add(&listener->reactor->limits_hit, LIMITS_HIT_FILES);
     tell_of_rest(listener, error);
     listener->resting = true;
     (void)reactor_start_timer(listener->reactor, &listener->rest_timer, REST_NS); /* only moved */

@@ -17,7 +17,7 @@
  *
  * Whoever ends a call first decides its status: a handler, a check here, the deadline, the end of
  * the authorization, or the closing of the stream (client's reset, lost connection: CANCELLED).
- * Then, in this order: the state moves, what waits to be delivered is dropped, the host hears
+ * Then, in this order: the state moves, what is kept of the request is dropped, the host hears
  * `finished`, a handler still at work hears `cancelled`; other events stop with the state. Later
  * answers find the call not wanted any more and are dropped. It is freed in one place,
  * free_if_idle(): CLOSED, and no holds.
@@ -132,6 +132,7 @@ struct grpc_call *grpc_call_new(struct grpc_call_host *host, struct h2_stream *s
     call->authorized_until_ns = UINT64_MAX;
     call->progress_ns = call->started_ns;
     call->arrived = 0;
+    call->buffered = 0;
     call->unsent_seen = SIZE_MAX;
     call->state = GRPC_CALL_HEAD;
     call->status = GRPC_STATUS_UNKNOWN;
@@ -141,6 +142,7 @@ struct grpc_call *grpc_call_new(struct grpc_call_host *host, struct h2_stream *s
     call->end_delivered = false;
     call->message_compressed = false;
     call->paused = false;
+    call->is_lending = false;
     call->gives_way = false;
     call->head_sent = false;
     call->compresses = host->compress_replies;
@@ -149,6 +151,7 @@ struct grpc_call *grpc_call_new(struct grpc_call_host *host, struct h2_stream *s
     call->in_stages = false;
     call->stages_begun = 0;
     call->caller = NULL;
+    call->identity = NULL;
     call->metadata = NULL;
     call->events = NULL;
     call->request = (struct bytes){0};
@@ -167,6 +170,7 @@ static void free_if_idle(struct grpc_call *call)
     assert(!timer_is_armed(&call->timer));
     assert(!list_is_linked(&call->delivery.link));
     assert(call->waiting.data == NULL);
+    assert(call->buffered == 0);
     list_remove(&call->link);
     free(call->kept_caller);
     call->kept_caller = NULL;
@@ -226,6 +230,7 @@ void grpc_call_trim(struct grpc_call *call)
     if (!grpc_call_streams_requests(call)) {
         grpc_frame_reader_reset(&call->reader, 0);
         call->request = (struct bytes){0};
+        grpc_call_account(call);
     }
 }
 
@@ -235,7 +240,7 @@ void grpc_call_conclude(struct grpc_call *call, enum grpc_call_state next, enum 
     grpc_call_set_state(call, next);
     call->status = status;
     call->progress_ns = call->host->reactor->now_ns;
-    grpc_call_drop_waiting(call);
+    grpc_call_drop_request(call);
     call->host->ops->finished(call->host, call);
 }
 

@@ -41,6 +41,7 @@ struct grpc_call_host;
 struct grpc_call_metadata;
 struct grpc_method;
 
+#define GRPC_CALL_STAGES_MAX   6 /* that look at a call before its handler */
 #define GRPC_CALL_METADATA_MAX 8 /* custom fields of a head, and of trailers */
 
 /* The moves allowed between these stand in one table in grpc_call.c. */
@@ -69,17 +70,25 @@ struct grpc_call_host_ops {
     void (*finished)(struct grpc_call_host *host, struct grpc_call *call);
     /* Bytes were queued on the stream: have the connection flushed this turn. */
     void (*touched)(struct grpc_call_host *host, struct grpc_call *call);
+    /* Ends the connection for what its client did: answers that are queued still go out, then
+     * GOAWAY ENHANCE_YOUR_CALM with `reason`, a constant. From inside a stage, too. May be NULL. */
+    void (*end_connection)(struct grpc_call_host *host, const char *reason);
     /* A call is gone, with all holds on it: the last that is heard of it. May be NULL. */
     void (*freed)(struct grpc_call_host *host);
 };
 
 /* What the calls of one loop share, whatever their connection: those that ended and wait, with
- * their memory, for the next stream; and how much was decompressed in the present turn. */
+ * their memory, for the next stream; how much was decompressed in the present turn; and how many
+ * bytes of requests are kept that no handler has had yet (grpc_call_buffered.c). */
 struct grpc_call_pool {
     struct list idle;
     unsigned idle_count;
-    uint64_t unpacked_ns; /* in the turn that began then, */
-    size_t unpacked_size; /* so many bytes came out of compressed messages */
+    uint64_t buffered;                    /* by the calls of all hosts */
+    uint64_t max_buffered;                /* limits.max_buffered; 0 = any */
+    uint64_t max_buffered_per_connection; /* likewise */
+    unsigned host_count;                  /* that share max_buffered: their maker's count */
+    uint64_t unpacked_ns;                 /* in the turn that began then, */
+    size_t unpacked_size;                 /* so many bytes came out of compressed messages */
 };
 
 void grpc_call_pool_init(struct grpc_call_pool *pool);
@@ -90,15 +99,21 @@ struct grpc_call_host {
     const struct grpc_call_host_ops *ops;
     struct reactor *reactor;
     struct grpc_call_pool *pool;
-    const char *peer;             /* the client's address, for the log and limits by address */
+    const char *peer;             /* the client's address and port, for the log */
+    struct bytes peer_address;    /* what limits by address go by; size 0 = it has none */
+    const char *peer_identity;    /* of its certificate, see tls_peer_identity(); NULL = none */
     uint32_t max_message;         /* bytes, limits.max_message */
     uint64_t default_deadline_ns; /* 0 = none */
     uint64_t max_deadline_ns;     /* 0 = no cap */
     bool compress_replies;        /* gzip, for clients that take it */
     uint32_t compress_min;        /* bytes: smaller messages are sent as they are, */
     uint32_t compress_max;        /* and so are larger ones */
+    uint64_t buffered;            /* bytes of requests that its calls keep, not handled yet */
     unsigned long_streams;   /* calls of the connection that live long: their service's count */
     unsigned health_streams; /* and, apart from these, those that watch the server's health */
+    unsigned auth_failures;  /* calls refused for their token: the auth stage's count */
+    void *memo;              /* the auth stage's, for the connection's life: */
+    void (*memo_release)(void *memo); /* run at its end when `memo` is set */
 };
 
 /* What a handler wants to hear of its call. NULL entries: nothing. Never told from inside a call of
@@ -131,6 +146,7 @@ struct grpc_call {
                                      UNAUTHENTICATED. UINT64_MAX = for ever */
     uint64_t progress_ns;         /* when the body last moved enough, in whichever direction */
     size_t arrived;               /* bytes of the request's body since then */
+    size_t buffered;              /* bytes of it kept here, as counted for the host */
     size_t unsent_seen;           /* what waited on the stream then; SIZE_MAX = not looked at yet */
     enum grpc_call_state state;
     enum grpc_status status; /* valid from `finished` on */
@@ -140,6 +156,7 @@ struct grpc_call {
     bool end_delivered;      /* the handler has the request, or heard of the half-close */
     bool message_compressed; /* the message being handled came compressed */
     bool paused;             /* by its handler */
+    bool is_lending;         /* a message, to its handler */
     bool gives_way;          /* has compressed messages, and waits for its turn */
     bool head_sent;
     bool compresses;      /* what is sent, if the client takes it */
@@ -147,13 +164,16 @@ struct grpc_call {
     bool cancelled;       /* ended before the handler answered */
     bool in_stages;       /* grpc_dispatch's: the stages are looking at it, */
     uint8_t stages_begun; /* and so many have begun */
-    const char *caller;   /* identity set by the auth stage, in the arena; NULL = nobody */
+    const char *caller; /* whose call it is, for handlers and the log: set by the auth stage, valid
+                           until the call has finished; NULL = nobody */
+    const void *identity; /* all that is known of the caller (service/caller.h), likewise */
     char *kept_caller;    /* by grpc_call_trim() */
     struct grpc_call_metadata *metadata;   /* of the answer, in the arena; NULL = none */
     const struct grpc_call_events *events; /* the handler's; NULL = nobody listens */
     void *events_context;
     struct bytes request; /* the message, in the reader's memory, until its handler runs */
-    void *stage_state[4]; /* one slot per stage, the stages' own; NULL at first */
+    /* One slot per stage, the stages' own; NULL at first. */
+    void *stage_state[GRPC_CALL_STAGES_MAX];
 };
 
 /* Returns the call for a fresh stream, or NULL when out of memory. */
@@ -230,6 +250,10 @@ bool grpc_call_is_wanted(const struct grpc_call *call);
  * takes too long. Does nothing when the call is not wanted any more. */
 void grpc_call_cancel(struct grpc_call *call, enum grpc_status status, const char *reason,
                       const char *message);
+
+/* For the auth stage: the authorization of an open call has a new end, by the monotonic clock. A
+ * stream then ends with UNAUTHENTICATED; when that is past, now, and its handler hears of it. */
+void grpc_call_authorize_until(struct grpc_call *call, uint64_t until_ns);
 
 /* Ends a call whose message has been half there, or whose last answer has not moved, for too long.
  * A stream may rest: what it costs while nobody reads or writes is bounded, and its deadline and

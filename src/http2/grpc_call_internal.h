@@ -1,6 +1,7 @@
 /*
  * The inside of a call, shared by the files it is made of: grpc_call.c has its states and its life,
- * grpc_call_receive.c what comes from the client, grpc_call_unpack.c what of it is compressed,
+ * grpc_call_head.c what is wrong with a head, grpc_call_receive.c what comes from the client,
+ * grpc_call_unpack.c what of it is compressed, grpc_call_buffered.c how much of it is kept,
  * grpc_call_answer.c what goes to it, grpc_call_time.c what ends it when it takes too long.
  *
  * Owns:    as grpc_call.h says.
@@ -41,6 +42,20 @@ void grpc_call_conclude(struct grpc_call *call, enum grpc_call_state next, enum 
 /* Ends the call with the error, if it is wanted, and tells its handler. With bytes on the stream
  * that the client does not take, trailers would not get through: then by a reset, if `cuts`. */
 void grpc_call_abandon(struct grpc_call *call, const struct grpc_error *error, bool cuts);
+
+/* grpc_call_head.c: answers what is wrong with the head itself, before anybody judges who is
+ * calling. */
+void grpc_call_check_head(struct grpc_call *call);
+
+/* grpc_call_buffered.c: brings the counts up to date with what the call keeps of its request. */
+void grpc_call_account(struct grpc_call *call);
+
+/* The same after bytes have come: over a limit the call fails, and keeps nothing. */
+void grpc_call_account_arrival(struct grpc_call *call);
+
+/* What the call keeps of its request nobody will have: gives it back, but for a message that its
+ * handler still has. Credit goes to the client. */
+void grpc_call_drop_request(struct grpc_call *call);
 
 /* grpc_call_receive.c: the events of the stream; the context is the call. */
 void grpc_call_on_field(void *context, const struct h2_field *field);

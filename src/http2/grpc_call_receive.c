@@ -23,6 +23,8 @@
  *
  * What is wrong with the request ends the call from outside: a handler that has it hears so.
  *
+ * How much all calls together may keep is limited too (grpc_call_buffered.c).
+ *
  * Bytes for a call that has its status are dropped, with credit: its client may have to get rid of
  * them before it reads (X7).
  */
@@ -30,70 +32,6 @@
 static void fail_memory(struct grpc_call *call)
 {
     grpc_call_cancel(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "out of memory");
-}
-
-/* C1: what is accepted is disclosed, the refused one not among it. */
-static void refuse_encoding(struct grpc_call *call)
-{
-    struct bytes encoding = call->head.encoding;
-    char text[GRPC_CALL_TEXT_SIZE];
-    const struct grpc_error error = {.status = GRPC_STATUS_UNIMPLEMENTED,
-                                     .message = text,
-                                     .reason = "UNSUPPORTED_ENCODING",
-                                     .domain = "grpc"};
-
-    (void)snprintf(text, sizeof(text),
-                   "grpc: Decompressor is not installed for grpc-encoding \"%.*s\"",
-                   (int)(encoding.size < 64 ? encoding.size : 64), (const char *)encoding.data);
-    grpc_call_fail_with_field(call, &error, "grpc-accept-encoding", "identity,gzip");
-}
-
-static void refuse_path(struct grpc_call *call)
-{
-    struct bytes path = call->head.path;
-    char text[GRPC_CALL_TEXT_SIZE];
-
-    (void)snprintf(text, sizeof(text), "malformed method name: \"%.*s\"",
-                   (int)(path.size < 256 ? path.size : 256), (const char *)path.data);
-    grpc_call_fail_text(call, GRPC_STATUS_UNIMPLEMENTED, "MALFORMED_METHOD_NAME", text);
-}
-
-/* Answers what is wrong with the head itself, before anybody judges who is calling. */
-static void check_head(struct grpc_call *call)
-{
-    switch (grpc_head_check(&call->head)) {
-    case GRPC_HEAD_OK:
-        break;
-    case GRPC_HEAD_NOT_POST:
-        grpc_call_reject(call, 405, GRPC_STATUS_INTERNAL, "http2: only POST is allowed");
-        break;
-    case GRPC_HEAD_BAD_CONTENT_TYPE:
-        grpc_call_reject(call, 415, GRPC_STATUS_UNKNOWN, "invalid gRPC request content-type");
-        break;
-    case GRPC_HEAD_BAD_AUTHORITY:
-        grpc_call_reject(call, 400, GRPC_STATUS_INTERNAL, "more than one :authority or host");
-        break;
-    case GRPC_HEAD_BAD_TIMEOUT:
-        grpc_call_reject(call, 400, GRPC_STATUS_INTERNAL, "malformed grpc-timeout");
-        break;
-    case GRPC_HEAD_BAD_BINARY:
-        grpc_call_reject(call, 400, GRPC_STATUS_INTERNAL, "malformed binary metadata");
-        break;
-    case GRPC_HEAD_BAD_PATH:
-        refuse_path(call);
-        break;
-    case GRPC_HEAD_BAD_SUBTYPE:
-        grpc_call_fail_text(call, GRPC_STATUS_UNIMPLEMENTED, "UNSUPPORTED_CONTENT_SUBTYPE",
-                            "content-subtype is not supported: use application/grpc+proto");
-        break;
-    case GRPC_HEAD_BAD_ENCODING:
-        refuse_encoding(call);
-        break;
-    case GRPC_HEAD_NO_MEMORY:
-        grpc_call_fail_text(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "TOO_MUCH_METADATA",
-                            "request metadata is too large, or has more than 128 custom fields");
-        break;
-    }
 }
 
 /* What the frame reader did not like. */
@@ -107,6 +45,7 @@ static void refuse_frame(struct grpc_call *call, int outcome)
                        "grpc: received message larger than max (%u vs. %u); raise "
                        "limits.max_message",
                        (unsigned)call->reader.declared_size, (unsigned)call->reader.size_max);
+        limits_hit_add(&call->host->reactor->limits_hit, LIMITS_HIT_MESSAGE);
         grpc_call_cancel(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", text);
         break;
     case GRPC_FRAME_E_BAD_FLAG:
@@ -159,6 +98,7 @@ static void run_request(struct grpc_call *call)
     struct buf plain = {0};
 
     call->end_delivered = true;
+    call->is_lending = true;
     if (!call->message_compressed || grpc_call_unpack(call, message, &plain)) {
         grpc_call_set_state(call, GRPC_CALL_RUNNING);
         call->host->ops->request_complete(call->host, call,
@@ -166,8 +106,10 @@ static void run_request(struct grpc_call *call)
     }
     forget(&plain, is_secret);
     /* Borrowed until here. The call is still there: its stream's end frees it, not a handler. */
+    call->is_lending = false;
     call->request = (struct bytes){0};
     grpc_frame_reader_reset(&call->reader, GRPC_CALL_KEPT_MESSAGE_MAX);
+    grpc_call_account(call);
 }
 
 /* The end of the only message's stream: the moment to run, or to find something missing. */
@@ -210,16 +152,14 @@ static void take_request(struct grpc_call *call, struct grpc_message *message)
     call->request = message->bytes;
 }
 
-/* A message of a stream was delivered. Its memory need not wait for the next, when it is large or
- * holds secrets. */
+/* A message of a stream was delivered: it is not kept until the next. */
 static void end_message(struct grpc_call *call)
 {
     bool is_secret = call->reader.is_secret;
 
-    if (is_secret || call->reader.gathered.capacity > GRPC_CALL_KEPT_MESSAGE_MAX) {
-        grpc_frame_reader_reset(&call->reader, GRPC_CALL_KEPT_MESSAGE_MAX);
-        call->reader.is_secret = is_secret;
-    }
+    grpc_frame_reader_reset(&call->reader, GRPC_CALL_KEPT_MESSAGE_MAX);
+    call->reader.is_secret = is_secret;
+    call->is_lending = false;
     call->arrived = 0;
     call->progress_ns = call->host->reactor->now_ns;
 }
@@ -229,9 +169,11 @@ static void tell_message(struct grpc_call *call, const struct grpc_message *mess
 {
     struct bytes bytes = message->bytes;
     struct buf plain = {0};
-    bool is_readable = check_flag(call, message);
+    bool is_readable;
 
+    call->is_lending = true; /* until everybody below is done with it */
     call->messages_received++;
+    is_readable = check_flag(call, message);
     if (is_readable && message->compressed) {
         is_readable = grpc_call_unpack(call, bytes, &plain);
         bytes = buf_bytes(&plain);
@@ -347,6 +289,7 @@ void grpc_call_run_delivery(struct reactor_task *task)
     } else {
         run_request(call);
     }
+    grpc_call_account(call);
     grpc_call_release(call);
 }
 
@@ -393,7 +336,7 @@ static void head_arrived(struct grpc_call *call)
 {
     call->started_ns = call->host->reactor->now_ns;
     call->progress_ns = call->started_ns;
-    check_head(call);
+    grpc_call_check_head(call);
     if (grpc_call_is_wanted(call)) {
         grpc_call_arm_deadline(call);
     }
@@ -439,7 +382,10 @@ void grpc_call_on_fields_complete(void *context, bool trailers, bool ended)
 
 void grpc_call_on_fields_too_large(void *context)
 {
-    grpc_call_cancel(context, GRPC_STATUS_RESOURCE_EXHAUSTED, "HEADER_LIST_TOO_LARGE",
+    struct grpc_call *call = context;
+
+    limits_hit_add(&call->host->reactor->limits_hit, LIMITS_HIT_HEADER_LIST);
+    grpc_call_cancel(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "HEADER_LIST_TOO_LARGE",
                      "request header list larger than http2.max_header_list");
 }
 
@@ -471,5 +417,6 @@ void grpc_call_on_data(void *context, struct bytes bytes)
             fail_memory(call);
         }
     }
+    grpc_call_account_arrival(call);
     h2_stream_consume(call->stream, size);
 }

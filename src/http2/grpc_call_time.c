@@ -82,6 +82,25 @@ void grpc_call_arm_authorization(struct grpc_call *call)
     }
 }
 
+void grpc_call_authorize_until(struct grpc_call *call, uint64_t until_ns)
+{
+    uint64_t now_ns = call->host->reactor->now_ns;
+    uint64_t end_ns;
+
+    if (!grpc_call_is_wanted(call)) {
+        return;
+    }
+    call->authorized_until_ns = until_ns;
+    end_ns = ends_by_authorization(call) ? until_ns : call->deadline_ns;
+    if (ends_by_authorization(call) && until_ns <= now_ns) {
+        grpc_call_abandon(call, &error_token, true);
+    } else if (end_ns != UINT64_MAX) {
+        arm_timer(call, end_ns > now_ns ? end_ns - now_ns : 0);
+    } else {
+        reactor_stop_timer(call->host->reactor, &call->timer);
+    }
+}
+
 void grpc_call_on_timer(struct timer *timer)
 {
     struct grpc_call *call = CONTAINER_OF(timer, struct grpc_call, timer);
@@ -121,9 +140,11 @@ void grpc_call_check_progress(struct grpc_call *call, uint64_t patience_ns)
         return;
     }
     if (call->state == GRPC_CALL_ANSWERED) {
+        limits_hit_add(&call->host->reactor->limits_hit, LIMITS_HIT_BODY_PROGRESS);
         h2_stream_reset(call->stream, H2_ERROR_CANCEL);
         call->host->ops->touched(call->host, call);
     } else if (grpc_call_expects_body(call)) {
+        limits_hit_add(&call->host->reactor->limits_hit, LIMITS_HIT_BODY_PROGRESS);
         grpc_call_abandon(call, &error, true);
     }
 }

@@ -58,6 +58,7 @@ bool grpc_call_unpack(struct grpc_call *call, struct bytes packed, struct buf *p
                        "grpc: received message after decompression larger than max (%u); raise "
                        "limits.max_message",
                        (unsigned)size_max);
+        limits_hit_add(&call->host->reactor->limits_hit, LIMITS_HIT_MESSAGE);
         grpc_call_cancel(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", text);
         return false;
     case GRPC_GZIP_E_BROKEN:

@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/reactor.h"
+#include "http2/grpc_connection_internal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -23,14 +24,10 @@
  * answers; the short ones of all others together are bounded by the number of streams, and nobody
  * waits for them.
  *
- * One timer watches over everything that may take too long: the peer's first SETTINGS, its
- * acknowledgement of ours, a header block, bodies and answers that do not move, an idle connection,
- * the pause between the two GOAWAYs. It is set to the earliest of these when it fires, and moved
- * forward when something begins, never per request.
- *
  * The end has several causes and one way: finish() drains what the session still has to say, frees
  * it (open calls end as CANCELLED), and closes the conn, which lingers until the peer has read
- * everything.
+ * everything. A stage that ends the connection (end_connection) is inside an event of the session,
+ * so that a task does it at the end of the turn; until then no call begins and nothing more is fed.
  *
  * What can go wrong:
  *   - The peer breaks the protocol or a budget: feed says so; one log line; finish().
@@ -41,10 +38,8 @@
 
 #define FLUSH_BYTES_MAX 65536
 #define PAUSE_BYTES     65536 /* unsent: read no further */
-/* Between the GOAWAYs, if no PING comes back earlier (P27). */
-#define ANNOUNCE_PAUSE_NS CLOCK_NS_PER_S
-#define LOG_LINES_BURST   20
-#define LOG_LINES_PER_S   2
+#define LOG_LINES_BURST 20
+#define LOG_LINES_PER_S 2
 
 static struct grpc_connection *connection_of(struct grpc_call_host *host)
 {
@@ -70,26 +65,6 @@ static void log_failure(struct grpc_connection *connection, const char *reason)
     grpc_connection_log(connection->owner, "peer_failed", connection->peer, reason);
 }
 
-static bool has_session(const struct grpc_connection *connection)
-{
-    return connection->session != NULL;
-}
-
-/* See to it that the watch looks again at `due_ns` at the latest. */
-static void watch_by(struct grpc_connection *connection, uint64_t due_ns)
-{
-    struct reactor *reactor = connection->owner->reactor;
-    uint64_t now_ns = reactor->now_ns;
-
-    if (timer_is_armed(&connection->watch) && connection->watch.deadline_ns <= due_ns) {
-        return;
-    }
-    if (reactor_start_timer(reactor, &connection->watch, due_ns > now_ns ? due_ns - now_ns : 0) !=
-        0) {
-        conn_abort(connection->conn); /* out of memory: unwatched it could stay for ever */
-    }
-}
-
 static void settle(struct grpc_connection *connection, enum grpc_connection_phase next)
 {
     if (connection->phase == GRPC_CONNECTION_SHAKING) {
@@ -99,16 +74,25 @@ static void settle(struct grpc_connection *connection, enum grpc_connection_phas
     connection->phase = next;
 }
 
+/* A last time, past what waits already. */
+static void drain_more(struct grpc_connection *connection, struct h2_session *session)
+{
+    struct buf *output = conn_output(connection->conn);
+
+    (void)h2_session_drain(session, output, buf_size(output) + FLUSH_BYTES_MAX);
+}
+
 /* The end of the session, not from inside one of its events. */
 static void finish(struct grpc_connection *connection)
 {
     struct h2_session *session = connection->session;
 
     reactor_stop_timer(connection->owner->reactor, &connection->watch);
+    reactor_undefer(&connection->end_task);
     settle(connection, GRPC_CONNECTION_CLOSING);
     connection->session = NULL;
-    /* What does not fit is for streams that end here anyway. */
-    (void)h2_session_drain(session, conn_output(connection->conn), FLUSH_BYTES_MAX);
+    /* There is always room for a GOAWAY. What does not fit is for streams that end here anyway. */
+    drain_more(connection, session);
     h2_session_free(session);
     conn_close(connection->conn);
 }
@@ -119,12 +103,33 @@ static void finish_failed(struct grpc_connection *connection)
     finish(connection);
 }
 
-/* Ends a connection for what its peer did not do in time. */
-static void finish_late(struct grpc_connection *connection, enum h2_error error, const char *reason)
+void grpc_connection_finish_late(struct grpc_connection *connection, enum h2_error error,
+                                 const char *reason)
 {
     h2_session_end(connection->session, error, reason);
     log_failure(connection, reason);
     finish(connection);
+}
+
+/* Of a connection that end_connection() has doomed. */
+static void run_end(struct reactor_task *task)
+{
+    struct grpc_connection *connection = CONTAINER_OF(task, struct grpc_connection, end_task);
+
+    drain_more(connection, connection->session); /* answers first: this GOAWAY ends everything */
+    h2_session_end(connection->session, H2_ERROR_ENHANCE_YOUR_CALM, connection->end_reason);
+    log_failure(connection, connection->end_reason);
+    finish(connection);
+}
+
+static void end_connection(struct grpc_call_host *host, const char *reason)
+{
+    struct grpc_connection *connection = connection_of(host);
+
+    if (grpc_connection_has_session(connection) && connection->end_reason == NULL) {
+        connection->end_reason = reason;
+        reactor_defer(host->reactor, &connection->end_task);
+    }
 }
 
 static void head_complete(struct grpc_call_host *host, struct grpc_call *call)
@@ -149,8 +154,12 @@ static bool may_deliver(struct grpc_call_host *host)
     struct grpc_connection *connection = connection_of(host);
     size_t unsent_max = connection->owner->options.max_unsent;
 
-    if (has_session(connection) && h2_session_unsent_size(connection->session) >= unsent_max &&
+    if (grpc_connection_has_session(connection) &&
+        h2_session_unsent_size(connection->session) >= unsent_max &&
         h2_session_unsent_beside_longest(connection->session) >= unsent_max) {
+        if (!connection->has_waiting) {
+            limits_hit_add(&host->reactor->limits_hit, LIMITS_HIT_UNSENT);
+        }
         connection->has_waiting = true;
         return false;
     }
@@ -188,9 +197,17 @@ static void call_touched(struct grpc_call_host *host, struct grpc_call *call)
 
 static void free_if_gone(struct grpc_connection *connection)
 {
+    struct grpc_call_host *host = &connection->host;
+
     if (connection->conn == NULL && connection->call_count == 0) {
         assert(!timer_is_armed(&connection->watch));
+        assert(!list_is_linked(&connection->end_task.link));
         assert(list_is_empty(&connection->calls));
+        assert(host->buffered == 0);
+        if (host->memo != NULL) {
+            host->memo_release(host->memo);
+        }
+        host->pool->host_count--;
         connection->owner->gone(connection->owner, connection);
         free(connection);
     }
@@ -213,27 +230,23 @@ static const struct grpc_call_host_ops host_ops = {
     .may_deliver = may_deliver,
     .finished = call_finished,
     .touched = call_touched,
+    .end_connection = end_connection,
     .freed = call_freed,
 };
-
-/* When a call must be looked at again: often enough that none overstays by more than half its time.
- */
-static uint64_t next_progress_check_ns(const struct grpc_connection *connection)
-{
-    return connection->owner->reactor->now_ns + connection->owner->options.body_progress_ns / 2;
-}
 
 static void *stream_opened(void *context, struct h2_stream *stream)
 {
     struct grpc_connection *connection = context;
     struct grpc_connection_owner *owner = connection->owner;
-    uint32_t streams_max = owner->options.h2.max_concurrent_streams;
     struct grpc_call *call = NULL;
 
     /* Calls count until they are let go of, not until their stream is closed: a reset does not stop
      * a handler's work, and who resets may not start more of it (P31). */
-    if (owner->stats.calls_running < owner->options.max_running &&
-        (streams_max == 0 || connection->call_count < streams_max)) {
+    if (owner->stats.calls_running >= owner->options.max_running) {
+        limits_hit_add(&owner->reactor->limits_hit, LIMITS_HIT_RUNNING);
+    } else if (connection->streams_max != 0 && connection->call_count >= connection->streams_max) {
+        limits_hit_add(&owner->reactor->limits_hit, LIMITS_HIT_STREAMS);
+    } else if (connection->end_reason == NULL) {
         call = grpc_call_new(&connection->host, stream);
     }
     if (call == NULL) {
@@ -244,106 +257,22 @@ static void *stream_opened(void *context, struct h2_stream *stream)
     connection->call_count++;
     owner->stats.calls_running++;
     owner->stats.calls_started++;
-    watch_by(connection, next_progress_check_ns(connection));
+    grpc_connection_watch_call(connection);
     return call;
 }
 
-static void end_session(struct grpc_connection *connection)
+void grpc_connection_end_session(struct grpc_connection *connection)
 {
     if (connection->phase == GRPC_CONNECTION_ANNOUNCED) {
         connection->phase = GRPC_CONNECTION_ENDING;
-        h2_session_end(connection->session, H2_ERROR_NO_ERROR, NULL);
+        h2_session_end(connection->session, H2_ERROR_NO_ERROR, connection->drain_reason);
         conn_touch(connection->conn);
     }
 }
 
 static void end_acknowledged(void *context)
 {
-    end_session(context);
-}
-
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* When the watch has to look again. */
-static uint64_t next_watch_ns(const struct grpc_connection *connection)
-{
-    const struct grpc_server_options *options = &connection->owner->options;
-    uint64_t block_since_ns = h2_session_header_block_since_ns(connection->session);
-    uint64_t due_ns = UINT64_MAX;
-
-    if (!h2_session_has_settings(connection->session)) {
-        due_ns = connection->opened_ns + options->preface_timeout_ns;
-    }
-    if (!h2_session_is_acknowledged(connection->session)) {
-        due_ns = earlier(due_ns, connection->opened_ns + options->settings_ack_timeout_ns);
-    }
-    if (block_since_ns != 0) {
-        due_ns = earlier(due_ns, block_since_ns + options->header_timeout_ns);
-    }
-    if (connection->call_count > 0) {
-        due_ns = earlier(due_ns, next_progress_check_ns(connection));
-    } else if (connection->phase == GRPC_CONNECTION_OPEN) {
-        due_ns = earlier(due_ns, connection->idle_since_ns + options->idle_timeout_ns);
-    }
-    if (connection->phase == GRPC_CONNECTION_ANNOUNCED) {
-        due_ns = earlier(due_ns, connection->announced_ns + ANNOUNCE_PAUSE_NS);
-    }
-    return due_ns;
-}
-
-/* Looks for what ends the connection. Returns whether it did. */
-static bool is_too_late(struct grpc_connection *connection, uint64_t now_ns)
-{
-    const struct grpc_server_options *options = &connection->owner->options;
-    uint64_t block_since_ns = h2_session_header_block_since_ns(connection->session);
-
-    if (!h2_session_has_settings(connection->session) &&
-        now_ns - connection->opened_ns >= options->preface_timeout_ns) {
-        finish_late(connection, H2_ERROR_SETTINGS_TIMEOUT, "no HTTP/2 preface in time");
-        return true;
-    }
-    if (!h2_session_is_acknowledged(connection->session) &&
-        now_ns - connection->opened_ns >= options->settings_ack_timeout_ns) {
-        finish_late(connection, H2_ERROR_SETTINGS_TIMEOUT, "SETTINGS not acknowledged in time");
-        return true;
-    }
-    if (block_since_ns != 0 && now_ns - block_since_ns >= options->header_timeout_ns) {
-        finish_late(connection, H2_ERROR_ENHANCE_YOUR_CALM, "header block not complete in time");
-        return true;
-    }
-    return false;
-}
-
-static void on_watch(struct timer *timer)
-{
-    struct grpc_connection *connection = CONTAINER_OF(timer, struct grpc_connection, watch);
-    const struct grpc_server_options *options = &connection->owner->options;
-    uint64_t now_ns = connection->owner->reactor->now_ns;
-    struct list *link;
-    struct list *next;
-
-    if (is_too_late(connection, now_ns)) {
-        return;
-    }
-    for (link = connection->calls.next; link != &connection->calls; link = next) {
-        next = link->next;
-        grpc_call_check_progress(CONTAINER_OF(link, struct grpc_call, link),
-                                 options->body_progress_ns);
-    }
-    if (connection->phase == GRPC_CONNECTION_OPEN && connection->call_count == 0 &&
-        now_ns - connection->idle_since_ns >= options->idle_timeout_ns) {
-        grpc_connection_drain(connection);
-    }
-    if (connection->phase == GRPC_CONNECTION_ANNOUNCED &&
-        now_ns - connection->announced_ns >= ANNOUNCE_PAUSE_NS) {
-        end_session(connection);
-    }
-    if (next_watch_ns(connection) != UINT64_MAX) {
-        watch_by(connection, next_watch_ns(connection));
-    }
+    grpc_connection_end_session(context);
 }
 
 static void on_opened(void *context)
@@ -356,10 +285,10 @@ static void on_opened(void *context)
         conn_abort(connection->conn);
         return;
     }
+    connection->streams_max = owner->options.h2.max_concurrent_streams;
     settle(connection, GRPC_CONNECTION_OPEN);
-    connection->opened_ns = owner->reactor->now_ns;
-    connection->idle_since_ns = connection->opened_ns;
-    watch_by(connection, next_watch_ns(connection));
+    connection->host.peer_identity = conn_peer_identity(connection->conn);
+    grpc_connection_start_watch(connection);
 }
 
 static bool is_congested(const struct grpc_connection *connection)
@@ -371,13 +300,23 @@ static bool is_congested(const struct grpc_connection *connection)
             h2_session_outq(connection->session) > options->h2.max_outq);
 }
 
+/* Nothing is received until on_drain() finds it better. */
+static void pause_reading(struct grpc_connection *connection)
+{
+    if (!conn_is_paused(connection->conn)) {
+        limits_hit_add(&connection->owner->reactor->limits_hit, LIMITS_HIT_OUTQ);
+    }
+    conn_pause(connection->conn);
+}
+
 static void on_received(void *context, struct bytes bytes)
 {
     struct grpc_connection *connection = context;
     uint64_t now_ns = connection->owner->reactor->now_ns;
 
     connection->has_received = true;
-    while (bytes.size > 0 && has_session(connection)) {
+    while (bytes.size > 0 && grpc_connection_has_session(connection) &&
+           connection->end_reason == NULL) {
         size_t size = bytes.size < H2_FEED_MAX ? bytes.size : H2_FEED_MAX;
         int error = h2_session_feed(connection->session, (struct bytes){bytes.data, size}, now_ns,
                                     conn_output(connection->conn));
@@ -389,23 +328,21 @@ static void on_received(void *context, struct bytes bytes)
             finish(connection);
         }
     }
-    if (!has_session(connection)) {
+    if (!grpc_connection_has_session(connection)) {
         return;
     }
     conn_touch(connection->conn);
     if (is_congested(connection)) {
-        conn_pause(connection->conn); /* until on_drain() finds it better */
+        pause_reading(connection);
     }
-    if (h2_session_header_block_since_ns(connection->session) != 0) {
-        watch_by(connection, next_watch_ns(connection));
-    }
+    grpc_connection_watch_block(connection);
 }
 
 static void on_ended(void *context)
 {
     struct grpc_connection *connection = context;
 
-    if (has_session(connection)) {
+    if (grpc_connection_has_session(connection)) {
         finish(connection);
     }
 }
@@ -414,7 +351,7 @@ static void on_drain(void *context)
 {
     struct grpc_connection *connection = context;
 
-    if (!has_session(connection)) {
+    if (!grpc_connection_has_session(connection)) {
         return;
     }
     /* Looked at before more is added: else a long answer would keep out the very window updates
@@ -458,6 +395,8 @@ static void on_closed(void *context, enum conn_end end, const char *detail)
     settle(connection, GRPC_CONNECTION_CLOSING);
     connection->session = NULL;
     h2_session_free(session); /* ends the calls, which still touch the conn */
+    reactor_undefer(&connection->end_task);
+    connection->host.peer_identity = NULL;
     connection->conn = NULL;
     free_if_gone(connection);
 }
@@ -470,30 +409,48 @@ static const struct conn_events conn_events = {
     .closed = on_closed,
 };
 
+void grpc_connection_owner_set_options(struct grpc_connection_owner *owner,
+                                       const struct grpc_server_options *options)
+{
+    struct h2_pool *pool = owner->options.h2.pool;
+
+    owner->options = *options;
+    owner->options.h2.pool = pool;
+    owner->options.h2.hits = &owner->reactor->limits_hit;
+    owner->options.h2.pings = (struct h2_ping_limits){
+        .min_ns = options->min_ping_ns,
+        .max_strikes = options->max_ping_strikes,
+        .without_calls = options->pings_without_calls,
+    };
+    owner->calls.max_buffered = options->max_buffered;
+    owner->calls.max_buffered_per_connection = options->max_buffered_per_connection;
+    owner->conn_settings.handshake_timeout_ns = options->tls_timeout_ns;
+    owner->conn_settings.send_timeout_ns = options->send_timeout_ns;
+    owner->conn_settings.linger_timeout_ns = options->linger_timeout_ns;
+}
+
 void grpc_connection_owner_init(struct grpc_connection_owner *owner, struct reactor *reactor,
                                 const struct grpc_server_options *options,
                                 const struct grpc_dispatch *dispatch)
 {
     *owner = (struct grpc_connection_owner){
         .reactor = reactor,
-        .options = *options,
         .dispatch = dispatch,
         .conn_settings = {.reactor = reactor,
                           .events = &conn_events,
-                          .handshake_timeout_ns = options->tls_timeout_ns,
-                          .send_timeout_ns = options->send_timeout_ns,
-                          .linger_timeout_ns = options->linger_timeout_ns,
                           .flush_bytes_max = FLUSH_BYTES_MAX},
         .h2_events = grpc_call_stream_events,
     };
     owner->h2_events.stream_opened = stream_opened;
     owner->h2_events.end_acknowledged = end_acknowledged;
     grpc_call_pool_init(&owner->calls);
+    grpc_connection_owner_set_options(owner, options);
     h2_bucket_init(&owner->log_lines, LOG_LINES_BURST, LOG_LINES_PER_S, reactor->now_ns);
 }
 
 void grpc_connection_owner_deinit(struct grpc_connection_owner *owner)
 {
+    assert(owner->calls.buffered == 0);
     grpc_call_pool_deinit(&owner->calls);
 }
 
@@ -509,8 +466,13 @@ int grpc_connection_new(struct grpc_connection_owner *owner, int fd, struct tls_
     }
     list_init(&connection->link);
     list_init(&connection->calls);
+    list_init(&connection->guest.link);
+    list_init(&connection->end_task.link);
+    connection->end_task.run = run_end;
     connection->owner = owner;
-    connection->watch.fire = on_watch;
+    connection->aged_ns = UINT64_MAX;
+    connection->grace_end_ns = UINT64_MAX;
+    connection->watch.fire = grpc_connection_on_watch;
     connection->host = (struct grpc_call_host){
         .ops = &host_ops,
         .reactor = owner->reactor,
@@ -529,8 +491,18 @@ int grpc_connection_new(struct grpc_connection_owner *owner, int fd, struct tls_
         free(connection);
         return error;
     }
+    owner->calls.host_count++;
     *ret_connection = connection;
     return 0;
+}
+
+void grpc_connection_begin_drain(struct grpc_connection *connection, const char *reason)
+{
+    connection->phase = GRPC_CONNECTION_ANNOUNCED;
+    connection->drain_reason = reason;
+    connection->announced_ns = connection->owner->reactor->now_ns;
+    h2_session_announce_end(connection->session);
+    conn_touch(connection->conn);
 }
 
 void grpc_connection_drain(struct grpc_connection *connection)
@@ -538,27 +510,30 @@ void grpc_connection_drain(struct grpc_connection *connection)
     if (connection->phase == GRPC_CONNECTION_SHAKING) {
         conn_abort(connection->conn);
     } else if (connection->phase == GRPC_CONNECTION_OPEN) {
-        connection->phase = GRPC_CONNECTION_ANNOUNCED;
-        connection->announced_ns = connection->owner->reactor->now_ns;
-        h2_session_announce_end(connection->session);
-        watch_by(connection, connection->announced_ns + ANNOUNCE_PAUSE_NS);
-        conn_touch(connection->conn);
+        grpc_connection_begin_drain(connection, NULL);
+        grpc_connection_reconsider(connection);
     }
 }
 
-void grpc_connection_hurry(struct grpc_connection *connection)
+void grpc_connection_cut(struct grpc_connection *connection, const char *reason,
+                         const char *message)
 {
     struct list *link;
 
-    if (!has_session(connection)) {
+    if (!grpc_connection_has_session(connection)) {
         return;
     }
     for (link = connection->calls.next; link != &connection->calls; link = link->next) {
         grpc_call_cancel(CONTAINER_OF(link, struct grpc_call, link), GRPC_STATUS_UNAVAILABLE,
-                         "SERVER_SHUTDOWN", "the server is shutting down");
+                         reason, message);
     }
-    h2_session_end(connection->session, H2_ERROR_NO_ERROR, NULL);
+    h2_session_end(connection->session, H2_ERROR_NO_ERROR, connection->drain_reason);
     finish(connection);
+}
+
+void grpc_connection_hurry(struct grpc_connection *connection)
+{
+    grpc_connection_cut(connection, "SERVER_SHUTDOWN", "the server is shutting down");
 }
 
 void grpc_connection_abort(struct grpc_connection *connection)

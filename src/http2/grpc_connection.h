@@ -13,6 +13,7 @@
 #include "core/conn.h"
 #include "core/list.h"
 #include "core/timer.h"
+#include "http2/grpc_admission.h"
 #include "http2/grpc_call.h"
 #include "http2/grpc_dispatch.h"
 #include "http2/grpc_server.h"
@@ -52,21 +53,27 @@ enum grpc_connection_phase {
 };
 
 struct grpc_connection {
-    struct list link; /* in the owner's list */
+    struct list link;        /* in the owner's list */
+    struct grpc_guest guest; /* the owner's, of its admission */
     struct grpc_connection_owner *owner;
     struct conn *conn;          /* NULL once closed */
     struct h2_session *session; /* from OPEN to ENDING */
     struct grpc_call_host host;
-    struct list calls;   /* all that are not freed yet */
-    unsigned call_count; /* of these */
+    struct list calls;    /* all that are not freed yet */
+    unsigned call_count;  /* of these */
+    uint32_t streams_max; /* calls that the client was told it may have; 0 = any */
     enum grpc_connection_phase phase;
     bool has_received;
     bool has_waiting; /* request messages wait until the client takes answers */
     uint64_t opened_ns;
     uint64_t announced_ns;
-    uint64_t idle_since_ns; /* meaningful while there is no call */
-    struct timer watch;     /* for everything that may take too long */
-    void *address_entry;    /* the owner's: counts connections per address */
+    uint64_t idle_since_ns;   /* meaningful while there is no call */
+    uint64_t aged_ns;         /* when it is drained for its age; UINT64_MAX = never */
+    uint64_t grace_end_ns;    /* when its calls are ended then; UINT64_MAX = not yet known */
+    const char *drain_reason; /* what the final GOAWAY says (K7, K8); NULL = nothing */
+    const char *end_reason;   /* set by end_connection(): `end_task` ends it at the turn's end */
+    struct reactor_task end_task;
+    struct timer watch; /* for everything that may take too long */
     char peer[GRPC_PEER_TEXT_SIZE];
 };
 
@@ -76,13 +83,20 @@ void grpc_connection_owner_init(struct grpc_connection_owner *owner, struct reac
                                 const struct grpc_dispatch *dispatch);
 void grpc_connection_owner_deinit(struct grpc_connection_owner *owner);
 
-/* Takes the socket. `tls` NULL = plain text. `peer` is for the log. Returns 0, or negative errno
- * with the socket closed. */
+/* Takes new options into those parts. The pool in h2 stays. */
+void grpc_connection_owner_set_options(struct grpc_connection_owner *owner,
+                                       const struct grpc_server_options *options);
+
+/* Takes the socket. `tls` NULL = plain text. `peer` is for the log. The owner may set
+ * `host.peer_address` after it. Returns 0, or negative errno with the socket closed. */
 int grpc_connection_new(struct grpc_connection_owner *owner, int fd, struct tls_context *tls,
                         const char *peer, struct grpc_connection **ret_connection);
 
 /* Begins the graceful end (P27); one still in its handshake is dropped. Safe to repeat. */
 void grpc_connection_drain(struct grpc_connection *connection);
+
+/* The options have changed: the watch looks at the times again. */
+void grpc_connection_reconsider(struct grpc_connection *connection);
 
 /* The end of patience: calls that still run are answered UNAVAILABLE, and the connection closes. */
 void grpc_connection_hurry(struct grpc_connection *connection);

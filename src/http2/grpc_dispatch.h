@@ -24,7 +24,7 @@ struct grpc_stage {
     void *context;
 };
 
-#define GRPC_STAGES_MAX 4
+#define GRPC_STAGES_MAX GRPC_CALL_STAGES_MAX
 
 struct grpc_dispatch {
     const struct grpc_method_table *methods;

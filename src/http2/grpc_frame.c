@@ -124,6 +124,13 @@ int grpc_frame_keep(struct grpc_frame_reader *reader, struct grpc_message *messa
     return 0;
 }
 
+size_t grpc_frame_held_size(const struct grpc_frame_reader *reader)
+{
+    size_t size = buf_size(&reader->gathered);
+
+    return reader->is_secret && size > 0 ? reader->declared_size : size;
+}
+
 bool grpc_frame_is_at_border(const struct grpc_frame_reader *reader)
 {
     return reader->is_lent || reader->head_size == 0;

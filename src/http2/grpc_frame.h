@@ -49,6 +49,9 @@ int grpc_frame_read(struct grpc_frame_reader *reader, struct bytes *input,
  * alone, until the next grpc_frame_read(). Returns 0 or -ENOMEM. */
 int grpc_frame_keep(struct grpc_frame_reader *reader, struct grpc_message *message);
 
+/* Bytes of a message that the reader keeps or, for a secret one, has made room for. */
+size_t grpc_frame_held_size(const struct grpc_frame_reader *reader);
+
 /* True when the stream may end here: no message is half read. */
 bool grpc_frame_is_at_border(const struct grpc_frame_reader *reader);
 

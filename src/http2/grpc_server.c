@@ -2,8 +2,6 @@
 
 #include "core/clock.h"
 #include "core/listener.h"
-#include "core/map.h"
-#include "core/random.h"
 #include "core/reactor.h"
 #include "core/ring.h"
 #include "http2/grpc_connection.h"
@@ -20,9 +18,8 @@
 /*
  * Who may come in, and how everybody leaves.
  *
- * In: an accepted socket is refused, by closing it, while the server drains and beyond the limits
- * on connections in all, per address, and in their handshakes. An IPv6 address counts by its first
- * 64 bits: that is what one customer gets. Unix sockets have no address and no limit of their own.
+ * In: an accepted socket is refused, by closing it, while the server drains or is short of memory,
+ * and beyond the limits on connections and handshakes (grpc_admission.c).
  *
  * Out (drain):
  *   1. The listeners close. Connections in their handshake are dropped, the others get the first
@@ -37,13 +34,6 @@
 #define LISTENERS_MAX           8
 #define SESSION_MEMORY_PER_CONN (128UL * 1024) /* bound of the shared pool, per connection */
 #define HURRY_NS                CLOCK_NS_PER_S /* so long before the end of the grace, at most */
-#define ADDRESS_KEY_SIZE        8
-
-/* How many connections one address has. */
-struct address_entry {
-    uint8_t key[ADDRESS_KEY_SIZE + 1]; /* of an IPv4 address the first four, then its length */
-    unsigned count;
-};
 
 struct server_listener {
     struct grpc_server *server;
@@ -58,8 +48,8 @@ struct grpc_server {
     unsigned listener_count;
     unsigned listeners_open;
     struct list connections;
-    struct map addresses; /* of struct address_entry */
-    uint32_t handshakes;
+    struct grpc_admission admission;
+    bool is_refusing; /* connections, for want of memory */
     bool is_draining;
     bool is_hurrying;
     uint64_t grace_end_ns;
@@ -72,41 +62,6 @@ struct grpc_server {
 static struct grpc_server *server_of(struct grpc_connection_owner *owner)
 {
     return CONTAINER_OF(owner, struct grpc_server, owner);
-}
-
-static struct bytes address_key(const void *value)
-{
-    const struct address_entry *entry = value;
-
-    return (struct bytes){entry->key, sizeof(entry->key)};
-}
-
-/* Fills the key. False for peers without an address. */
-static bool read_address(const struct sockaddr_storage *peer, uint8_t key[ADDRESS_KEY_SIZE + 1])
-{
-    static const uint8_t mapped_prefix[12] = {[10] = 0xff, [11] = 0xff};
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-
-    memset(key, 0, ADDRESS_KEY_SIZE + 1);
-    if (peer->ss_family == AF_INET) {
-        memcpy(&in, peer, sizeof(in));
-        memcpy(key, &in.sin_addr, 4);
-        key[ADDRESS_KEY_SIZE] = 4;
-        return true;
-    }
-    if (peer->ss_family != AF_INET6) {
-        return false;
-    }
-    memcpy(&in6, peer, sizeof(in6));
-    if (memcmp(&in6.sin6_addr, mapped_prefix, sizeof(mapped_prefix)) == 0) {
-        memcpy(key, in6.sin6_addr.s6_addr + sizeof(mapped_prefix), 4);
-        key[ADDRESS_KEY_SIZE] = 4;
-    } else {
-        memcpy(key, &in6.sin6_addr, ADDRESS_KEY_SIZE);
-        key[ADDRESS_KEY_SIZE] = 16;
-    }
-    return true;
 }
 
 static void write_peer(const struct sockaddr_storage *peer, char text[GRPC_PEER_TEXT_SIZE])
@@ -146,88 +101,88 @@ static void check_drained(struct grpc_server *server)
     }
 }
 
-/* Counts one connection more from the peer's address. Returns why it may not come in, or NULL. */
-static const char *count_address(struct grpc_server *server, const struct sockaddr_storage *peer,
-                                 struct address_entry **ret_entry)
+/* Judges a peer and counts it in. Returns why it may not come in, or NULL. */
+static const char *admit(struct server_listener *listener, const struct sockaddr_storage *peer,
+                         struct grpc_guest *guest, struct grpc_guest **ret_evicted)
 {
-    uint8_t key[ADDRESS_KEY_SIZE + 1];
-    struct address_entry *entry;
-
-    *ret_entry = NULL;
-    if (!read_address(peer, key)) {
-        return NULL;
-    }
-    entry = map_find(&server->addresses, (struct bytes){key, sizeof(key)});
-    if (entry == NULL) {
-        entry = calloc(1, sizeof(*entry));
-        if (entry == NULL) {
-            return "out of memory";
-        }
-        memcpy(entry->key, key, sizeof(key));
-        if (map_insert(&server->addresses, entry) != 0) {
-            free(entry);
-            return "out of memory";
-        }
-    } else if (entry->count >= server->owner.options.max_connections_per_ip) {
-        return "limits.max_connections_per_ip";
-    }
-    entry->count++;
-    *ret_entry = entry;
-    return NULL;
-}
-
-static void uncount_address(struct grpc_server *server, struct address_entry *entry)
-{
-    if (entry != NULL && --entry->count == 0) {
-        (void)map_remove(&server->addresses, address_key(entry));
-        free(entry);
-    }
-}
-
-static const char *admit(struct grpc_server *server, const struct sockaddr_storage *peer,
-                         struct address_entry **ret_entry)
-{
-    const struct grpc_server_options *options = &server->owner.options;
+    struct grpc_server *server = listener->server;
+    struct grpc_connection_owner *owner = &server->owner;
+    struct grpc_admission_verdict verdict;
+    int outcome;
 
     if (server->is_draining) {
         return "the server is shutting down";
     }
-    if (server->owner.stats.connections_open >= options->max_connections) {
-        return "limits.max_connections";
+    if (server->is_refusing) {
+        limits_hit_add(&owner->reactor->limits_hit, LIMITS_HIT_MEMORY_SOFT);
+        return limits_hit_name(LIMITS_HIT_MEMORY_SOFT);
     }
-    if (server->handshakes >= options->max_handshakes) {
-        return "limits.max_handshakes";
+    outcome = grpc_admission_enter(&server->admission, peer, listener->tls != NULL,
+                                   owner->reactor->now_ns, guest, &verdict);
+    if (outcome < 0) {
+        return "out of memory";
     }
-    return count_address(server, peer, ret_entry);
+    if (outcome == GRPC_ADMISSION_E_REFUSED) {
+        limits_hit_add(&owner->reactor->limits_hit, verdict.reason);
+        return limits_hit_name(verdict.reason);
+    }
+    *ret_evicted = verdict.evicted;
+    return NULL;
+}
+
+/* Its handshake has made room for another. */
+static void evict(struct grpc_server *server, struct grpc_guest *guest)
+{
+    struct grpc_connection *connection = CONTAINER_OF(guest, struct grpc_connection, guest);
+
+    limits_hit_add(&server->owner.reactor->limits_hit, LIMITS_HIT_HANDSHAKES);
+    server->owner.stats.connections_refused++;
+    grpc_connection_log(&server->owner, "connection_refused", connection->peer,
+                        limits_hit_name(LIMITS_HIT_HANDSHAKES));
+    grpc_connection_abort(connection);
+}
+
+static void seat(struct grpc_server *server, const struct grpc_guest *guest,
+                 struct grpc_connection *connection)
+{
+    struct grpc_server_stats *stats = &server->owner.stats;
+
+    connection->guest = *guest;
+    grpc_admission_seat(&server->admission, &connection->guest);
+    connection->host.peer_address = grpc_admission_address(&connection->guest);
+    list_push_back(&server->connections, &connection->link);
+    stats->handshakes = server->admission.handshake_count;
+    stats->connections_accepted++;
+    stats->connections_open++;
 }
 
 static void on_accepted(void *context, int fd, const struct sockaddr_storage *peer)
 {
     struct server_listener *listener = context;
     struct grpc_server *server = listener->server;
-    struct address_entry *entry = NULL;
     struct grpc_connection *connection;
+    struct grpc_guest *evicted = NULL;
+    struct grpc_guest guest;
     char peer_text[GRPC_PEER_TEXT_SIZE];
-    const char *problem = admit(server, peer, &entry);
+    const char *problem = admit(listener, peer, &guest, &evicted);
 
     write_peer(peer, peer_text);
+    if (evicted != NULL) {
+        evict(server, evicted);
+    }
     if (problem != NULL) {
         (void)close(fd);
     } else if (grpc_connection_new(&server->owner, fd, listener->tls, peer_text, &connection) !=
                0) {
-        uncount_address(server, entry);
+        grpc_admission_leave(&server->admission, &guest);
         problem = "out of memory";
     }
     if (problem != NULL) {
         server->owner.stats.connections_refused++;
         grpc_connection_log(&server->owner, "connection_refused", peer_text, problem);
-        return;
+    } else {
+        seat(server, &guest, connection);
     }
-    connection->address_entry = entry;
-    list_push_back(&server->connections, &connection->link);
-    server->handshakes++;
-    server->owner.stats.connections_accepted++;
-    server->owner.stats.connections_open++;
 }
 
 static void on_listener_closed(void *context)
@@ -246,8 +201,10 @@ static const struct listener_events listener_events = {
 
 static void on_settled(struct grpc_connection_owner *owner, struct grpc_connection *connection)
 {
-    (void)connection;
-    server_of(owner)->handshakes--;
+    struct grpc_server *server = server_of(owner);
+
+    grpc_admission_settle(&server->admission, &connection->guest);
+    owner->stats.handshakes = server->admission.handshake_count;
 }
 
 static void on_gone(struct grpc_connection_owner *owner, struct grpc_connection *connection)
@@ -256,7 +213,7 @@ static void on_gone(struct grpc_connection_owner *owner, struct grpc_connection 
 
     list_remove(&connection->link);
     owner->stats.connections_open--;
-    uncount_address(server, connection->address_entry);
+    grpc_admission_leave(&server->admission, &connection->guest);
     check_drained(server);
 }
 
@@ -295,18 +252,34 @@ static void on_grace(struct timer *timer)
     }
 }
 
+static struct grpc_admission_limits admission_limits(const struct grpc_server_options *options)
+{
+    return (struct grpc_admission_limits){
+        .max_connections = options->max_connections,
+        .max_connections_per_ip = options->max_connections_per_ip,
+        .max_handshakes = options->max_handshakes,
+        .max_handshakes_per_ip = options->max_handshakes_per_ip,
+        .handshake_rate = options->handshake_rate,
+    };
+}
+
+/* Of all sessions together, at most. */
+static size_t session_memory(const struct grpc_server_options *options)
+{
+    return options->max_connections * SESSION_MEMORY_PER_CONN;
+}
+
 int grpc_server_new(struct reactor *reactor, const struct grpc_server_options *options,
                     const struct grpc_dispatch *dispatch, struct grpc_server **ret_server)
 {
+    const struct grpc_admission_limits limits = admission_limits(options);
     struct grpc_server *server = calloc(1, sizeof(*server));
-    struct hash_seed seed;
 
     if (server == NULL) {
         return -ENOMEM;
     }
-    random_fill(random_system(), &seed, sizeof(seed));
-    map_init(&server->addresses, address_key, seed);
-    h2_pool_init(&server->pool, options->max_connections * SESSION_MEMORY_PER_CONN);
+    grpc_admission_init(&server->admission, &limits, reactor->now_ns);
+    h2_pool_init(&server->pool, session_memory(options));
     grpc_connection_owner_init(&server->owner, reactor, options, dispatch);
     server->owner.options.h2.pool = &server->pool;
     server->owner.settled = on_settled;
@@ -341,6 +314,34 @@ int grpc_server_listen(struct grpc_server *server, const char *address, struct t
     return error;
 }
 
+void grpc_server_set_tls(struct grpc_server *server, struct tls_context *tls)
+{
+    unsigned i;
+
+    for (i = 0; i < server->listener_count; i++) {
+        if (server->listeners[i].tls != NULL) {
+            server->listeners[i].tls = tls;
+        }
+    }
+}
+
+void grpc_server_set_options(struct grpc_server *server, const struct grpc_server_options *options)
+{
+    const struct grpc_admission_limits limits = admission_limits(options);
+
+    grpc_connection_owner_set_options(&server->owner, options);
+    grpc_admission_set_limits(&server->admission, &limits, server->owner.reactor->now_ns);
+    if (server->pool.used_max < session_memory(options)) {
+        server->pool.used_max = session_memory(options); /* never less: it may be in use */
+    }
+    for_each_connection(server, grpc_connection_reconsider);
+}
+
+void grpc_server_refuse_connections(struct grpc_server *server, bool refuse)
+{
+    server->is_refusing = refuse;
+}
+
 const char *grpc_server_address(const struct grpc_server *server, unsigned index)
 {
     if (index >= server->listener_count || server->listeners[index].listener == NULL) {
@@ -352,6 +353,11 @@ const char *grpc_server_address(const struct grpc_server *server, unsigned index
 const struct grpc_server_stats *grpc_server_stats(const struct grpc_server *server)
 {
     return &server->owner.stats;
+}
+
+uint64_t grpc_server_buffered_size(const struct grpc_server *server)
+{
+    return server->owner.calls.buffered;
 }
 
 static void begin_drain(struct grpc_server *server)
@@ -398,6 +404,6 @@ void grpc_server_free(struct grpc_server *server)
     assert(!timer_is_armed(&server->grace));
     grpc_connection_owner_deinit(&server->owner);
     h2_pool_deinit(&server->pool);
-    map_deinit(&server->addresses);
+    grpc_admission_deinit(&server->admission);
     free(server);
 }

@@ -18,12 +18,18 @@ struct grpc_server;
 struct reactor;
 struct tls_context;
 
+/* Limits of 0 on handshakes, their rate, buffered bytes, age and pings are none. */
 struct grpc_server_options {
-    struct h2_options h2;
+    struct h2_options h2;            /* `pings`, `hits` and `pool` are filled in by the server */
     uint32_t max_connections;        /* limits.max_connections */
     uint32_t max_connections_per_ip; /* limits.max_connections_per_ip */
     uint32_t max_handshakes;         /* limits.max_handshakes: connections not yet through TLS */
-    uint32_t max_message;            /* limits.max_message */
+    uint32_t max_handshakes_per_ip;  /* limits.max_handshakes_per_ip */
+    uint32_t handshake_rate;         /* limits.handshake_rate per second; half of it from one
+                                        address */
+    uint64_t max_buffered;           /* limits.max_buffered: request bytes not handled yet; */
+    uint64_t max_buffered_per_connection; /* over either RESOURCE_EXHAUSTED */
+    uint32_t max_message;                 /* limits.max_message */
     uint32_t max_running;        /* limits.max_running: handlers at once, all connections; over it
                                     REFUSED_STREAM */
     uint32_t max_unsent;         /* http2.max_unsent: bytes of answers that a client has not taken;
@@ -39,6 +45,11 @@ struct grpc_server_options {
     uint64_t idle_timeout_ns;   /* no call open for this long: GOAWAY */
     uint64_t send_timeout_ns;
     uint64_t linger_timeout_ns;
+    uint64_t max_age_ns;       /* limits.max_age_s. GOAWAY NO_ERROR "max_age" (K8) */
+    uint64_t max_age_grace_ns; /* then its calls may go on this long (K9) */
+    uint64_t min_ping_ns;      /* keepalive.min_ping_s (K3) */
+    uint32_t max_ping_strikes; /* keepalive.max_strikes (K5) */
+    bool pings_without_calls;  /* keepalive.permit_without_calls (K4) */
     uint64_t default_deadline_ns;
     uint64_t max_deadline_ns;
     int backlog;
@@ -50,6 +61,7 @@ struct grpc_server_stats {
     uint64_t connections_refused; /* over a limit */
     uint64_t connections_failed;  /* TLS failures, bad prefaces, protocol errors */
     uint64_t connections_open;
+    uint64_t handshakes; /* in progress */
     uint64_t calls_started;
     uint64_t calls_finished;
     uint64_t calls_refused;
@@ -66,10 +78,26 @@ int grpc_server_new(struct reactor *reactor, const struct grpc_server_options *o
 int grpc_server_listen(struct grpc_server *server, const char *address, struct tls_context *tls,
                        char *problem);
 
+/* From now on new connections of every listener with TLS shake hands with this context, which is
+ * borrowed like the one before; open connections keep theirs. */
+void grpc_server_set_tls(struct grpc_server *server, struct tls_context *tls);
+
+/* Takes new limits. Those of the HTTP/2 session, on messages, deadlines, compression, age and pings
+ * are for connections made from now on; all others, on numbers, bytes and times, count at once for
+ * all. `backlog` stays. */
+void grpc_server_set_options(struct grpc_server *server, const struct grpc_server_options *options);
+
+/* While true new connections are closed at once, as over limits.max_connections: memory is short.
+ */
+void grpc_server_refuse_connections(struct grpc_server *server, bool refuse);
+
 /* The i-th bound address, NULL past the last. */
 const char *grpc_server_address(const struct grpc_server *server, unsigned index);
 
 const struct grpc_server_stats *grpc_server_stats(const struct grpc_server *server);
+
+/* Request bytes that are kept now and not handled yet, over all connections. */
+uint64_t grpc_server_buffered_size(const struct grpc_server *server);
 
 /* Stops accepting, announces GOAWAY, lets calls finish, closes connections; what is left after
  * `grace_ns` is aborted. `drained` runs once, from the loop, when no connection is left. A second

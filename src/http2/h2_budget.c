@@ -1,5 +1,7 @@
 #include "http2/h2_budget.h"
 
+#include <assert.h>
+
 /*
  * The frame layer is simple enough to walk a second time: nine bytes of head, then a payload to
  * skip. Doing so before the engine gets the bytes has three gains: frames that the engine drops in
@@ -16,6 +18,11 @@
  *   - WINDOW_UPDATE: a budget of its own that grows with streams opened and DATA frames sent
  *     (Envoy's formula), because honest clients send many.
  *   - DATA frames that carry nothing, in a row.
+ *   - Requests whose heads no client of gRPC would send (charged by the calls): the reset budget,
+ *     for each is work for nothing, like a stream that is reset. Calls that end well pay for a few.
+ *   - Streams over the limit on streams, which the engine refuses until the peer has acknowledged
+ *     it: a budget that no honest start of a connection uses up. Streams that are refused because
+ *     the server is busy are free.
  *
  * One frame is kept from the engine: RST_STREAM of a stream that the client has not opened yet.
  * C-core sends it for a call whose deadline passes before its HEADERS were written, and all other
@@ -30,6 +37,8 @@
 #define WINDOW_UPDATES_PER_DATA   20
 #define WINDOW_UPDATES_KEPT       100 /* so many times the control burst may be saved up */
 
+#define REFUSALS_PER_STREAM 10 /* so many times the limit on streams may be refused at once */
+
 #define FRAME_DATA          0x0
 #define FRAME_HEADERS       0x1
 #define FRAME_RST_STREAM    0x3
@@ -41,6 +50,31 @@
 #define FLAG_PADDED      0x8
 
 #define RST_STREAM_SIZE 4
+
+const char *h2_excess_text(enum h2_excess excess)
+{
+    static const char *const texts[] = {
+#define H2_EXCESS_TEXT(name, text, limit) [H2_EXCESS_##name] = (text),
+        H2_EXCESS_LIST(H2_EXCESS_TEXT)
+#undef H2_EXCESS_TEXT
+    };
+
+    assert(excess != H2_EXCESS_NONE);
+    return texts[excess];
+}
+
+enum limits_hit_reason h2_excess_limit(enum h2_excess excess)
+{
+    static const enum limits_hit_reason limits[] = {
+
+#define H2_EXCESS_LIMIT(name, text, limit) [H2_EXCESS_##name] = LIMITS_HIT_##limit,
+        H2_EXCESS_LIST(H2_EXCESS_LIMIT)
+#undef H2_EXCESS_LIMIT
+    };
+
+    assert(excess != H2_EXCESS_NONE);
+    return limits[excess];
+}
 
 void h2_bucket_init(struct h2_bucket *bucket, uint32_t burst, uint32_t rate, uint64_t now_ns)
 {
@@ -96,42 +130,46 @@ void h2_budget_init(struct h2_budget *budget, const struct h2_budget_limits *lim
     h2_bucket_init(&budget->resets, limits->reset_burst, limits->reset_rate, now_ns);
     h2_bucket_init(&budget->control, limits->control_burst, limits->control_rate, now_ns);
     h2_bucket_init(&budget->window_updates, limits->control_burst, limits->control_rate, now_ns);
+    if (limits->max_streams <= UINT32_MAX / REFUSALS_PER_STREAM) {
+        h2_bucket_init(&budget->refusals, limits->max_streams * REFUSALS_PER_STREAM,
+                       limits->max_streams, now_ns);
+    }
     /* Starts with one burst like the others, but what is earned may be saved up much further. */
     if (limits->control_burst <= UINT32_MAX / WINDOW_UPDATES_KEPT) {
         budget->window_updates.burst *= WINDOW_UPDATES_KEPT;
     }
 }
 
-static const char *charge_control(struct h2_budget *budget, uint64_t now_ns)
+static enum h2_excess charge_control(struct h2_budget *budget, uint64_t now_ns)
 {
-    return h2_bucket_take(&budget->control, now_ns) ? NULL : "too many control frames";
+    return h2_bucket_take(&budget->control, now_ns) ? H2_EXCESS_NONE : H2_EXCESS_CONTROL;
 }
 
 /* A DATA frame that does not end its stream. */
-static const char *charge_data(struct h2_budget *budget, bool is_empty)
+static enum h2_excess charge_data(struct h2_budget *budget, bool is_empty)
 {
     budget->empty_run = is_empty ? budget->empty_run + 1 : 0;
     if (budget->max_empty_frames != 0 && budget->empty_run > budget->max_empty_frames) {
-        return "too many empty frames";
+        return H2_EXCESS_EMPTY_FRAMES;
     }
-    return NULL;
+    return H2_EXCESS_NONE;
 }
 
-static const char *charge_data_head(struct h2_budget *budget, uint32_t size, uint8_t flags)
+static enum h2_excess charge_data_head(struct h2_budget *budget, uint32_t size, uint8_t flags)
 {
     if ((flags & FLAG_END_STREAM) != 0) {
         budget->empty_run = 0;
-        return NULL;
+        return H2_EXCESS_NONE;
     }
     if ((flags & FLAG_PADDED) != 0 && size > 0) {
         budget->padded_size = size; /* its first byte will tell */
-        return NULL;
+        return H2_EXCESS_NONE;
     }
     return charge_data(budget, size == 0);
 }
 
 /* The first payload byte of a padded frame says how much of the rest is padding. */
-static const char *charge_padding(struct h2_budget *budget, uint8_t padding)
+static enum h2_excess charge_padding(struct h2_budget *budget, uint8_t padding)
 {
     bool is_empty = padding >= budget->padded_size - 1;
 
@@ -139,16 +177,16 @@ static const char *charge_padding(struct h2_budget *budget, uint8_t padding)
     return charge_data(budget, is_empty);
 }
 
-static const char *charge_headers(struct h2_budget *budget, int32_t stream_id, uint64_t now_ns)
+static enum h2_excess charge_headers(struct h2_budget *budget, int32_t stream_id, uint64_t now_ns)
 {
     budget->block_since_ns = now_ns != 0 ? now_ns : 1;
     if (!budget->peer_opens_streams) {
-        return NULL; /* answers and their trailers: as many as we asked for */
+        return H2_EXCESS_NONE; /* answers and their trailers: as many as we asked for */
     }
     if (stream_id > budget->stream_id_max) {
         budget->stream_id_max = stream_id;
         give(&budget->window_updates, WINDOW_UPDATES_PER_STREAM);
-        return NULL;
+        return H2_EXCESS_NONE;
     }
     return charge_control(budget, now_ns);
 }
@@ -161,42 +199,42 @@ static bool resets_idle_stream(const struct h2_budget *budget, uint32_t size, in
 }
 
 /* Judges the frame whose head is complete, and sets what is to be skipped. */
-static const char *charge_frame(struct h2_budget *budget, uint64_t now_ns)
+static enum h2_excess charge_frame(struct h2_budget *budget, uint64_t now_ns)
 {
     const uint8_t *head = budget->head;
     uint32_t size = (uint32_t)head[0] << 16 | (uint32_t)head[1] << 8 | head[2];
     int32_t stream_id = (int32_t)((uint32_t)(head[5] & 0x7f) << 24 | (uint32_t)head[6] << 16 |
                                   (uint32_t)head[7] << 8 | head[8]);
-    const char *problem;
+    enum h2_excess excess;
 
     budget->skip = size;
     budget->head_size = 0;
     budget->ends_block = false;
     switch (head[3]) {
     case FRAME_DATA:
-        problem = charge_data_head(budget, size, head[4]);
+        excess = charge_data_head(budget, size, head[4]);
         break;
     case FRAME_HEADERS:
         budget->ends_block = (head[4] & FLAG_END_HEADERS) != 0;
-        problem = charge_headers(budget, stream_id, now_ns);
+        excess = charge_headers(budget, stream_id, now_ns);
         break;
     case FRAME_CONTINUATION:
         budget->ends_block = (head[4] & FLAG_END_HEADERS) != 0;
-        problem = NULL; /* the engine counts these per block */
+        excess = H2_EXCESS_NONE; /* the engine counts these per block */
         break;
     case FRAME_RST_STREAM:
         budget->is_dropped = resets_idle_stream(budget, size, stream_id);
-        problem = h2_budget_charge_reset(budget, now_ns);
+        excess = h2_budget_charge_reset(budget, now_ns);
         break;
     case FRAME_WINDOW_UPDATE:
-        problem =
-            h2_bucket_take(&budget->window_updates, now_ns) ? NULL : "too many window updates";
+        excess = h2_bucket_take(&budget->window_updates, now_ns) ? H2_EXCESS_NONE
+                                                                 : H2_EXCESS_WINDOW_UPDATES;
         break;
     default:
-        problem = charge_control(budget, now_ns);
+        excess = charge_control(budget, now_ns);
         break;
     }
-    return problem;
+    return excess;
 }
 
 static void advance(struct bytes *bytes, size_t size)
@@ -207,13 +245,13 @@ static void advance(struct bytes *bytes, size_t size)
 }
 
 /* Steps over payload, as much of it as is there. */
-static const char *scan_payload(struct h2_budget *budget, struct bytes *bytes)
+static enum h2_excess scan_payload(struct h2_budget *budget, struct bytes *bytes)
 {
     size_t size = bytes->size < budget->skip ? bytes->size : budget->skip;
-    const char *problem = NULL;
+    enum h2_excess excess = H2_EXCESS_NONE;
 
     if (size > 0 && budget->padded_size > 0) {
-        problem = charge_padding(budget, bytes->data[0]);
+        excess = charge_padding(budget, bytes->data[0]);
     }
     advance(bytes, size);
     budget->skip -= (uint32_t)size;
@@ -224,7 +262,7 @@ static const char *scan_payload(struct h2_budget *budget, struct bytes *bytes)
             budget->block_since_ns = 0;
         }
     }
-    return problem;
+    return excess;
 }
 
 /* Gathers the bytes of a head. Returns whether it is complete. */
@@ -241,28 +279,28 @@ static bool scan_head(struct h2_budget *budget, struct bytes *bytes)
     return budget->head_size == H2_FRAME_HEAD_SIZE;
 }
 
-const char *h2_budget_scan(struct h2_budget *budget, struct bytes *bytes, uint64_t now_ns,
-                           struct bytes *ret_pass)
+enum h2_excess h2_budget_scan(struct h2_budget *budget, struct bytes *bytes, uint64_t now_ns,
+                              struct bytes *ret_pass)
 {
     bool was_dropped = budget->is_dropped;
-    const char *problem = NULL;
+    enum h2_excess excess = H2_EXCESS_NONE;
     struct bytes rest = *bytes;
     const uint8_t *first;
 
     *ret_pass = (struct bytes){0};
     if (was_dropped) {
-        problem = scan_payload(budget, &rest);
+        excess = scan_payload(budget, &rest);
     }
     first = rest.data;
-    while (problem == NULL && rest.size > 0) {
+    while (excess == H2_EXCESS_NONE && rest.size > 0) {
         bool was_cut = budget->head_size > 0;
 
-        problem = scan_payload(budget, &rest);
+        excess = scan_payload(budget, &rest);
         *ret_pass = (struct bytes){first, (size_t)(rest.data - first)};
-        if (problem != NULL || !scan_head(budget, &rest)) {
+        if (excess != H2_EXCESS_NONE || !scan_head(budget, &rest)) {
             break;
         }
-        problem = charge_frame(budget, now_ns);
+        excess = charge_frame(budget, now_ns);
         if (was_cut && !budget->is_dropped) {
             *ret_pass = (struct bytes){budget->head, H2_FRAME_HEAD_SIZE};
         }
@@ -272,12 +310,22 @@ const char *h2_budget_scan(struct h2_budget *budget, struct bytes *bytes, uint64
         *ret_pass = (struct bytes){first, (size_t)(rest.data - first)};
     }
     *bytes = rest;
-    return problem;
+    return excess;
 }
 
-const char *h2_budget_charge_reset(struct h2_budget *budget, uint64_t now_ns)
+enum h2_excess h2_budget_charge_reset(struct h2_budget *budget, uint64_t now_ns)
 {
-    return h2_bucket_take(&budget->resets, now_ns) ? NULL : "too many resets";
+    return h2_bucket_take(&budget->resets, now_ns) ? H2_EXCESS_NONE : H2_EXCESS_RESETS;
+}
+
+enum h2_excess h2_budget_charge_bad_head(struct h2_budget *budget, uint64_t now_ns)
+{
+    return h2_bucket_take(&budget->resets, now_ns) ? H2_EXCESS_NONE : H2_EXCESS_BAD_HEADS;
+}
+
+enum h2_excess h2_budget_charge_refusal(struct h2_budget *budget, uint64_t now_ns)
+{
+    return h2_bucket_take(&budget->refusals, now_ns) ? H2_EXCESS_NONE : H2_EXCESS_STREAMS;
 }
 
 void h2_budget_earn_call(struct h2_budget *budget)

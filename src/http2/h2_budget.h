@@ -10,11 +10,35 @@
 #define HTTP2_H2_BUDGET_H
 
 #include "core/bytes.h"
+#include "core/limits_hit.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #define H2_FRAME_HEAD_SIZE 9
+
+/* Constant, what the log and the peer are told, and the limit that was reached. */
+#define H2_EXCESS_LIST(X)                                                                          \
+    X(RESETS, "too many resets", RESETS)                                                           \
+    X(CONTROL, "too many control frames", CONTROL)                                                 \
+    X(WINDOW_UPDATES, "too many window updates", CONTROL)                                          \
+    X(EMPTY_FRAMES, "too many empty frames", EMPTY_FRAMES)                                         \
+    X(BAD_HEADS, "too many bad requests", RESETS)                                                  \
+    X(STREAMS, "too many streams", STREAMS)                                                        \
+    X(HEADER_LIST, "header list too large", HEADER_LIST_HARD)                                      \
+    X(HEADERS, "too many header fields", HEADERS)
+
+/* What a peer did too much of. */
+enum h2_excess {
+    H2_EXCESS_NONE,
+#define H2_EXCESS_NAME(name, text, limit) H2_EXCESS_##name,
+    H2_EXCESS_LIST(H2_EXCESS_NAME)
+#undef H2_EXCESS_NAME
+};
+
+/* Not of NONE. */
+const char *h2_excess_text(enum h2_excess excess);
+enum limits_hit_reason h2_excess_limit(enum h2_excess excess);
 
 /* A token bucket. */
 struct h2_bucket {
@@ -38,12 +62,14 @@ struct h2_budget_limits {
     uint32_t control_burst;
     uint32_t control_rate;
     uint32_t max_empty_frames; /* 0 = no limit */
+    uint32_t max_streams;      /* at once; 0 = no limit, and none on streams refused */
 };
 
 struct h2_budget {
     struct h2_bucket resets;
     struct h2_bucket control;
     struct h2_bucket window_updates;
+    struct h2_bucket refusals;
     uint32_t empty_run; /* empty DATA frames in a row */
     uint32_t max_empty_frames;
     uint32_t padded_size; /* payload of a padded DATA frame whose first byte is awaited; 0 = none */
@@ -64,12 +90,18 @@ void h2_budget_init(struct h2_budget *budget, const struct h2_budget_limits *lim
 /* Walks what the peer sent, cut anywhere, and moves `*bytes` on. What the engine is to get of it is
  * `*ret_pass`, maybe nothing, borrowed until the next call. Again until `*bytes` is empty.
  *
- * Returns NULL, or why it is too much: text for the log. */
-const char *h2_budget_scan(struct h2_budget *budget, struct bytes *bytes, uint64_t now_ns,
-                           struct bytes *ret_pass);
+ * Returns NONE, or what was too much. */
+enum h2_excess h2_budget_scan(struct h2_budget *budget, struct bytes *bytes, uint64_t now_ns,
+                              struct bytes *ret_pass);
 
 /* We had to reset a stream by the peer's fault. The same outcomes. */
-const char *h2_budget_charge_reset(struct h2_budget *budget, uint64_t now_ns);
+enum h2_excess h2_budget_charge_reset(struct h2_budget *budget, uint64_t now_ns);
+
+/* The head of a request was nothing that a client of gRPC sends. */
+enum h2_excess h2_budget_charge_bad_head(struct h2_budget *budget, uint64_t now_ns);
+
+/* A stream over the limit was refused. */
+enum h2_excess h2_budget_charge_refusal(struct h2_budget *budget, uint64_t now_ns);
 
 /* A call ended normally: earns what one reset costs. */
 void h2_budget_earn_call(struct h2_budget *budget);

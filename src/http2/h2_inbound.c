@@ -1,5 +1,6 @@
 #include "http2/h2_inbound.h"
 
+#include "core/clock.h"
 #include "http2/h2_stream.h"
 
 #include <errno.h>
@@ -14,6 +15,9 @@
 #define FIELD_OVERHEAD 32 /* RFC 9113 section 6.5.2: what a field counts beside its texts */
 #define FRAME_GOAWAY   0x7
 #define GOAWAY_SIZE    8 /* without debug data */
+
+/* What the engine tells a peer that ignores an acknowledged limit on streams. */
+#define ENGINE_STREAMS_TEXT "request HEADERS: max concurrent streams exceeded"
 
 void h2_session_set_problem(struct h2_session *session, const char *text, size_t size)
 {
@@ -30,9 +34,25 @@ void h2_session_fail(struct h2_session *session, enum h2_error error, const char
     }
 }
 
+void h2_session_count(struct h2_session *session, enum limits_hit_reason reason)
+{
+    if (session->options.hits != NULL) {
+        limits_hit_add(session->options.hits, reason);
+    }
+}
+
+void h2_session_exceed(struct h2_session *session, enum h2_excess excess)
+{
+    if (!session->dead) {
+        h2_session_count(session, h2_excess_limit(excess));
+        h2_session_fail(session, H2_ERROR_ENHANCE_YOUR_CALM, h2_excess_text(excess));
+    }
+}
+
 int h2_session_append_goaway(struct h2_session *session, struct buf *output)
 {
-    uint32_t debug_size = (uint32_t)strlen(session->problem);
+    const char *debug = session->goaway_text != NULL ? session->goaway_text : session->problem;
+    uint32_t debug_size = (uint32_t)strlen(debug);
     uint32_t last_id = (uint32_t)session->last_stream_id;
     const uint8_t frame[H2_FRAME_HEAD_SIZE + GOAWAY_SIZE] = {
         [2] = (uint8_t)(GOAWAY_SIZE +
@@ -50,7 +70,7 @@ int h2_session_append_goaway(struct h2_session *session, struct buf *output)
     if (buf_append(output, frame, sizeof(frame)) != 0) {
         return -ENOMEM;
     }
-    return buf_append(output, session->problem, debug_size);
+    return buf_append(output, debug, debug_size);
 }
 
 static struct h2_stream *find_stream(struct h2_session *session, int32_t stream_id)
@@ -115,9 +135,9 @@ static bool count_field(struct h2_session *session, const struct h2_field *field
     /* Only the death of the session stops a bomb: after a stream error the rest would still be
      * decoded. */
     if (options->max_header_list_hard != 0 && session->block_size > options->max_header_list_hard) {
-        h2_session_fail(session, H2_ERROR_ENHANCE_YOUR_CALM, "header list too large");
+        h2_session_exceed(session, H2_EXCESS_HEADER_LIST);
     } else if (options->max_headers != 0 && session->block_fields > options->max_headers) {
-        h2_session_fail(session, H2_ERROR_ENHANCE_YOUR_CALM, "too many header fields");
+        h2_session_exceed(session, H2_EXCESS_HEADERS);
     } else if (options->max_header_list != 0 && session->block_size > options->max_header_list) {
         session->block_is_too_large = true;
     }
@@ -202,7 +222,7 @@ void h2_inbound_closed(struct h2_session *session, int32_t stream_id, uint32_t e
     if (stream == NULL) {
         return;
     }
-    if (error == H2_ERROR_NO_ERROR && stream->end_sent) {
+    if (error == H2_ERROR_NO_ERROR && stream->end_sent && !stream->blamed) {
         h2_budget_earn_call(&session->budget);
     }
     if (stream->context != NULL && session->events->closed != NULL) {
@@ -211,11 +231,42 @@ void h2_inbound_closed(struct h2_session *session, int32_t stream_id, uint32_t e
     h2_stream_park(session->pool, stream);
 }
 
+/* The log says how often they came and which option to look at (K12), the GOAWAY what clients look
+ * for (K5). */
+void h2_inbound_ping(struct h2_session *session)
+{
+    if (session->role == H2_ROLE_SERVER &&
+        !h2_pings_take(&session->pings, &session->options.pings, !list_is_empty(&session->streams),
+                       session->now_ns)) {
+        char text[H2_PROBLEM_SIZE];
+
+        (void)snprintf(text, sizeof(text),
+                       "too many pings: the last came after %llu ms; see keepalive.min_ping_s%s",
+                       (unsigned long long)(session->pings.gap_ns / CLOCK_NS_PER_MS),
+                       list_is_empty(&session->streams) ? " and permit_without_calls" : "");
+        h2_session_count(session, LIMITS_HIT_PING_STRIKES);
+        session->goaway_text = "too_many_pings";
+        h2_session_fail(session, H2_ERROR_ENHANCE_YOUR_CALM, text);
+    }
+}
+
+void h2_inbound_refused(struct h2_session *session)
+{
+    enum h2_excess excess = h2_budget_charge_refusal(&session->budget, session->now_ns);
+
+    if (excess != H2_EXCESS_NONE) {
+        h2_session_exceed(session, excess);
+    } else {
+        h2_session_count(session, LIMITS_HIT_STREAMS);
+    }
+}
+
 void h2_outbound_frame(struct h2_session *session, int32_t stream_id, bool is_data, bool ended)
 {
     struct h2_stream *stream;
 
     h2_budget_earn_frame(&session->budget, is_data);
+    h2_pings_clear(&session->pings);
     stream = ended ? find_stream(session, stream_id) : NULL;
     if (stream == NULL) {
         return;
@@ -229,15 +280,15 @@ void h2_outbound_frame(struct h2_session *session, int32_t stream_id, bool is_da
 void h2_outbound_reset(struct h2_session *session, int32_t stream_id, uint32_t error)
 {
     struct h2_stream *stream = find_stream(session, stream_id);
-    const char *problem;
+    enum h2_excess excess;
 
     if (session->role != H2_ROLE_SERVER || error == H2_ERROR_NO_ERROR ||
         error == H2_ERROR_REFUSED_STREAM || (stream != NULL && stream->unblamed)) {
         return;
     }
-    problem = h2_budget_charge_reset(&session->budget, session->now_ns);
-    if (problem != NULL) {
-        h2_session_fail(session, H2_ERROR_ENHANCE_YOUR_CALM, problem);
+    excess = h2_budget_charge_reset(&session->budget, session->now_ns);
+    if (excess != H2_EXCESS_NONE) {
+        h2_session_exceed(session, excess);
     }
 }
 
@@ -248,6 +299,9 @@ void h2_outbound_goaway(struct h2_session *session, uint32_t error, struct bytes
         return;
     }
     session->dead = true;
+    if (bytes_equal(debug, BYTES_LITERAL(ENGINE_STREAMS_TEXT))) {
+        h2_session_count(session, LIMITS_HIT_STREAMS);
+    }
     if (debug.size > 0) {
         h2_session_set_problem(session, (const char *)debug.data, debug.size);
     } else if (session->problem[0] == '\0') {

@@ -29,6 +29,7 @@ struct h2_session {
     struct h2_pool own_pool; /* used when the options name none */
     struct h2_options options;
     struct h2_budget budget;
+    struct h2_pings pings;
     struct list streams;
     struct h2_stream *current; /* the last one looked up */
     struct h2_stream *greedy;  /* the one that has just filled a frame and has more; or NULL */
@@ -48,10 +49,17 @@ struct h2_session {
     bool dead;         /* nothing goes in or out any more */
     bool needs_goaway; /* by hand, after death */
     char problem[H2_PROBLEM_SIZE];
+    const char *goaway_text; /* of the GOAWAY by hand, a constant; NULL = `problem` */
 };
 
 /* Ends the session by our own decision: the engine is not touched again. */
 void h2_session_fail(struct h2_session *session, enum h2_error error, const char *problem);
+
+/* Ends it for what the peer did too much of, and counts that. */
+void h2_session_exceed(struct h2_session *session, enum h2_excess excess);
+
+/* A limit was reached. */
+void h2_session_count(struct h2_session *session, enum limits_hit_reason reason);
 
 void h2_session_set_problem(struct h2_session *session, const char *text, size_t size);
 
@@ -66,6 +74,8 @@ void h2_inbound_block_end(struct h2_session *session, int32_t stream_id, bool en
 void h2_inbound_data(struct h2_session *session, int32_t stream_id, struct bytes bytes);
 void h2_inbound_data_ended(struct h2_session *session, int32_t stream_id);
 void h2_inbound_closed(struct h2_session *session, int32_t stream_id, uint32_t error);
+void h2_inbound_ping(struct h2_session *session);
+void h2_inbound_refused(struct h2_session *session); /* by the engine: a stream over the limit */
 
 /* What the engine has sent. */
 void h2_outbound_frame(struct h2_session *session, int32_t stream_id, bool is_data, bool ended);

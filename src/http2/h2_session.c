@@ -49,6 +49,8 @@ static void fail_by_engine(struct h2_session *session, int engine_error)
         break;
     case NGHTTP2_ERR_FLOODED:
     case NGHTTP2_ERR_TOO_MANY_CONTINUATIONS:
+        h2_session_count(session, engine_error == NGHTTP2_ERR_FLOODED ? LIMITS_HIT_CONTROL
+                                                                      : LIMITS_HIT_CONTINUATIONS);
         h2_session_fail(session, H2_ERROR_ENHANCE_YOUR_CALM, nghttp2_strerror(engine_error));
         break;
     default:
@@ -155,6 +157,8 @@ static int on_frame_recv(nghttp2_session *engine, const nghttp2_frame *frame, vo
     case NGHTTP2_PING:
         if (is_ack) {
             ping_acknowledged(session, &frame->ping);
+        } else {
+            h2_inbound_ping(session);
         }
         break;
     case NGHTTP2_GOAWAY:
@@ -193,7 +197,10 @@ static int on_invalid_frame(nghttp2_session *engine, const nghttp2_frame *frame,
     (void)engine;
     (void)frame;
     h2_session_set_problem(user_data, text, strlen(text));
-    return 0;
+    if (engine_error == NGHTTP2_ERR_REFUSED_STREAM) {
+        h2_inbound_refused(user_data);
+    }
+    return verdict(user_data);
 }
 
 static int on_error(nghttp2_session *engine, int engine_error, const char *text, size_t size,
@@ -422,6 +429,7 @@ int h2_session_new(enum h2_role role, const struct h2_options *options,
         .control_burst = options->control_burst,
         .control_rate = options->control_rate,
         .max_empty_frames = options->max_empty_frames,
+        .max_streams = options->max_concurrent_streams,
     };
     struct h2_session *session = calloc(1, sizeof(*session));
     int error;
@@ -516,11 +524,11 @@ static void receive(struct h2_session *session, struct bytes bytes)
 {
     while (bytes.size > 0 && !session->dead) {
         struct bytes pass;
-        const char *problem = h2_budget_scan(&session->budget, &bytes, session->now_ns, &pass);
+        enum h2_excess excess = h2_budget_scan(&session->budget, &bytes, session->now_ns, &pass);
         ssize_t taken = 0;
 
-        if (problem != NULL) {
-            h2_session_fail(session, H2_ERROR_ENHANCE_YOUR_CALM, problem);
+        if (excess != H2_EXCESS_NONE) {
+            h2_session_exceed(session, excess);
         } else if (pass.size > 0) {
             taken = nghttp2_session_mem_recv(session->engine, pass.data, pass.size);
         }

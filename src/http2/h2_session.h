@@ -13,12 +13,14 @@
 
 #include "core/buf.h"
 #include "core/bytes.h"
+#include "http2/h2_pings.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct h2_pool;
+struct limits_hit;
 struct h2_session;
 struct h2_stream;
 
@@ -56,7 +58,9 @@ struct h2_options {
     uint32_t control_rate;           /* per second, http2.control_rate */
     uint32_t max_empty_frames;       /* in a row, http2.max_empty_frames */
     uint32_t max_outq;               /* frames waiting, http2.max_outq: heeded by who feeds */
-    struct h2_pool *pool; /* memory shared by many sessions, must outlive them; NULL = its own */
+    struct h2_ping_limits pings;     /* of a client, for the server role */
+    struct limits_hit *hits; /* counts those of these limits that are reached; NULL = nobody does */
+    struct h2_pool *pool;    /* memory shared by many sessions, must outlive them; NULL = its own */
 };
 
 /* One header field. Names are lower case. */
@@ -149,7 +153,8 @@ size_t h2_session_unsent_beside_longest(const struct h2_session *session);
 /* When the header block that is still incomplete began; 0 = none is. For the header timeout. */
 uint64_t h2_session_header_block_since_ns(const struct h2_session *session);
 
-/* Why feed() said -EPROTO, for the log: "too many resets", "header list too large" ... */
+/* Why feed() said -EPROTO, for the log: "too many resets", "header list too large" ... What the
+ * peer reads in the GOAWAY is the same, but for "too_many_pings" (K5). */
 const char *h2_session_problem(const struct h2_session *session);
 
 /* Bytes the peer allows for one header list (P22); UINT32_MAX = it set no limit. */
@@ -192,6 +197,10 @@ void h2_stream_reset(struct h2_stream *stream, uint32_t error);
 
 /* The same, not counted against the peer's reset budget: an expired deadline is not its fault. */
 void h2_stream_reset_unblamed(struct h2_stream *stream, uint32_t error);
+
+/* What came on the stream is what no good client of gRPC sends: costs the peer what a reset does,
+ * and the end of the call earns it nothing. May fail the session. */
+void h2_stream_blame(struct h2_stream *stream);
 
 /* Inside `closed`, of a stream that the peer has reset: it did right, and gets what that cost it
  * back. */

@@ -80,6 +80,7 @@ void h2_stream_park(struct h2_pool *pool, struct h2_stream *stream)
     stream->deferred = false;
     stream->reset = false;
     stream->unblamed = false;
+    stream->blamed = false;
     stream->shares = false;
     stream->trailer_count = 0;
     /* Before the first one: the last parked is the warmest in the caches. */
@@ -240,6 +241,17 @@ void h2_stream_reset_unblamed(struct h2_stream *stream, uint32_t error)
 {
     stream->unblamed = true;
     h2_stream_reset(stream, error);
+}
+
+void h2_stream_blame(struct h2_stream *stream)
+{
+    struct h2_session *session = stream->session;
+    enum h2_excess excess = h2_budget_charge_bad_head(&session->budget, session->now_ns);
+
+    stream->blamed = true;
+    if (excess != H2_EXCESS_NONE) {
+        h2_session_exceed(session, excess);
+    }
 }
 
 void h2_stream_excuse(struct h2_stream *stream)

@@ -28,6 +28,7 @@ struct h2_stream {
     bool deferred;    /* the engine waits to be told of more */
     bool reset;       /* RST_STREAM is queued by us */
     bool unblamed;    /* and is not held against the peer */
+    bool blamed;      /* by h2_stream_blame(): nothing is earned with it */
     bool shares;      /* it has much to send, and takes turns with the others (RFC 9218) */
     struct buf out;   /* body bytes */
     struct h2_field trailers[H2_TRAILERS_MAX];

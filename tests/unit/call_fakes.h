@@ -10,6 +10,7 @@
 
 #include "lib/unit.h"
 
+#include "core/reactor.h"
 #include "http2/grpc_call.h"
 
 #include <stdio.h>
@@ -47,7 +48,16 @@ static inline struct fake_call *fake_call_of(struct grpc_call *call)
 
 static inline void fake_call_init(struct fake_call *fake)
 {
-    *fake = (struct fake_call){0};
+    static struct reactor reactor; /* only counts */
+    static struct grpc_call_host host = {.reactor = &reactor};
+
+    *fake = (struct fake_call){.call.host = &host};
+}
+
+/* How often the limit was reached, by all calls of the program. */
+static inline uint64_t fake_call_hits(const struct fake_call *fake, enum limits_hit_reason reason)
+{
+    return fake->call.host->reactor->limits_hit.counts[reason];
 }
 
 /* Everybody must have let go of it. */

@@ -273,8 +273,75 @@ START_TEST(authorization_resets_a_stream_that_is_stuck)
 
 END_TEST
 
+/* An authorization that is taken back ends an open stream at once, stuck or not; a unary call may
+ * finish. */
+START_TEST(authorization_can_be_taken_back)
+{
+    unsigned stuck;
+
+    for (stuck = 0; stuck < 2; stuck++) {
+        begin(&call_rig_server_stream, "1H", 100 * CLOCK_NS_PER_S);
+        client.holds_credit = stuck == 1;
+        send_bytes(stuck == 1 ? 100000 : 10);
+        grpc_call_authorize_until(rig.call, 0);
+        ck_assert_str_eq(rig.heard + strlen(rig.heard) - 1, "x");
+        call_rig_talk(&rig);
+        ck_assert_int_eq(rig.status, GRPC_STATUS_UNAUTHENTICATED);
+        if (stuck == 1) {
+            ck_assert_uint_eq(client.error, H2_ERROR_CANCEL);
+        } else {
+            check_token_end();
+        }
+        clean_up();
+    }
+
+    begin(NULL, NULL, CLOCK_NS_PER_S);
+    grpc_call_authorize_until(rig.call, 0);
+    ck_assert(grpc_call_is_wanted(rig.call));
+    grpc_call_reply(rig.call, NULL, 0);
+    grpc_call_authorize_until(rig.call, 0);
+    call_rig_talk(&rig);
+    call_rig_check(&client, GRPC_STATUS_OK, "");
+    clean_up();
+}
+
+END_TEST
+
+/* It can be given another end, earlier or later or none, and the deadline stays where it was. */
+START_TEST(authorization_can_move)
+{
+    begin(&call_rig_server_stream, NULL, 100 * CLOCK_NS_PER_S);
+    grpc_call_authorize_until(rig.call, rig.reactor.now_ns + 10 * CLOCK_NS_PER_S);
+    advance(10 * CLOCK_NS_PER_S - 1);
+    ck_assert(grpc_call_is_wanted(rig.call));
+    advance(1);
+    check_token_end();
+    clean_up();
+
+    begin(&call_rig_server_stream, NULL, 10 * CLOCK_NS_PER_S);
+    grpc_call_authorize_until(rig.call, rig.reactor.now_ns + 20 * CLOCK_NS_PER_S);
+    advance(20 * CLOCK_NS_PER_S - 1);
+    ck_assert(grpc_call_is_wanted(rig.call));
+    grpc_call_authorize_until(rig.call, UINT64_MAX);
+    ck_assert_uint_eq(rig.reactor.timers.count, 0);
+    advance(100 * CLOCK_NS_PER_S);
+    ck_assert(grpc_call_is_wanted(rig.call));
+    clean_up();
+
+    begin(&call_rig_server_stream, "30S", 10 * CLOCK_NS_PER_S);
+    grpc_call_authorize_until(rig.call, UINT64_MAX);
+    advance(30 * CLOCK_NS_PER_S - 1);
+    ck_assert(grpc_call_is_wanted(rig.call));
+    advance(1);
+    call_rig_check(&client, GRPC_STATUS_DEADLINE_EXCEEDED, NULL);
+    clean_up();
+}
+
+END_TEST
+
 UNIT_MAIN("grpc_call_time", deadline_ends_with_trailers_when_nothing_is_stuck,
           deadline_resets_a_stream_that_is_stuck, deadline_ends_streams_of_requests,
           deadline_of_zero_opens_nothing, authorization_ends_streams,
           authorization_does_not_move_the_deadline, authorization_that_is_over_opens_nothing,
-          authorization_ends_before_an_answer_is_taken, authorization_resets_a_stream_that_is_stuck)
+          authorization_ends_before_an_answer_is_taken, authorization_resets_a_stream_that_is_stuck,
+          authorization_can_be_taken_back, authorization_can_move)

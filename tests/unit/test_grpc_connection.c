@@ -166,6 +166,7 @@ START_TEST(connection_stops_reading_from_who_does_not_read)
         loop_turn(&rig.loop);
     }
     ck_assert(conn_is_paused(connection->conn));
+    ck_assert_uint_ge(rig.loop.reactor.limits_hit.counts[LIMITS_HIT_OUTQ], 1);
     ck_assert_uint_eq(owner.stats.calls_started, started);
     ck_assert_uint_le(conn_unsent_size(connection->conn), 4 * 65536);
     buf_deinit(&in);
@@ -213,6 +214,7 @@ START_TEST(connection_holds_requests_back_while_answers_wait)
     h2_peer_call_unary(&client.peer, &echo, "/t.T/Echo", "hello", 5);
     SERVE_UNTIL(&rig, &client, echo.closed);
     ck_assert(connection->has_waiting);
+    ck_assert_uint_ge(rig.loop.reactor.limits_hit.counts[LIMITS_HIT_UNSENT], 1);
     for (i = 0; i < 10; i++) {
         calls[i].holds_credit = false;
         h2_stream_consume(calls[i].stream, buf_size(&calls[i].body));
@@ -251,6 +253,7 @@ START_TEST(connection_limits_running_handlers)
     SERVE_UNTIL(&rig, &client, refused.closed);
     ck_assert_uint_eq(refused.error, H2_ERROR_REFUSED_STREAM);
     ck_assert_uint_eq(owner.stats.calls_refused, 1);
+    ck_assert_uint_eq(rig.loop.reactor.limits_hit.counts[LIMITS_HIT_RUNNING], 1);
     h2_peer_call_deinit(&refused);
     grpc_call_release(call);
     h2_peer_call_unary(&client.peer, &refused, "/t.T/Echo", "", 0);
@@ -368,6 +371,10 @@ START_TEST(connection_has_no_patience_without_end)
         HEADER_BLOCK
     } what;
 
+    static const enum limits_hit_reason reasons[] = {
+        LIMITS_HIT_PREFACE_TIMEOUT, LIMITS_HIT_PREFACE_TIMEOUT, LIMITS_HIT_SETTINGS_ACK_TIMEOUT,
+        LIMITS_HIT_HEADER_TIMEOUT};
+
     for (what = PREFACE; what <= HEADER_BLOCK; what++) {
         struct buf in = {0};
 
@@ -397,6 +404,7 @@ START_TEST(connection_has_no_patience_without_end)
         ck_assert_uint_eq(goaway_error(), what == HEADER_BLOCK ? H2_ERROR_ENHANCE_YOUR_CALM
                                                                : H2_ERROR_SETTINGS_TIMEOUT);
         ck_assert_uint_eq(owner.stats.connections_failed, 1);
+        ck_assert_uint_eq(rig.loop.reactor.limits_hit.counts[reasons[what]], 1);
         buf_deinit(&in);
         see_the_end();
     }

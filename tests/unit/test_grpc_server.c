@@ -24,6 +24,20 @@ static void begin(void)
     ck_assert_msg(grpc_server_listen(server, "127.0.0.1:0", NULL, problem) == 0, "%s", problem);
 }
 
+/* A server with TLS on its second address. */
+static struct tls_context *begin_tls(const char *cert, const char *key)
+{
+    const struct tls_server_options tls_options = {
+        .cert_file = cert, .key_file = key, .min_version = TLS_VERSION_1_3};
+    struct tls_context *tls;
+    char problem[512] = "";
+
+    begin();
+    ck_assert_msg(tls_context_new_server(&tls_options, problem, &tls) == 0, "%s", problem);
+    ck_assert_msg(grpc_server_listen(server, "127.0.0.1:0", tls, problem) == 0, "%s", problem);
+    return tls;
+}
+
 static void on_drained(void *context)
 {
     ck_assert_ptr_eq(context, &rig);
@@ -145,19 +159,14 @@ END_TEST
 /* Handshakes in progress have a limit of their own; one that takes too long makes room. */
 START_TEST(server_limits_handshakes)
 {
-    const struct tls_server_options tls_options = {
-        .cert_file = certs.cert, .key_file = certs.key, .min_version = TLS_VERSION_1_3};
     struct tls_context *tls;
     struct serve_client clients[3];
-    char problem[512] = "";
     unsigned i;
 
     serve_rig_init(&rig);
     rig.options.max_handshakes = 1;
     rig.options.tls_timeout_ns = 5 * CLOCK_NS_PER_S;
-    begin();
-    ck_assert_msg(tls_context_new_server(&tls_options, problem, &tls) == 0, "%s", problem);
-    ck_assert_msg(grpc_server_listen(server, "127.0.0.1:0", tls, problem) == 0, "%s", problem);
+    tls = begin_tls(certs.cert, certs.key);
     serve_client_connect(&clients[0], grpc_server_address(server, 1), true);
     LOOP_UNTIL(&rig.loop, grpc_server_stats(server)->connections_open == 1);
     serve_client_connect(&clients[1], grpc_server_address(server, 1), true);
@@ -419,12 +428,294 @@ START_TEST(server_keeps_honest_clients_apart_from_others)
 
 END_TEST
 
+static uint64_t hits(enum limits_hit_reason reason)
+{
+    return rig.loop.reactor.limits_hit.counts[reason];
+}
+
+/* Silent connections of one address take its share of handshakes, and no more. */
+START_TEST(server_limits_handshakes_per_address)
+{
+    struct tls_context *tls;
+    struct serve_client clients[4];
+    unsigned i;
+
+    serve_rig_init(&rig);
+    rig.options.max_handshakes_per_ip = 2;
+    tls = begin_tls(certs.cert, certs.key);
+    for (i = 0; i < 2; i++) {
+        serve_client_connect(&clients[i], grpc_server_address(server, 1), true);
+    }
+    LOOP_UNTIL(&rig.loop, grpc_server_stats(server)->handshakes == 2);
+    serve_client_connect(&clients[2], grpc_server_address(server, 1), true);
+    SERVE_UNTIL(&rig, &clients[2], clients[2].has_ended);
+    ck_assert_uint_eq(hits(LIMITS_HIT_HANDSHAKES_PER_IP), 1);
+    connect_client(&clients[3], false); /* without TLS there is no handshake */
+    SERVE_UNTIL(&rig, &clients[3], serve_client_count(&clients[3], H2_FRAME_SETTINGS) > 0);
+    ck_assert_uint_eq(grpc_server_stats(server)->connections_refused, 1);
+    drain(0);
+    LOOP_UNTIL(&rig.loop, drained == 1);
+    ck_assert_uint_eq(grpc_server_stats(server)->handshakes, 0);
+    for (i = 0; i < 4; i++) {
+        serve_client_deinit(&clients[i]);
+    }
+    tls_context_unref(tls);
+    clean_up();
+}
+
+END_TEST
+
+/* More handshakes per second than the rate are closed; they may come again later. */
+START_TEST(server_limits_the_rate_of_handshakes)
+{
+    struct tls_context *tls;
+    struct serve_client clients[4];
+    unsigned i;
+
+    serve_rig_init(&rig);
+    rig.options.handshake_rate = 4; /* half of it from one address */
+    tls = begin_tls(certs.cert, certs.key);
+    for (i = 0; i < 3; i++) {
+        serve_client_connect(&clients[i], grpc_server_address(server, 1), true);
+    }
+    SERVE_UNTIL(&rig, &clients[2], clients[2].has_ended);
+    ck_assert_uint_eq(hits(LIMITS_HIT_HANDSHAKE_RATE), 1);
+    ck_assert_uint_eq(grpc_server_stats(server)->handshakes, 2);
+    serve_rig_push_clock(&rig, CLOCK_NS_PER_S);
+    serve_client_connect(&clients[3], grpc_server_address(server, 1), true);
+    LOOP_UNTIL(&rig.loop, grpc_server_stats(server)->handshakes == 3);
+    drain(0);
+    LOOP_UNTIL(&rig.loop, drained == 1);
+    for (i = 0; i < 4; i++) {
+        serve_client_deinit(&clients[i]);
+    }
+    tls_context_unref(tls);
+    clean_up();
+}
+
+END_TEST
+
+/* A new client with TLS; returns whether its handshake went well. */
+static bool shakes_hands(struct tls_context *client_tls)
+{
+    struct serve_client dialled;
+    struct party client = {0};
+    bool opened;
+
+    serve_client_connect(&dialled, grpc_server_address(server, 1), true);
+    party_open(&client, &rig.loop, dialled.fd, client_tls, "localhost");
+    dialled.fd = -1;
+    serve_client_deinit(&dialled);
+    LOOP_UNTIL(&rig.loop, client.opened_count + client.closed_count > 0);
+    opened = client.opened_count > 0;
+    if (client.closed_count == 0) {
+        party_abort(&client);
+    }
+    LOOP_UNTIL(&rig.loop, client.closed_count > 0);
+    party_deinit(&client);
+    return opened;
+}
+
+/* New handshakes use the new certificate; a listener without TLS stays without. */
+START_TEST(server_takes_a_new_certificate)
+{
+    const struct tls_server_options other_options = {
+        .cert_file = certs.other_ca, .key_file = certs.other_key, .min_version = TLS_VERSION_1_3};
+    const struct tls_client_options client_options = {.ca_file = certs.ca};
+    struct tls_context *tls;
+    struct tls_context *other;
+    struct tls_context *client_tls;
+    struct serve_client plain;
+    char problem[512] = "";
+
+    serve_rig_init(&rig);
+    tls = begin_tls(certs.cert, certs.key);
+    ck_assert_int_eq(tls_context_new_server(&other_options, problem, &other), 0);
+    ck_assert_int_eq(tls_context_new_client(&client_options, problem, &client_tls), 0);
+    ck_assert(shakes_hands(client_tls));
+    grpc_server_set_tls(server, other);
+    ck_assert(!shakes_hands(client_tls)); /* it does not know who signed this one */
+    grpc_server_set_tls(server, tls);
+    ck_assert(shakes_hands(client_tls));
+    connect_client(&plain, false);
+    SERVE_UNTIL(&rig, &plain, serve_client_count(&plain, H2_FRAME_SETTINGS) > 0);
+    end();
+    serve_client_deinit(&plain);
+    tls_context_unref(client_tls);
+    tls_context_unref(other);
+    tls_context_unref(tls);
+}
+
+END_TEST
+
+/* New limits on numbers and times count at once, also for those who are there. */
+START_TEST(server_takes_new_options)
+{
+    struct serve_client first;
+    struct serve_client second;
+
+    serve_rig_init(&rig);
+    begin();
+    connect_client(&first, false);
+    SERVE_UNTIL(&rig, &first, serve_client_count(&first, H2_FRAME_SETTINGS) > 1);
+    rig.options.max_connections = 1;
+    rig.options.max_age_ns = 1; /* for new ones only */
+    grpc_server_set_options(server, &rig.options);
+    connect_client(&second, false);
+    SERVE_UNTIL(&rig, &second, second.has_ended);
+    ck_assert_uint_eq(hits(LIMITS_HIT_CONNECTIONS), 1);
+    serve_client_deinit(&second);
+    ck_assert_uint_eq(serve_client_count(&first, H2_FRAME_GOAWAY), 0);
+    rig.options.idle_timeout_ns = CLOCK_NS_PER_S;
+    grpc_server_set_options(server, &rig.options);
+    serve_rig_push_clock(&rig, CLOCK_NS_PER_S);
+    SERVE_UNTIL(&rig, &first, first.has_ended);
+    ck_assert_uint_eq(hits(LIMITS_HIT_IDLE_TIMEOUT), 1);
+    ck_assert_uint_eq(hits(LIMITS_HIT_AGE), 0);
+    serve_client_deinit(&first);
+    LOOP_UNTIL(&rig.loop, grpc_server_stats(server)->connections_open == 0);
+    connect_client(&second, false);
+    SERVE_UNTIL(&rig, &second, second.has_ended);
+    ck_assert_uint_eq(hits(LIMITS_HIT_AGE), 1);
+    end();
+    serve_client_deinit(&second);
+}
+
+END_TEST
+
+/* A higher limit on connections is one that can be reached: there is memory for their sessions. */
+START_TEST(server_has_room_for_more_connections_then)
+{
+    struct serve_client clients[16];
+    size_t i;
+
+    serve_rig_init(&rig);
+    rig.options.max_connections = 1;
+    begin();
+    rig.options.max_connections = 16;
+    grpc_server_set_options(server, &rig.options);
+    for (i = 0; i < 16; i++) {
+        connect_client(&clients[i], false);
+        SERVE_UNTIL(&rig, &clients[i],
+                    clients[i].has_ended || serve_client_count(&clients[i], H2_FRAME_SETTINGS) > 1);
+        ck_assert_msg(!clients[i].has_ended, "connection %zu", i);
+    }
+    end();
+    for (i = 0; i < 16; i++) {
+        serve_client_deinit(&clients[i]);
+    }
+}
+
+END_TEST
+
+/* A client may have as many calls as it was told when it came. */
+START_TEST(server_keeps_its_word_about_streams)
+{
+    struct serve_client first;
+    struct serve_client second;
+    struct h2_peer_call calls[3];
+
+    serve_rig_init(&rig);
+    rig.options.h2.max_concurrent_streams = 2;
+    begin();
+    connect_client(&first, false);
+    SERVE_UNTIL(&rig, &first, serve_client_count(&first, H2_FRAME_SETTINGS) > 1);
+    rig.options.h2.max_concurrent_streams = 1;
+    grpc_server_set_options(server, &rig.options);
+    h2_peer_call_unary(&first.peer, &calls[0], "/t.T/Hold", "", 0);
+    h2_peer_call_unary(&first.peer, &calls[1], "/t.T/Echo", "hello", 5);
+    SERVE_UNTIL(&rig, &first, calls[1].closed);
+    ck_assert_uint_eq(hits(LIMITS_HIT_STREAMS), 0);
+    ck_assert_str_eq(h2_peer_field(&calls[1], "grpc-status"), "0");
+    connect_client(&second, false);
+    h2_peer_call_unary(&second.peer, &calls[2], "/t.T/Echo", "hello", 5);
+    SERVE_UNTIL(&rig, &second, calls[2].closed);
+    grpc_call_release(rig.held);
+    end();
+    for (size_t i = 0; i < 3; i++) {
+        h2_peer_call_deinit(&calls[i]);
+    }
+    serve_client_deinit(&first);
+    serve_client_deinit(&second);
+}
+
+END_TEST
+
+/* Short of memory it takes no new connections, and serves those it has. */
+START_TEST(server_refuses_connections_when_told)
+{
+    struct serve_client first;
+    struct serve_client second;
+    struct h2_peer_call call;
+
+    serve_rig_init(&rig);
+    begin();
+    connect_client(&first, false);
+    SERVE_UNTIL(&rig, &first, serve_client_count(&first, H2_FRAME_SETTINGS) > 0);
+    grpc_server_refuse_connections(server, true);
+    connect_client(&second, false);
+    SERVE_UNTIL(&rig, &second, second.has_ended);
+    ck_assert_uint_eq(hits(LIMITS_HIT_MEMORY_SOFT), 1);
+    serve_client_deinit(&second);
+    h2_peer_call_unary(&first.peer, &call, "/t.T/Echo", "hello", 5);
+    SERVE_UNTIL(&rig, &first, call.closed);
+    ck_assert_str_eq(h2_peer_field(&call, "grpc-status"), "0");
+    h2_peer_call_deinit(&call);
+    grpc_server_refuse_connections(server, false);
+    connect_client(&second, false);
+    SERVE_UNTIL(&rig, &second, serve_client_count(&second, H2_FRAME_SETTINGS) > 0);
+    end();
+    serve_client_deinit(&first);
+    serve_client_deinit(&second);
+}
+
+END_TEST
+
+/* A call knows the address it came from, as limits by address see it; and what a client has sent in
+ * part is known. */
+START_TEST(server_knows_the_address_of_a_call)
+{
+    struct serve_client client;
+    struct h2_peer_call held;
+    struct h2_peer_call half;
+
+    serve_rig_init(&rig);
+    begin();
+    connect_client(&client, false);
+    h2_peer_call_unary(&client.peer, &held, "/t.T/Hold", "", 0);
+    SERVE_UNTIL(&rig, &client, rig.held_count == 1);
+    ck_assert(bytes_equal(rig.held->host->peer_address, BYTES_LITERAL("\x7f\0\0\1\0\0\0\0\4")));
+    ck_assert_ptr_null(rig.held->host->peer_identity);
+    h2_peer_begin(&client.peer, &half, "/t.T/Echo", NULL);
+    ck_assert_int_eq(h2_stream_write(half.stream, &BYTES_LITERAL("\0\0\0\0\7half"), 1), 0);
+    SERVE_UNTIL(&rig, &client, grpc_server_buffered_size(server) == 4);
+    drain(0);
+    LOOP_UNTIL(&rig.loop, rig.cancelled_count == 1);
+    ck_assert_uint_eq(grpc_server_buffered_size(server), 0);
+    grpc_call_release(rig.held);
+    LOOP_UNTIL(&rig.loop, drained == 1);
+    h2_peer_call_deinit(&half);
+    h2_peer_call_deinit(&held);
+    serve_client_deinit(&client);
+    clean_up();
+}
+
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {server_serves_several_clients,
                                   server_limits_connections,
                                   server_limits_connections_per_address,
                                   server_limits_handshakes,
+                                  server_limits_handshakes_per_address,
+                                  server_limits_the_rate_of_handshakes,
+                                  server_takes_a_new_certificate,
+                                  server_takes_new_options,
+                                  server_has_room_for_more_connections_then,
+                                  server_keeps_its_word_about_streams,
+                                  server_refuses_connections_when_told,
+                                  server_knows_the_address_of_a_call,
                                   server_drains_idle_clients_at_once,
                                   server_drains_after_open_calls,
                                   server_drain_is_bounded_with_a_clean_status,

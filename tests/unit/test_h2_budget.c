@@ -10,6 +10,7 @@ static const struct h2_budget_limits limits = {
     .control_burst = 4,
     .control_rate = 2,
     .max_empty_frames = 3,
+    .max_streams = 2,
 };
 
 static struct h2_budget budget;
@@ -25,28 +26,28 @@ static void begin(void)
 }
 
 /* Sends some bytes; what is let pass is added to `passed`, when there is one. */
-static const char *scan_some(struct bytes some, struct buf *passed)
+static enum h2_excess scan_some(struct bytes some, struct buf *passed)
 {
-    const char *problem = NULL;
+    enum h2_excess excess = H2_EXCESS_NONE;
 
-    while (some.size > 0 && problem == NULL) {
+    while (some.size > 0 && excess == H2_EXCESS_NONE) {
         struct bytes pass;
 
-        problem = h2_budget_scan(&budget, &some, now_ns, &pass);
-        if (passed != NULL && problem == NULL) {
+        excess = h2_budget_scan(&budget, &some, now_ns, &pass);
+        if (passed != NULL && excess == H2_EXCESS_NONE) {
             ck_assert_int_eq(buf_append(passed, pass.data, pass.size), 0);
         }
     }
-    return problem;
+    return excess;
 }
 
 /* Sends what was gathered; returns the verdict. */
-static const char *scan(void)
+static enum h2_excess scan(void)
 {
-    const char *problem = scan_some(buf_bytes(&bytes), NULL);
+    enum h2_excess excess = scan_some(buf_bytes(&bytes), NULL);
 
     buf_clear(&bytes);
-    return problem;
+    return excess;
 }
 
 /* How many frames of a kind pass before the verdict. */
@@ -57,7 +58,7 @@ static unsigned count_passing(unsigned type, unsigned flags, size_t size, int32_
 
     for (count = 0; count < 1000; count++) {
         h2_frame_append(&bytes, type, flags, stream_id, payload, size);
-        if (scan() != NULL) {
+        if (scan() != H2_EXCESS_NONE) {
             budget.skip = 0; /* a session would be dead here; these tests go on */
             return count;
         }
@@ -124,15 +125,60 @@ START_TEST(budget_counts_resets)
 
     begin();
     ck_assert_uint_eq(count_passing(H2_FRAME_RST_STREAM, 0, 4, 1), 5);
-    ck_assert_str_eq(h2_budget_charge_reset(&budget, now_ns), "too many resets");
+    ck_assert_int_eq(h2_budget_charge_reset(&budget, now_ns), H2_EXCESS_RESETS);
     for (i = 0; i < 100; i++) {
         h2_budget_earn_call(&budget);
     }
     ck_assert_uint_eq(count_passing(H2_FRAME_RST_STREAM, 0, 4, 1), 5);
     now_ns += 2 * CLOCK_NS_PER_S;
-    ck_assert_ptr_null(h2_budget_charge_reset(&budget, now_ns));
+    ck_assert_int_eq(h2_budget_charge_reset(&budget, now_ns), H2_EXCESS_NONE);
     ck_assert_uint_eq(count_passing(H2_FRAME_RST_STREAM, 0, 4, 1), 1);
     buf_deinit(&bytes);
+}
+
+END_TEST
+
+/* Heads that no client of gRPC sends cost what resets cost; streams over the limit have a budget of
+ * their own, ten times the limit at once. */
+START_TEST(budget_counts_bad_heads_and_refusals)
+{
+    unsigned i;
+
+    begin();
+    for (i = 0; i < 20; i++) {
+        ck_assert_int_eq(h2_budget_charge_refusal(&budget, now_ns), H2_EXCESS_NONE);
+    }
+    ck_assert_int_eq(h2_budget_charge_refusal(&budget, now_ns), H2_EXCESS_STREAMS);
+    now_ns += CLOCK_NS_PER_S;
+    ck_assert_int_eq(h2_budget_charge_refusal(&budget, now_ns), H2_EXCESS_NONE);
+    ck_assert_int_eq(h2_budget_charge_refusal(&budget, now_ns), H2_EXCESS_NONE);
+    ck_assert_int_eq(h2_budget_charge_refusal(&budget, now_ns), H2_EXCESS_STREAMS);
+    for (i = 0; i < 5; i++) {
+        ck_assert_int_eq(h2_budget_charge_bad_head(&budget, now_ns), H2_EXCESS_NONE);
+    }
+    ck_assert_int_eq(h2_budget_charge_bad_head(&budget, now_ns), H2_EXCESS_BAD_HEADS);
+    ck_assert_int_eq(h2_budget_charge_reset(&budget, now_ns), H2_EXCESS_RESETS);
+    begin();
+    h2_budget_init(&budget, &(struct h2_budget_limits){0}, true, now_ns);
+    for (i = 0; i < 1000; i++) {
+        ck_assert_int_eq(h2_budget_charge_refusal(&budget, now_ns), H2_EXCESS_NONE);
+    }
+    buf_deinit(&bytes);
+}
+
+END_TEST
+
+/* Each excess has a text and names the option to look at. */
+START_TEST(excess_has_text_and_limit)
+{
+    enum h2_excess excess;
+
+    for (excess = H2_EXCESS_RESETS; excess <= H2_EXCESS_HEADERS; excess++) {
+        ck_assert_uint_gt(strlen(h2_excess_text(excess)), 0);
+        ck_assert_ptr_nonnull(strchr(limits_hit_name(h2_excess_limit(excess)), '.'));
+    }
+    ck_assert_str_eq(h2_excess_text(H2_EXCESS_HEADERS), "too many header fields");
+    ck_assert_int_eq(h2_excess_limit(H2_EXCESS_WINDOW_UPDATES), LIMITS_HIT_CONTROL);
 }
 
 END_TEST
@@ -163,7 +209,7 @@ START_TEST(budget_counts_headers_on_old_streams)
     begin();
     for (id = 1; id < 100; id += 2) {
         h2_frame_append(&bytes, H2_FRAME_HEADERS, H2_FLAG_END_HEADERS, id, "", 1);
-        ck_assert_ptr_null(scan());
+        ck_assert_int_eq(scan(), H2_EXCESS_NONE);
     }
     ck_assert_uint_eq(count_passing(H2_FRAME_HEADERS, H2_FLAG_END_HEADERS, 1, 7), 4);
     buf_deinit(&bytes);
@@ -193,7 +239,7 @@ START_TEST(budget_grows_with_what_we_send)
     h2_budget_earn_frame(&budget, true);
     ck_assert_uint_eq(count_passing(H2_FRAME_WINDOW_UPDATE, 0, 4, 0), 20);
     h2_frame_append(&bytes, H2_FRAME_HEADERS, H2_FLAG_END_HEADERS, 1, "", 1);
-    ck_assert_ptr_null(scan());
+    ck_assert_int_eq(scan(), H2_EXCESS_NONE);
     ck_assert_uint_eq(count_passing(H2_FRAME_WINDOW_UPDATE, 0, 4, 0), 2);
     buf_deinit(&bytes);
 }
@@ -224,13 +270,13 @@ START_TEST(budget_sees_through_padding)
     for (i = 0; i < 100; i++) {
         h2_frame_append(&bytes, H2_FRAME_DATA, H2_FLAG_PADDED, 1, one_byte, sizeof(one_byte));
     }
-    ck_assert_ptr_null(scan());
+    ck_assert_int_eq(scan(), H2_EXCESS_NONE);
     for (i = 0; i < 3; i++) {
         h2_frame_append(&bytes, H2_FRAME_DATA, H2_FLAG_PADDED, 1, all_padding, sizeof(all_padding));
     }
-    ck_assert_ptr_null(scan());
+    ck_assert_int_eq(scan(), H2_EXCESS_NONE);
     h2_frame_append(&bytes, H2_FRAME_DATA, H2_FLAG_PADDED, 1, "", 1);
-    ck_assert_str_eq(scan(), "too many empty frames");
+    ck_assert_int_eq(scan(), H2_EXCESS_EMPTY_FRAMES);
     buf_deinit(&bytes);
 }
 
@@ -243,7 +289,7 @@ START_TEST(budget_cares_for_no_cut)
     size_t step;
 
     for (step = 1; step < 60; step++) {
-        const char *problem = NULL;
+        enum h2_excess excess = H2_EXCESS_NONE;
         struct bytes rest;
         size_t used = 0;
         unsigned i;
@@ -256,13 +302,13 @@ START_TEST(budget_cares_for_no_cut)
             h2_frame_append(&bytes, H2_FRAME_PING, 0, 0, "01234567", 8);
         }
         rest = buf_bytes(&bytes);
-        while (problem == NULL && used < rest.size) {
+        while (excess == H2_EXCESS_NONE && used < rest.size) {
             size_t size = rest.size - used < step ? rest.size - used : step;
 
-            problem = scan_some((struct bytes){rest.data + used, size}, NULL);
+            excess = scan_some((struct bytes){rest.data + used, size}, NULL);
             used += size;
         }
-        ck_assert_str_eq(problem, "too many control frames");
+        ck_assert_int_eq(excess, H2_EXCESS_CONTROL);
         /* The head of the fifth PING was enough. */
         ck_assert_uint_ge(used, rest.size - 8);
         ck_assert_uint_lt(used, rest.size - 8 + step);
@@ -307,11 +353,11 @@ START_TEST(budget_leaves_out_resets_of_idle_streams)
         for (rest = buf_bytes(&bytes); rest.size > 0;) {
             size_t size = rest.size < step ? rest.size : step;
 
-            ck_assert_ptr_null(scan_some((struct bytes){rest.data, size}, &passed));
+            ck_assert_int_eq(scan_some((struct bytes){rest.data, size}, &passed), H2_EXCESS_NONE);
             rest = (struct bytes){rest.data + size, rest.size - size};
         }
         ck_assert(bytes_equal(buf_bytes(&passed), buf_bytes(&expected)));
-        ck_assert_str_eq(h2_budget_charge_reset(&budget, now_ns), "too many resets");
+        ck_assert_int_eq(h2_budget_charge_reset(&budget, now_ns), H2_EXCESS_RESETS);
     }
     buf_deinit(&bytes);
     buf_deinit(&expected);
@@ -328,7 +374,7 @@ START_TEST(budget_leaves_nothing_out_inside_a_header_block)
     begin();
     h2_frame_append(&bytes, H2_FRAME_HEADERS, 0, 1, "abc", 3);
     h2_frame_append(&bytes, H2_FRAME_RST_STREAM, 0, 3, "1234", 4);
-    ck_assert_ptr_null(scan_some(buf_bytes(&bytes), &passed));
+    ck_assert_int_eq(scan_some(buf_bytes(&bytes), &passed), H2_EXCESS_NONE);
     ck_assert(bytes_equal(buf_bytes(&passed), buf_bytes(&bytes)));
     buf_deinit(&bytes);
     buf_deinit(&passed);
@@ -342,18 +388,18 @@ START_TEST(budget_knows_an_open_header_block)
     begin();
     ck_assert_uint_eq(budget.block_since_ns, 0);
     h2_frame_append(&bytes, H2_FRAME_HEADERS, 0, 1, "abc", 3);
-    ck_assert_ptr_null(scan());
+    ck_assert_int_eq(scan(), H2_EXCESS_NONE);
     ck_assert_uint_eq(budget.block_since_ns, now_ns);
     now_ns += 5;
     h2_frame_append(&bytes, H2_FRAME_CONTINUATION, 0, 1, "abc", 3);
-    ck_assert_ptr_null(scan());
+    ck_assert_int_eq(scan(), H2_EXCESS_NONE);
     ck_assert_uint_eq(budget.block_since_ns, now_ns - 5);
     h2_frame_append(&bytes, H2_FRAME_CONTINUATION, H2_FLAG_END_HEADERS, 1, "abc", 3);
     bytes.end--;
-    ck_assert_ptr_null(scan());
+    ck_assert_int_eq(scan(), H2_EXCESS_NONE);
     ck_assert_uint_ne(budget.block_since_ns, 0);
     ck_assert_int_eq(buf_append(&bytes, "c", 1), 0);
-    ck_assert_ptr_null(scan());
+    ck_assert_int_eq(scan(), H2_EXCESS_NONE);
     ck_assert_uint_eq(budget.block_since_ns, 0);
     buf_deinit(&bytes);
 }
@@ -361,8 +407,10 @@ START_TEST(budget_knows_an_open_header_block)
 END_TEST
 
 UNIT_MAIN("h2_budget", bucket_gives_burst_and_rate, bucket_survives_an_older_time,
-          bucket_without_burst_is_no_limit, budget_counts_resets, budget_counts_control_frames,
-          budget_counts_headers_on_old_streams, budget_of_a_client_lets_answers_pass,
-          budget_grows_with_what_we_send, budget_counts_empty_data, budget_sees_through_padding,
-          budget_cares_for_no_cut, budget_leaves_out_resets_of_idle_streams,
-          budget_leaves_nothing_out_inside_a_header_block, budget_knows_an_open_header_block)
+          bucket_without_burst_is_no_limit, budget_counts_resets,
+          budget_counts_bad_heads_and_refusals, excess_has_text_and_limit,
+          budget_counts_control_frames, budget_counts_headers_on_old_streams,
+          budget_of_a_client_lets_answers_pass, budget_grows_with_what_we_send,
+          budget_counts_empty_data, budget_sees_through_padding, budget_cares_for_no_cut,
+          budget_leaves_out_resets_of_idle_streams, budget_leaves_nothing_out_inside_a_header_block,
+          budget_knows_an_open_header_block)

@@ -2,13 +2,17 @@
 #include "lib/unit.h"
 
 #include "core/clock.h"
+#include "core/limits_hit.h"
 #include "http2/h2_inbound.h"
 
 #include <errno.h>
 
 /* What hostile peers send, against a server session with the limits of a real one. */
 
+static struct limits_hit limits_hit;
+
 static const struct h2_options options = {
+    .hits = &limits_hit,
     .max_concurrent_streams = 100,
     .stream_window = 65536,
     .connection_window = 1048576,
@@ -41,6 +45,7 @@ static struct {
     unsigned opened;
     unsigned open;
     bool answers; /* at once, before the body */
+    bool blames;
 } server;
 
 static struct buf in;
@@ -76,6 +81,9 @@ static void on_fields_complete(void *context, bool trailers, bool ended)
     served->complete++;
     if (server.answers) {
         ck_assert_int_eq(h2_stream_respond(served->stream, &head, 1, true), 0);
+    }
+    if (server.blames) {
+        h2_stream_blame(served->stream);
     }
 }
 
@@ -124,6 +132,7 @@ static const struct h2_events events = {
 static void begin(void)
 {
     memset(&server, 0, sizeof(server));
+    memset(&limits_hit, 0, sizeof(limits_hit));
     buf_clear(&in);
     ck_assert_int_eq(h2_session_new(H2_ROLE_SERVER, &options, &events, &server, 1, &server.session),
                      0);
@@ -160,6 +169,18 @@ static int feed(void)
     return feed_at(1);
 }
 
+/* Just this limit was reached, once. */
+static void check_hit(enum limits_hit_reason reason)
+{
+    unsigned i;
+
+    for (i = 0; i < LIMITS_HIT_COUNT; i++) {
+        ck_assert_msg(limits_hit.counts[i] == (i == (unsigned)reason), "%s: %llu",
+                      limits_hit_name((enum limits_hit_reason)i),
+                      (unsigned long long)limits_hit.counts[i]);
+    }
+}
+
 /* The session has ended with this GOAWAY, which names the reason. */
 static void check_goaway(uint32_t error, const char *reason)
 {
@@ -187,6 +208,7 @@ START_TEST(hostile_rapid_reset_ends_the_connection)
     ck_assert_int_eq(feed(), -EPROTO);
     ck_assert_uint_le(server.opened, 200);
     check_goaway(H2_ERROR_ENHANCE_YOUR_CALM, "too many resets");
+    check_hit(LIMITS_HIT_RESETS);
     end();
 }
 
@@ -230,6 +252,7 @@ START_TEST(hostile_made_you_reset_ends_the_connection)
     ck_assert_int_eq(outcome, -EPROTO);
     ck_assert_int_eq(i, 201);
     check_goaway(H2_ERROR_ENHANCE_YOUR_CALM, "too many resets");
+    check_hit(LIMITS_HIT_RESETS);
     end();
 }
 
@@ -238,18 +261,24 @@ END_TEST
 /* Malformed requests, which HTTP/2 answers with a reset each, are bounded by the same budget. */
 START_TEST(hostile_malformed_requests_end_the_connection)
 {
-    static const char *const connection[] = {"connection", "close", NULL};
-    int32_t i;
-    int outcome = 0;
+    /* What HTTP/2 forbids, and a name of no length (CVE-2019-9516). */
+    static const char *const more[][3] = {{"connection", "close", NULL}, {"", "", NULL}};
+    size_t row;
 
-    begin();
-    for (i = 0; i < 1000 && outcome == 0; i++) {
-        h2_frame_append_request(&in, 2 * i + 1, H2_FLAG_END_STREAM, "/s.S/M", connection);
-        outcome = feed();
+    for (row = 0; row < 2; row++) {
+        int outcome = 0;
+        int32_t i;
+
+        begin();
+        for (i = 0; i < 1000 && outcome == 0; i++) {
+            h2_frame_append_request(&in, 2 * i + 1, H2_FLAG_END_STREAM, "/s.S/M", more[row]);
+            outcome = feed();
+        }
+        ck_assert_int_eq(outcome, -EPROTO);
+        ck_assert_int_eq(i, 201);
+        check_hit(LIMITS_HIT_RESETS);
+        end();
     }
-    ck_assert_int_eq(outcome, -EPROTO);
-    ck_assert_int_eq(i, 201);
-    end();
 }
 
 END_TEST
@@ -274,6 +303,7 @@ START_TEST(hostile_control_floods_end_the_connection)
         }
         ck_assert_int_eq(feed(), -EPROTO);
         check_goaway(H2_ERROR_ENHANCE_YOUR_CALM, "too many control frames");
+        check_hit(LIMITS_HIT_CONTROL);
         end();
     }
 }
@@ -307,6 +337,7 @@ START_TEST(hostile_window_updates_end_the_connection)
     }
     ck_assert_int_eq(feed(), -EPROTO);
     check_goaway(H2_ERROR_ENHANCE_YOUR_CALM, "too many window updates");
+    check_hit(LIMITS_HIT_CONTROL);
     end();
 }
 
@@ -326,6 +357,7 @@ START_TEST(hostile_empty_data_ends_the_connection)
     h2_frame_append(&in, H2_FRAME_DATA, 0, 1, NULL, 0);
     ck_assert_int_eq(feed(), -EPROTO);
     check_goaway(H2_ERROR_ENHANCE_YOUR_CALM, "too many empty frames");
+    check_hit(LIMITS_HIT_EMPTY_FRAMES);
     end();
 }
 
@@ -388,6 +420,7 @@ START_TEST(hostile_hpack_bomb_ends_the_connection)
     check_goaway(H2_ERROR_ENHANCE_YOUR_CALM, "header list too large");
     ck_assert_uint_lt(server.served[0].fields, 12);
     buf_deinit(&block);
+    check_hit(LIMITS_HIT_HEADER_LIST_HARD);
     end();
 }
 
@@ -408,6 +441,7 @@ START_TEST(hostile_many_fields_end_the_connection)
     h2_frame_append_request(&in, 1, 0, "/s.S/M", more);
     ck_assert_int_eq(feed(), -EPROTO);
     check_goaway(H2_ERROR_ENHANCE_YOUR_CALM, "too many header fields");
+    check_hit(LIMITS_HIT_HEADERS);
     end();
 }
 
@@ -425,6 +459,7 @@ START_TEST(hostile_continuations_end_the_connection)
     }
     ck_assert_int_eq(feed(), -EPROTO);
     ck_assert_uint_eq(h2_frame_count(buf_bytes(&server.out), H2_FRAME_GOAWAY, 0, NULL), 1);
+    check_hit(LIMITS_HIT_CONTINUATIONS);
     end();
 }
 
@@ -448,10 +483,57 @@ START_TEST(too_many_streams_are_refused_then_fatal)
     ck_assert_uint_eq(server.open, 100);
     ck_assert_uint_eq(h2_frame_count(buf_bytes(&server.out), H2_FRAME_RST_STREAM, 201, &frame), 1);
     ck_assert_uint_eq(h2_frame_number(&frame, 0), H2_ERROR_REFUSED_STREAM);
+    check_hit(LIMITS_HIT_STREAMS);
     h2_frame_append(&in, H2_FRAME_SETTINGS, H2_FLAG_ACK, 0, NULL, 0);
     h2_frame_append_request(&in, 203, 0, "/s.S/M", NULL);
     ck_assert_int_eq(feed(), -EPROTO);
     ck_assert_uint_eq(server.opened, 100);
+    ck_assert_uint_eq(limits_hit.counts[LIMITS_HIT_STREAMS], 2);
+    end();
+}
+
+END_TEST
+
+/* Who never acknowledges the limit on streams, and opens more and more, is refused so often and not
+ * for ever. */
+START_TEST(hostile_streams_over_the_limit_end_the_connection)
+{
+    int32_t i;
+
+    begin();
+    buf_clear(&in);
+    h2_frame_append_preface(&in);
+    in.end -= 9; /* without the acknowledgement */
+    for (i = 0; i < 2000; i++) {
+        h2_frame_append_request(&in, 2 * i + 1, 0, "/s.S/M", NULL);
+    }
+    ck_assert_int_eq(feed(), -EPROTO);
+    check_goaway(H2_ERROR_ENHANCE_YOUR_CALM, "too many streams");
+    ck_assert_uint_eq(limits_hit.counts[LIMITS_HIT_STREAMS], 1001);
+    end();
+}
+
+END_TEST
+
+/* Few requests, each with a head that no client of gRPC sends, are answered; many end the
+ * connection, whether they end well or not. */
+START_TEST(hostile_heads_end_the_connection)
+{
+    int32_t i;
+    int outcome = 0;
+
+    begin();
+    server.answers = true;
+    server.blames = true;
+    for (i = 0; i < 1000 && outcome == 0; i++) {
+        h2_frame_append_request(&in, 2 * i + 1, H2_FLAG_END_STREAM, "/s.S/M", NULL);
+        outcome = feed();
+        server.opened = 0;
+    }
+    ck_assert_int_eq(outcome, -EPROTO);
+    ck_assert_int_eq(i, 201);
+    check_goaway(H2_ERROR_ENHANCE_YOUR_CALM, "too many bad requests");
+    check_hit(LIMITS_HIT_RESETS);
     end();
 }
 
@@ -562,6 +644,7 @@ UNIT_MAIN("h2_inbound", hostile_rapid_reset_ends_the_connection,
           hostile_empty_data_ends_the_connection, large_head_is_told,
           hostile_hpack_bomb_ends_the_connection, hostile_many_fields_end_the_connection,
           hostile_continuations_end_the_connection, too_many_streams_are_refused_then_fatal,
+          hostile_streams_over_the_limit_end_the_connection, hostile_heads_end_the_connection,
           hostile_preface_ends_the_connection, protocol_errors_name_their_reason,
           padding_is_invisible, overrun_of_a_stream_window_resets_the_stream,
           refusals_cost_the_peer_nothing)

@@ -356,6 +356,7 @@ START_TEST(listener_survives_without_descriptors)
         turn();
     }
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    ck_assert_uint_eq(reactor.limits_hit.counts[LIMITS_HIT_FILES], 1);
     ck_assert_uint_eq(owner.accepted, 0);
     ck_assert_int_eq(read(first, &byte, 1), 0); /* hung up on */
     third = dial();
