@@ -12,6 +12,10 @@
  * calls `done`, which may submit more. A receive buffer goes back to the pool after `done`
  * returned.
  *
+ * A filter of system calls sees io_uring_enter() and not what is asked for through it. So the ring
+ * itself is told once and for all which operations it takes: it is made disabled, then restricted
+ * to those of this file, then enabled. Whoever got hold of it could still not open a file with it.
+ *
  * What can go wrong:
  *
  *   - The submission queue is full: what is in it is submitted and the new entry follows. A linked
@@ -57,7 +61,6 @@ struct ring {
     uint64_t busy_poll_ns;
     bool busy_poll_due; /* completions have been run since the last one */
     bool is_set_up;     /* `uring` is to be torn down */
-    bool recv_ring_registered;
 };
 
 static uint8_t *recv_buffer(const struct ring *ring, unsigned index)
@@ -102,7 +105,6 @@ static int recv_pool_open(struct ring *ring, unsigned count, unsigned size)
     if (result < 0) {
         return result;
     }
-    ring->recv_ring_registered = true;
     io_uring_buf_ring_init(ring->recv_ring);
     for (unsigned i = 0; i < count; i++) {
         give_recv_buffer(ring, i);
@@ -110,12 +112,9 @@ static int recv_pool_open(struct ring *ring, unsigned count, unsigned size)
     return 0;
 }
 
+/* The kernel's hold on it went with the ring. */
 static void recv_pool_close(struct ring *ring)
 {
-    if (ring->recv_ring_registered) {
-        (void)io_uring_unregister_buf_ring(&ring->uring,
-                                           RECV_GROUP); /* goes with the ring anyway */
-    }
     if (ring->recv_buffers != NULL) {
         (void)munmap(ring->recv_buffers, (size_t)ring->recv_buffer_count * ring->recv_buffer_size);
     }
@@ -124,18 +123,69 @@ static void recv_pool_close(struct ring *ring)
     }
 }
 
-int ring_new(const struct ring_options *options, char *problem, struct ring **ret_ring)
+/* What may be asked of the ring from now on: what the submit functions below ask for, no more.
+ * liburing 2.3 has functions for this and for the enabling, but does not export them. */
+static int restrict_ring(struct ring *ring)
+{
+    static const uint8_t operations[] = {
+        IORING_OP_POLL_ADD, IORING_OP_ACCEPT,   IORING_OP_RECV,     IORING_OP_SEND,
+        IORING_OP_CONNECT,  IORING_OP_SHUTDOWN, IORING_OP_READ,     IORING_OP_WRITE,
+        IORING_OP_FSYNC,    IORING_OP_RENAMEAT, IORING_OP_UNLINKAT, IORING_OP_ASYNC_CANCEL,
+    };
+    struct io_uring_restriction rules[sizeof(operations) + 2];
+    unsigned count = 0;
+
+    memset(rules, 0, sizeof(rules)); /* the kernel wants the rest of them to be zero */
+    for (; count < sizeof(operations); count++) {
+        rules[count].opcode = IORING_RESTRICTION_SQE_OP;
+        rules[count].sqe_op = operations[count];
+    }
+    rules[count].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+    rules[count++].sqe_flags = IOSQE_IO_LINK | IOSQE_BUFFER_SELECT;
+    /* For the end; else the descriptor that was registered keeps the ring alive. */
+    rules[count].opcode = IORING_RESTRICTION_REGISTER_OP;
+    rules[count++].register_op = IORING_UNREGISTER_RING_FDS;
+    return io_uring_register((unsigned)ring->uring.ring_fd, IORING_REGISTER_RESTRICTIONS, rules,
+                             count);
+}
+
+/* Makes it, disabled, with all that has to be registered. */
+static int set_up(struct ring *ring, const struct ring_options *options)
 {
     /* SUBMIT_ALL: one bad entry must not leave the ones behind it for a later submission, which
-     * would tear a linked pair apart. */
+     * would tear a linked pair apart. R_DISABLED: who enables it later becomes the single issuer.
+     */
     struct io_uring_params params = {
         .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
                  IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL |
-                 IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+                 IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED,
         .cq_entries = options->entries * CQ_ENTRIES_PER_SQ_ENTRY,
     };
+    int result = io_uring_queue_init_params(options->entries, &ring->uring, &params);
+
+    if (result < 0) {
+        return result;
+    }
+    ring->is_set_up = true;
+    if ((params.features & IORING_FEAT_NODROP) == 0 ||
+        (params.features & IORING_FEAT_EXT_ARG) == 0) {
+        return -EINVAL;
+    }
+    ring->addresses = calloc(params.sq_entries, sizeof(*ring->addresses));
+    if (ring->addresses == NULL) {
+        return -ENOMEM;
+    }
+    (void)io_uring_register_ring_fd(&ring->uring); /* only makes system calls cheaper */
+    if (options->recv_buffer_count > 0) {
+        return recv_pool_open(ring, options->recv_buffer_count, options->recv_buffer_size);
+    }
+    return 0;
+}
+
+int ring_new(const struct ring_options *options, char *problem, struct ring **ret_ring)
+{
     struct ring *ring = calloc(1, sizeof(*ring));
-    int result = -ENOMEM;
+    int result;
 
     assert(options->entries >= 2); /* a linked pair must fit */
     if (ring == NULL) {
@@ -144,39 +194,25 @@ int ring_new(const struct ring_options *options, char *problem, struct ring **re
     ring->busy_poll_ns = options->busy_poll_ns;
     list_init(&ring->cancels_wanted);
     list_init(&ring->cancels_asked);
-    result = io_uring_queue_init_params(options->entries, &ring->uring, &params);
+    result = set_up(ring, options);
+    if (result >= 0) {
+        result = restrict_ring(ring);
+    }
+    if (result >= 0) {
+        result =
+            io_uring_register((unsigned)ring->uring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+    }
+    if (result >= 0) {
+        /* A filter may allow all this and forbid the rest: better said now than in the first turn.
+         */
+        result = io_uring_get_events(&ring->uring);
+    }
     if (result < 0) {
-        goto fail;
-    }
-    ring->is_set_up = true;
-    /* A filter may allow the setup and forbid the rest: better said now than in the first turn. */
-    result = io_uring_get_events(&ring->uring);
-    if (result < 0) {
-        goto fail;
-    }
-    (void)io_uring_register_ring_fd(&ring->uring); /* only makes system calls cheaper */
-    if ((params.features & IORING_FEAT_NODROP) == 0 ||
-        (params.features & IORING_FEAT_EXT_ARG) == 0) {
-        result = -EINVAL;
-        goto fail;
-    }
-    ring->addresses = calloc(params.sq_entries, sizeof(*ring->addresses));
-    if (ring->addresses == NULL) {
-        result = -ENOMEM;
-        goto fail;
-    }
-    if (options->recv_buffer_count > 0) {
-        result = recv_pool_open(ring, options->recv_buffer_count, options->recv_buffer_size);
-        if (result < 0) {
-            goto fail;
-        }
+        ring_free(ring);
+        return ring_problem_explain(result, problem);
     }
     *ret_ring = ring;
     return 0;
-
-fail:
-    ring_free(ring);
-    return ring_problem_explain(result, problem);
 }
 
 void ring_free(struct ring *ring)
@@ -188,9 +224,9 @@ void ring_free(struct ring *ring)
     assert(list_is_empty(&ring->cancels_wanted));
     assert(list_is_empty(&ring->cancels_asked));
     if (ring->is_set_up) {
-        recv_pool_close(ring);
         io_uring_queue_exit(&ring->uring);
     }
+    recv_pool_close(ring);
     free(ring->addresses);
     free(ring);
 }
@@ -480,6 +516,14 @@ static uint64_t busy_poll(struct ring *ring, uint64_t timeout_ns)
         }
     }
     return 0;
+}
+
+bool ring_is_ready(const struct ring *ring)
+{
+    const unsigned flags = IO_URING_READ_ONCE(*ring->uring.sq.kflags);
+
+    return io_uring_cq_ready(&ring->uring) > 0 ||
+           (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
 int ring_wait(struct ring *ring, uint64_t timeout_ns)

@@ -47,8 +47,9 @@ struct ring_options {
  */
 #define RING_PROBLEM_SIZE 512
 
-/* Makes a ring with SINGLE_ISSUER, DEFER_TASKRUN, COOP_TASKRUN and CQ overflow safety. Returns 0;
- * or -errno of the setup with `problem` (RING_PROBLEM_SIZE bytes) filled in. */
+/* Makes a ring with SINGLE_ISSUER, DEFER_TASKRUN, COOP_TASKRUN and CQ overflow safety, that the
+ * kernel lets do nothing but the operations below. Returns 0; or -errno of the setup with `problem`
+ * (RING_PROBLEM_SIZE bytes) filled in. */
 int ring_new(const struct ring_options *options, char *problem, struct ring **ret_ring);
 
 /* No operation may be pending. NULL is fine. */
@@ -63,6 +64,9 @@ void ring_free(struct ring *ring);
  *
  * Returns 0, or negative errno when the ring itself fails. */
 int ring_wait(struct ring *ring, uint64_t timeout_ns);
+
+/* Whether something has happened since the last wait: the next one will not sleep. */
+bool ring_is_ready(const struct ring *ring);
 
 /* Gives what is queued to the kernel at once, before a long piece of work. Where that does not go
  * (no memory, a full queue) the next ring_wait() tries again. */

@@ -99,8 +99,8 @@ int ring_problem_explain(int error, char *problem)
     case EINVAL:
         (void)snprintf(
             problem, RING_PROBLEM_SIZE,
-            "this kernel's io_uring is too old (EINVAL): DEFER_TASKRUN and receive buffer "
-            "rings are needed; run on Linux 6.1 or newer");
+            "this kernel's io_uring is too old (EINVAL): DEFER_TASKRUN, receive buffer rings and "
+            "restrictions are needed; run on Linux 6.1 or newer");
         break;
     case EMFILE:
     case ENFILE:

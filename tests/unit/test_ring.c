@@ -768,6 +768,28 @@ START_TEST(ring_busy_poll_ends_by_itself)
 
 END_TEST
 
+/* The ring knows without a wait that something is there, and that nothing is. */
+START_TEST(ring_knows_when_it_is_ready)
+{
+    struct probe probe;
+    int fds[2];
+
+    ck_assert_int_eq(pipe(fds), 0);
+    open_ring(8, 0, 0);
+    ck_assert_int_eq(ring_poll(ring, &fresh(&probe)->op, fds[0], POLLIN), 0);
+    ck_assert_int_eq(ring_run(ring, 0), 0);
+    ck_assert(!ring_is_ready(ring));
+    ck_assert_int_eq(write(fds[1], "x", 1), 1);
+    ck_assert(ring_is_ready(ring));
+    run_until_idle();
+    ck_assert(!ring_is_ready(ring));
+    ring_free(ring);
+    ck_assert_int_eq(close(fds[0]), 0);
+    ck_assert_int_eq(close(fds[1]), 0);
+}
+
+END_TEST
+
 UNIT_MAIN("ring", ring_idle_returns, ring_writes_and_reads, ring_renames,
           ring_takes_more_than_its_queue, ring_talks_over_tcp, ring_recv_survives_a_dry_pool,
           ring_accept_overflows_without_loss, ring_cancels_whatever_waits,
@@ -775,4 +797,4 @@ UNIT_MAIN("ring", ring_idle_returns, ring_writes_and_reads, ring_renames,
           ring_cancel_does_not_outlive_its_operation, ring_write_synced_reports_both,
           ring_write_synced_stays_linked, ring_short_write_is_not_synced, ring_done_may_submit,
           ring_busy_poll_does_not_sleep, ring_busy_poll_ends_with_the_timeout,
-          ring_busy_poll_ends_by_itself)
+          ring_busy_poll_ends_by_itself, ring_knows_when_it_is_ready)

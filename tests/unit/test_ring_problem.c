@@ -57,6 +57,7 @@ START_TEST(ring_problem_names_other_causes)
     struct expectation expected[] = {
         {SYS_io_uring_setup, ENOSYS, "no io_uring here", "Linux 6.1"},
         {SYS_io_uring_setup, EINVAL, "too old", "Linux 6.1"},
+        {SYS_io_uring_register, EINVAL, "restrictions", "Linux 6.1"},
         {SYS_io_uring_setup, ENOMEM, "no memory", "emory"},
         {SYS_io_uring_setup, EMFILE, "Too many open files", "LimitNOFILE"},
         {SYS_io_uring_setup, EIO, "cannot start", "Input/output error"},
