@@ -206,6 +206,13 @@ static void ignore_notice(void *context, const char *text)
     (void)text;
 }
 
+static uint64_t count_users(void *context)
+{
+    const struct writer *writer = context;
+
+    return writer->durable;
+}
+
 static void open_log(struct writer *writer, struct disk *disk)
 {
     static const struct wal_replay replay = {
@@ -219,6 +226,7 @@ static void open_log(struct writer *writer, struct disk *disk)
         .space = on_space,
         .closed = on_closed,
     };
+    static const struct wal_snapshot_source source = {.count = count_users}; /* none is taken */
     const struct wal_environment environment = {
         .disk = disk,
         .reactor = &writer->reactor,
@@ -239,6 +247,7 @@ static void open_log(struct writer *writer, struct disk *disk)
         userbench_problem("%s", problem);
     }
     wal_set_events(writer->wal, &events, writer);
+    wal_set_source(writer->wal, &source, writer);
 }
 
 static void write_users(struct writer *writer)

@@ -20,6 +20,9 @@
  * Zeroing a big array, or giving it back all at once, would take long too. So big ones come from
  * mmap, which zeroes page by page at first use (calloc zeroes what was in use before, and a huge
  * page takes long), and their pages are given back as the move empties them.
+ *
+ * At a start nobody waits, and all pages will be needed: then they are got in one go, as huge pages
+ * where there are some. What that does not bring comes page by page as always, never as a huge one.
  */
 #include "core/map.h"
 
@@ -36,9 +39,34 @@
 /* So many empty old slots (64 KiB, whole pages everywhere) are given back in one go. */
 #define RELEASED_SLOTS 4096
 
+/* Of an array that is got at once, where the machine has them. */
+#define HUGE_PAGE_SIZE ((size_t)2 * 1024 * 1024)
+
 void map_init(struct map *map, map_key_fn key, struct hash_seed seed)
 {
     *map = (struct map){.key = key, .seed = seed};
+}
+
+/* Zeroed memory that begins with a huge page when it is that big; NULL when there is none. */
+static void *map_pages(size_t size)
+{
+    const size_t slack = size < HUGE_PAGE_SIZE ? 0 : HUGE_PAGE_SIZE;
+    const int protection = PROT_READ | PROT_WRITE;
+    uint8_t *pages = mmap(NULL, size + slack, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t before;
+
+    if (pages == MAP_FAILED) {
+        return NULL;
+    }
+    if (slack > 0) {
+        before = slack - (uintptr_t)pages % slack; /* never nothing */
+        (void)munmap(pages, before);
+        pages += before;
+        if (before < slack) {
+            (void)munmap(pages + size, slack - before);
+        }
+    }
+    return pages;
 }
 
 /* Returns 0 or -ENOMEM. */
@@ -48,8 +76,8 @@ static int make_table(struct map_table *ret_table, size_t capacity)
     void *slots;
 
     if (capacity >= MAPPED_SLOTS_MIN) {
-        slots = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (slots == MAP_FAILED) {
+        slots = map_pages(size);
+        if (slots == NULL) {
             return -ENOMEM;
         }
         (void)madvise(slots, size, MADV_NOHUGEPAGE);
@@ -61,6 +89,18 @@ static int make_table(struct map_table *ret_table, size_t capacity)
     }
     *ret_table = (struct map_table){slots, capacity};
     return 0;
+}
+
+/* Gets the memory of all slots at once, if it can be had so. */
+static void populate(const struct map_table *table)
+{
+    size_t size = table->capacity * sizeof(*table->slots);
+
+    if (table->capacity >= MAPPED_SLOTS_MIN) {
+        (void)madvise(table->slots, size, MADV_HUGEPAGE);
+        (void)madvise(table->slots, size, MADV_POPULATE_WRITE);
+        (void)madvise(table->slots, size, MADV_NOHUGEPAGE);
+    }
 }
 
 static void free_table(struct map_table *table)
@@ -199,6 +239,11 @@ static void release_emptied(struct map *map, size_t index)
     }
 }
 
+static void move_value(struct map *map, const struct map_slot *slot)
+{
+    map->table.slots[find_free(&map->table, slot->hash)] = *slot;
+}
+
 /* The part of a growth that falls to each operation. */
 static void move_some(struct map *map)
 {
@@ -212,7 +257,7 @@ static void move_some(struct map *map)
         map->old_left--;
         index = (map->old_start + map->old_left) & (old->capacity - 1);
         if (old->slots[index].value != NULL) {
-            map->table.slots[find_free(&map->table, old->slots[index].hash)] = old->slots[index];
+            move_value(map, &old->slots[index]);
             old->slots[index] = (struct map_slot){0};
         }
         release_emptied(map, index);
@@ -224,9 +269,27 @@ static void move_some(struct map *map)
 
 void map_settle(struct map *map)
 {
-    while (map->old.slots != NULL) {
-        move_some(map);
+    struct map_table *old = &map->old;
+
+    if (old->slots == NULL) {
+        return;
     }
+    populate(&map->table);
+    for (size_t i = 0; i < map->old_left; i++) {
+        const struct map_slot *slot = &old->slots[(map->old_start + i) & (old->capacity - 1)];
+
+        if (slot->value != NULL) {
+            move_value(map, slot);
+        }
+    }
+    map->old_left = 0;
+    free_table(old);
+}
+
+void map_populate(struct map *map)
+{
+    populate(&map->table);
+    populate(&map->spare);
 }
 
 uint64_t map_hash(const struct map *map, struct bytes key)

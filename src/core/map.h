@@ -53,8 +53,12 @@ void map_deinit(struct map *map);
 int map_reserve(struct map *map, size_t count);
 
 /* Ends a growth at once instead of step by step: in one go the move is several times cheaper, but
- * it takes long. For times when nobody waits. */
+ * it takes long. For times when nobody waits, like the next one. */
 void map_settle(struct map *map);
+
+/* Gets the memory of what is reserved at once instead of page by page at first use, in huge pages
+ * where the machine has them: many times cheaper, and looking up is faster. */
+void map_populate(struct map *map);
 
 /* NULL when there is none. */
 void *map_find(const struct map *map, struct bytes key);

@@ -19,6 +19,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Whatever CONTROL hints at, no more than one record in so many bytes of files is expected. */
+#define BYTES_PER_RECORD_MIN 64
+
 #define NAMES_SIZE 160 /* of the damaged snapshots in a refusal: enough for some */
 
 static int add_name(void *context, const char *name)
@@ -58,6 +61,20 @@ static int add_file_size(struct wal_recovery *recovery, const char *name)
     return result == 0 ? 0 : wal_recover_refuse_io(recovery, result, name);
 }
 
+/* Says what comes. What CONTROL hints at may be wrong, and more than there is room for. */
+static int tell_begin(struct wal_recovery *recovery, uint64_t record_count)
+{
+    const struct wal_replay *replay = recovery->replay;
+    const uint64_t hint_max = recovery->progress.bytes_total / BYTES_PER_RECORD_MIN;
+    const uint64_t hint = recovery->control->record_hint;
+    const uint64_t expected = hint < hint_max ? hint : hint_max;
+
+    if (expected > record_count && replay->begin(recovery->replay_context, expected) == 0) {
+        return 0;
+    }
+    return replay->begin(recovery->replay_context, record_count);
+}
+
 /* The state is about to come: it is that after `lsn`, from a file of so many bytes, and then from
  * the segments from the last one on that begins at the next record or before it. */
 static int begin(struct wal_recovery *recovery, uint64_t lsn, uint64_t size, uint64_t record_count)
@@ -83,7 +100,7 @@ static int begin(struct wal_recovery *recovery, uint64_t lsn, uint64_t size, uin
     if (result != 0) {
         return result;
     }
-    result = recovery->replay->begin(recovery->replay_context, record_count);
+    result = tell_begin(recovery, record_count);
     return result == 0
                ? 0
                : wal_recover_refuse(recovery, result, "there is no place for %" PRIu64 " records",

@@ -88,7 +88,10 @@
  *      56   8  realtime, ns since 1970
  *      64   4  flags: 1 = closed properly, nothing follows durable_lsn; 2 = records behind
  *              durable_lsn may have been told and be lost, and none has become durable since
- *      68 4024 reserved
+ *      68   4  reserved
+ *      72   8  about how many records a snapshot would have had when this was written, 0 = unknown:
+ *              a reader may make room for as many at once, and must neither trust nor need it
+ *      80 4012 reserved
  *    4092   4  CRC of bytes 0..4091
  *
  * WRITING. One frame at a time: write it (direct), sync, and only when both have succeeded its
@@ -351,6 +354,16 @@ size_t wal_format_put_record(uint8_t *bytes, uint8_t type, struct bytes body)
     return WAL_FORMAT_RECORD_HEADER_SIZE + body.size;
 }
 
+struct wal_format_record wal_format_next_record(struct bytes payload, size_t *offset)
+{
+    const uint8_t *bytes = payload.data + *offset;
+    const struct bytes body = {bytes + WAL_FORMAT_RECORD_HEADER_SIZE, le_get_u32(bytes)};
+
+    *offset += WAL_FORMAT_RECORD_HEADER_SIZE + body.size;
+    assert(*offset <= payload.size);
+    return (struct wal_format_record){bytes[4], body};
+}
+
 int wal_format_get_record(struct bytes payload, size_t *offset,
                           struct wal_format_record *ret_record)
 {
@@ -370,8 +383,7 @@ int wal_format_get_record(struct bytes payload, size_t *offset,
         le_get_u32(bytes + 8) != record_crc(bytes, body)) {
         return WAL_FORMAT_E_BAD;
     }
-    *offset += WAL_FORMAT_RECORD_HEADER_SIZE + body.size;
-    *ret_record = (struct wal_format_record){bytes[4], body};
+    *ret_record = wal_format_next_record(payload, offset);
     return 0;
 }
 
@@ -385,6 +397,7 @@ void wal_format_put_control(uint8_t *block, const struct wal_format_control *con
     le_put_u64(block + 56, control->realtime_ns);
     le_put_u32(block + 64, (control->is_clean ? CONTROL_CLEAN : 0) |
                                (control->may_have_lost ? CONTROL_LOST : 0));
+    le_put_u64(block + 72, control->record_hint);
     (void)file_head_seal(block, &control_head);
 }
 
@@ -401,5 +414,6 @@ int wal_format_get_control(const uint8_t *block, struct wal_format_control *ret_
     ret_control->realtime_ns = le_get_u64(block + 56);
     ret_control->is_clean = (le_get_u32(block + 64) & CONTROL_CLEAN) != 0;
     ret_control->may_have_lost = (le_get_u32(block + 64) & CONTROL_LOST) != 0;
+    ret_control->record_hint = le_get_u64(block + 72);
     return 0;
 }

@@ -70,8 +70,9 @@ struct wal_format_control {
     uint64_t sequence;    /* the higher one of the two files counts */
     uint64_t durable_lsn; /* everything up to here was durable when this was written */
     uint64_t realtime_ns;
-    bool is_clean;      /* the log was closed properly and holds nothing after durable_lsn */
-    bool may_have_lost; /* records after durable_lsn may have been told and be gone */
+    bool is_clean;        /* the log was closed properly and holds nothing after durable_lsn */
+    bool may_have_lost;   /* records after durable_lsn may have been told and be gone */
+    uint64_t record_hint; /* about how many records the state is; 0 = unknown; not to be trusted */
 };
 
 /* Bytes a frame with this payload takes in the file. */
@@ -111,6 +112,9 @@ size_t wal_format_put_record(uint8_t *bytes, uint8_t type, struct bytes body);
 /* The record at *offset, which moves behind it. Returns 0 or WAL_FORMAT_E_BAD. */
 int wal_format_get_record(struct bytes payload, size_t *offset,
                           struct wal_format_record *ret_record);
+
+/* The same in a payload that was gone through before, and found to be whole: checks nothing. */
+struct wal_format_record wal_format_next_record(struct bytes payload, size_t *offset);
 
 /* Fills the block of a control file. */
 void wal_format_put_control(uint8_t *block, const struct wal_format_control *control);

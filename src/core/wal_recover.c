@@ -152,24 +152,22 @@ bool wal_recover_adds_up(const struct wal_format_frame *frame, struct bytes payl
     return offset == payload.size;
 }
 
-/* Hands on what the snapshot does not hold already. */
+/* Hands on what the snapshot does not hold already. wal_recover_adds_up() has seen the payload. */
 static int replay_records(struct wal_recovery *recovery, const struct wal_format_frame *frame,
                           struct bytes payload)
 {
     size_t offset = 0;
 
     for (uint32_t i = 0; i < frame->record_count; i++) {
-        struct wal_format_record found = {0};
-        struct wal_record record;
-        int result = wal_format_get_record(payload, &offset, &found);
-
-        assert(result == 0); /* wal_recover_adds_up() has seen it */
-        record = (struct wal_record){
+        const struct wal_format_record found = wal_format_next_record(payload, &offset);
+        const struct wal_record record = {
             .lsn = frame->first_lsn + i,
             .realtime_ns = frame->realtime_ns,
             .type = found.type,
             .body = found.body,
         };
+        int result;
+
         if (record.lsn <= recovery->snapshot_lsn) {
             continue;
         }

@@ -11,6 +11,7 @@
 #define SERVICE_USER_ENTRY_H
 
 #include "core/bytes.h"
+#include "service/user_fold.h"
 #include "service/user_record.h"
 
 #include <stdbool.h>
@@ -18,9 +19,23 @@
 
 struct user_entry;
 
-/* Copies the record and folds its names. free() ends the entry. Returns 0; -EBADMSG when a name
- * does not fold, so nothing that passed user_validate.h; -ENOMEM. */
+/* The names of a user, folded, with their memory. */
+struct user_folded {
+    struct bytes username;
+    struct bytes email;
+    uint8_t username_bytes[USER_FOLDED_BYTES_MAX];
+    uint8_t email_bytes[USER_FOLDED_BYTES_MAX];
+};
+
+/* Returns 0; -EBADMSG when a name does not fold, so nothing that passed user_validate.h. */
+int user_entry_fold(const struct user *user, struct user_folded *ret_folded);
+
+/* Copies the record and folds its names. free() ends the entry. Returns as above, or -ENOMEM. */
 int user_entry_new(const struct user_record *record, struct user_entry **ret_entry);
+
+/* The same with names that were folded already. Returns 0 or -ENOMEM. */
+int user_entry_new_folded(const struct user_record *record, const struct user_folded *folded,
+                          struct user_entry **ret_entry);
 
 /* Asks the memory for all of it that is read with most users. */
 void user_entry_prefetch(const struct user_entry *entry);

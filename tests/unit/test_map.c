@@ -295,6 +295,48 @@ START_TEST(map_settles)
 
 END_TEST
 
+/* Memory that is got at once is that of what is reserved, no more, and what lies there already
+ * stays; also in arrays that are big enough for huge pages. */
+START_TEST(map_is_populated)
+{
+    static const unsigned counts[] = {100, 12288, 98304};
+    struct entry *entries = make_entries(counts[2] + 1);
+    size_t mapped_before = mapped_size;
+    struct map map;
+
+    map_init(&map, entry_key, seed);
+    map_populate(&map);
+    for (size_t size = 0; size < 3; size++) {
+        size_t slots_size;
+
+        ck_assert_int_eq(map_reserve(&map, counts[size] - map.count), 0);
+        slots_size = map.spare.capacity * sizeof(struct map_slot);
+        map_populate(&map);
+        while (map.count < counts[size]) {
+            EXPECT(map_insert(&map, &entries[map.count]) == 0);
+        }
+        ck_assert_uint_eq(map.table.capacity * sizeof(struct map_slot), slots_size);
+        map_settle(&map);
+        map_populate(&map);
+        ck_assert_uint_eq(mapped_size - mapped_before, size == 0 ? 0 : slots_size);
+        for (unsigned i = 0; i < counts[size]; i++) {
+            EXPECT(map_find(&map, entry_key(&entries[i])) == &entries[i]);
+        }
+    }
+    EXPECT(map_insert(&map, &entries[counts[2]]) == 0); /* an array of huge pages is emptied */
+    while (map.old_left > 0) {
+        EXPECT(map_remove(&map, BYTES_LITERAL("nobody")) == NULL);
+    }
+    for (unsigned i = 0; i <= counts[2]; i++) {
+        EXPECT(map_find(&map, entry_key(&entries[i])) == &entries[i]);
+    }
+    map_deinit(&map);
+    ck_assert_uint_eq(mapped_size, mapped_before);
+    free(entries);
+}
+
+END_TEST
+
 /* A map may be thrown away in the middle of a growth, and leaves no memory behind: neither arrays
  * from the heap nor mapped ones. */
 START_TEST(map_is_freed_while_it_grows)
@@ -442,6 +484,6 @@ START_TEST(map_replaces)
 END_TEST
 
 UNIT_MAIN("map", map_empty_has_nothing, map_follows_a_model, map_grows_after_a_model,
-          map_is_emptied_while_it_grows, map_settles, map_is_freed_while_it_grows,
+          map_is_emptied_while_it_grows, map_settles, map_is_populated, map_is_freed_while_it_grows,
           map_holds_a_million, map_reserve_is_enough, map_reserve_holds_without_memory,
           map_replaces)

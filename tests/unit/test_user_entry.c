@@ -86,6 +86,37 @@ START_TEST(user_entry_holds_names_of_other_sizes)
 
 END_TEST
 
+/* What stands in the message as it is needed takes no room of its own: the id, and a name that
+ * folding leaves as it is. */
+START_TEST(user_entry_stores_nothing_twice)
+{
+    static const uint8_t message[] = "id-1|anna|Anna@X.org";
+    struct user_record record = {
+        .message = {message, sizeof(message) - 1},
+        .request_id = BYTES_LITERAL("request"),
+        .password_hash = BYTES_LITERAL("hash"),
+        .user = {.id = {message, 4}, .username = {message + 5, 4}, .email = {message + 10, 10}},
+    };
+    struct user_entry *entry = must_make(&record);
+    struct user_entry *bare;
+    const uint8_t *stored = user_entry_message(entry).data;
+
+    ck_assert_ptr_eq(user_entry_id(entry).data, stored);
+    ck_assert_ptr_eq(user_entry_username(entry).data, stored + 5);
+    ck_assert(is_text(user_entry_id(entry), "id-1"));
+    ck_assert(is_text(user_entry_username(entry), "anna"));
+    ck_assert(is_text(user_entry_email(entry), "anna@x.org"));
+    ck_assert(is_text(user_entry_request_id(entry), "request"));
+    ck_assert(is_text(user_entry_password_hash(entry), "hash"));
+    record.user.email = (struct bytes){0};
+    bare = must_make(&record);
+    ck_assert_uint_eq(user_entry_size(entry), user_entry_size(bare) + 10);
+    free(bare);
+    free(entry);
+}
+
+END_TEST
+
 /* A record whose names do not fold is none that we wrote. */
 START_TEST(user_entry_refuses_names_that_do_not_fold)
 {
@@ -118,5 +149,5 @@ START_TEST(user_entry_knows_its_etag)
 END_TEST
 
 UNIT_MAIN("user_entry", user_entry_holds_its_parts, user_entry_may_lack_hash_and_request,
-          user_entry_holds_names_of_other_sizes, user_entry_refuses_names_that_do_not_fold,
-          user_entry_knows_its_etag)
+          user_entry_holds_names_of_other_sizes, user_entry_stores_nothing_twice,
+          user_entry_refuses_names_that_do_not_fold, user_entry_knows_its_etag)

@@ -395,6 +395,86 @@ START_TEST(wal_choose_tells_progress)
 
 END_TEST
 
+/* What both control files hint at, in place of what they do. */
+static void set_hint(struct fixture *fixture, uint64_t record_hint)
+{
+    static const char *const names[] = {WAL_FORMAT_CONTROL_A, WAL_FORMAT_CONTROL_B};
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct wal_format_control control = {0};
+        uint8_t block[WAL_FORMAT_BLOCK_SIZE];
+
+        ck_assert_int_eq(
+            wal_format_get_control(fake_disk_peek(fixture->world.disk, names[i], NULL), &control),
+            0);
+        control.record_hint = record_hint;
+        wal_format_put_control(block, &control);
+        fake_disk_poke(fixture->world.disk, names[i], 0, block, sizeof(block));
+    }
+}
+
+/* A start is told to expect as many records as there were in the run before, or as the snapshot
+ * has, if these are more; and a run that does not know how many there are keeps what it found. */
+START_TEST(wal_choose_expects_what_there_was)
+{
+    struct fixture fixture;
+
+    fixture_init(&fixture);
+    ck_assert_uint_eq(fixture.driver.expected, 0);
+    append(&fixture, 10, 100);
+    wal_driver_close(&fixture.driver);
+    fixture.driver.snapshots = false;
+    for (unsigned i = 0; i < 2; i++) {
+        open_log(&fixture);
+        ck_assert_uint_eq(fixture.driver.begins, 1);
+        ck_assert_uint_eq(fixture.driver.expected, 10);
+        append(&fixture, 1, 100);
+        wal_driver_close(&fixture.driver);
+    }
+    fixture.driver.snapshots = true;
+    open_log(&fixture);
+    ck_assert(wal_driver_snapshot(&fixture.driver)); /* of 12 */
+    append(&fixture, 1, 100);
+    wal_driver_close(&fixture.driver);
+    for (unsigned i = 0; i < 2; i++) {
+        open_log(&fixture);
+        ck_assert_uint_eq(fixture.driver.loaded, 12);
+        ck_assert_uint_eq(fixture.driver.expected, i == 0 ? 13 : 12);
+        wal_driver_crash(&fixture.driver);
+        set_hint(&fixture, 3);
+    }
+    fixture_deinit(&fixture);
+}
+
+END_TEST
+
+/* The hint of CONTROL may be anything: it is no more than the files may hold, and when there is no
+ * room for so many, the start goes on without. */
+START_TEST(wal_choose_does_not_trust_a_hint)
+{
+    struct fixture fixture;
+
+    fixture_init_two(&fixture, 100);
+    set_hint(&fixture, UINT64_MAX);
+    open_log(&fixture);
+    ck_assert_uint_eq(fixture.driver.begins, 1);
+    ck_assert_uint_ge(fixture.driver.expected, 16);
+    ck_assert_uint_le(fixture.driver.expected, 2 * WAL_SEGMENT_SIZE_MIN / 64);
+    wal_driver_close(&fixture.driver);
+    set_hint(&fixture, 1000);
+    fixture.driver.expected_max = 999;
+    open_log(&fixture);
+    ck_assert_uint_eq(fixture.driver.begins, 2);
+    ck_assert_uint_eq(fixture.driver.expected, 14); /* what the snapshot says */
+    ck_assert_uint_eq(fixture.driver.replayed, 16);
+    wal_driver_close(&fixture.driver);
+    fixture.driver.expected_max = 13;
+    ck_assert_int_eq(wal_driver_open(&fixture.driver), -ENOMEM);
+    fixture_deinit(&fixture);
+}
+
+END_TEST
+
 /* Whichever operation of a start fails that finds a damaged snapshot: the next one succeeds, with
  * everything there, and so does this one when it was reading ahead of the damage; once with the
  * process alone ending, once with the power cut at that point. */
@@ -445,4 +525,5 @@ UNIT_MAIN("wal_choose", wal_choose_takes_the_newest, wal_choose_falls_back,
           wal_choose_refuses_without_a_beginning, wal_choose_ignores_older_segments,
           wal_choose_takes_snapshots_for_witnesses, wal_choose_refuses_a_missing_segment,
           wal_choose_refuses_strangers, wal_choose_removes_what_was_not_finished,
-          wal_choose_tells_progress, wal_choose_survives_each_failing_operation)
+          wal_choose_tells_progress, wal_choose_expects_what_there_was,
+          wal_choose_does_not_trust_a_hint, wal_choose_survives_each_failing_operation)

@@ -219,6 +219,12 @@ START_TEST(wal_format_frame_round_trip)
     ck_assert(bytes_equal(record.body, BYTES_LITERAL("second")));
     ck_assert_uint_eq(offset, payload.size);
     ck_assert_int_eq(wal_format_get_record(payload, &offset, &record), WAL_FORMAT_E_BAD);
+    offset = 0;
+    ck_assert_uint_eq(wal_format_next_record(payload, &offset).type, 7);
+    record = wal_format_next_record(payload, &offset);
+    ck_assert_uint_eq(record.type, 8);
+    ck_assert(bytes_equal(record.body, BYTES_LITERAL("second")));
+    ck_assert_uint_eq(offset, payload.size);
 }
 
 END_TEST
@@ -295,13 +301,14 @@ END_TEST
 /* A control block stands on disk as the comment says, and comes back. */
 START_TEST(wal_format_control_bytes)
 {
-    static const uint8_t expected[68] =
+    static const uint8_t expected[88] =
         "USERDCTL\x01\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0"
         "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10"
-        "\x05\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x01\0\0\0";
+        "\x05\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0"
+        "\x08\0\0\0\0\0\0\0";
     uint8_t block[WAL_FORMAT_BLOCK_SIZE];
     struct wal_format_control control = {
-        .sequence = 5, .durable_lsn = 6, .realtime_ns = 7, .is_clean = true};
+        .sequence = 5, .durable_lsn = 6, .realtime_ns = 7, .is_clean = true, .record_hint = 8};
     struct wal_format_control got = {0};
 
     memcpy(control.store_uuid, uuid, sizeof(uuid));
@@ -312,6 +319,7 @@ START_TEST(wal_format_control_bytes)
     ck_assert_uint_eq(got.sequence, 5);
     ck_assert_uint_eq(got.durable_lsn, 6);
     ck_assert_uint_eq(got.realtime_ns, 7);
+    ck_assert_uint_eq(got.record_hint, 8);
     ck_assert(got.is_clean);
     ck_assert(!got.may_have_lost);
     ck_assert_mem_eq(got.store_uuid, uuid, sizeof(uuid));
