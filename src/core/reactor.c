@@ -5,10 +5,12 @@
 #include <assert.h>
 #include <stddef.h>
 
+#define SHORT_TURN_NS CLOCK_NS_PER_MS
+
 int reactor_init(struct reactor *reactor, const struct ring_options *options,
                  struct clock_source *clock, struct log *log, char *problem)
 {
-    *reactor = (struct reactor){.clock = clock, .log = log};
+    *reactor = (struct reactor){.clock = clock, .log = log, .delay_min_ns = UINT64_MAX};
     list_init(&reactor->tasks);
     list_init(&reactor->slow_tasks);
     reactor->now_ns = clock_monotonic_ns(clock);
@@ -75,8 +77,67 @@ static void run_tasks(struct reactor *reactor)
     }
 }
 
+/* How long the loop has been at work. While something else has the processor it has no more to do
+ * than before, and turning calls away would help nobody. A test's clock says both. */
+static uint64_t worked_ns(const struct reactor *reactor)
+{
+    return reactor->clock == clock_system() ? clock_thread_ns()
+                                            : clock_monotonic_ns(reactor->clock);
+}
+
+static void note_delay(struct reactor *reactor, uint64_t delay_ns)
+{
+    if (delay_ns < reactor->delay_min_ns) {
+        reactor->delay_min_ns = delay_ns;
+    }
+}
+
+/* A new turn begins. What was ready before the wait has waited since the last one at most. Asking
+ * for the work costs a system call, so it is done for long turns only; the first of them is not
+ * measured, as nobody asked at its beginning. */
+static void begin_turn(struct reactor *reactor, uint64_t now_ns, bool was_ready)
+{
+    const uint64_t turn_ns = now_ns - reactor->now_ns;
+    const uint64_t before_ns = reactor->worked_ns;
+
+    reactor->worked_ns = 0;
+    if (!was_ready) {
+        note_delay(reactor, 0);
+    } else if (turn_ns < SHORT_TURN_NS) {
+        note_delay(reactor, turn_ns);
+    } else {
+        reactor->worked_ns = worked_ns(reactor);
+        if (before_ns != 0) {
+            note_delay(reactor, reactor->worked_ns - before_ns - reactor->slow_ns);
+        }
+    }
+    reactor->slow_ns = 0;
+    reactor->now_ns = now_ns;
+}
+
+uint64_t reactor_take_delay(struct reactor *reactor)
+{
+    const uint64_t delay_ns = reactor->delay_min_ns == UINT64_MAX ? 0 : reactor->delay_min_ns;
+
+    reactor->delay_min_ns = UINT64_MAX;
+    return delay_ns;
+}
+
+/* Their number is limited already, and nobody is served sooner when there are fewer calls. */
+static void run_slow_part(struct reactor *reactor)
+{
+    uint64_t start_ns;
+
+    ring_submit(reactor->ring); /* answers that are ready do not wait for these */
+    start_ns = worked_ns(reactor);
+    run_slow_tasks(reactor);
+    run_tasks(reactor);
+    reactor->slow_ns = worked_ns(reactor) - start_ns;
+}
+
 int reactor_turn(struct reactor *reactor, uint64_t timeout_ns)
 {
+    const bool was_ready = ring_is_ready(reactor->ring);
     int result;
 
     assert(!reactor->turning);
@@ -85,14 +146,12 @@ int reactor_turn(struct reactor *reactor, uint64_t timeout_ns)
         return result;
     }
     reactor->turning = true;
-    reactor->now_ns = clock_monotonic_ns(reactor->clock);
+    begin_turn(reactor, clock_monotonic_ns(reactor->clock), was_ready);
     (void)ring_run_completions(reactor->ring); /* how many is of no interest here */
     timer_set_run(&reactor->timers, reactor->now_ns);
     run_tasks(reactor);
     if (!list_is_empty(&reactor->slow_tasks)) {
-        ring_submit(reactor->ring); /* answers that are ready do not wait for these */
-        run_slow_tasks(reactor);
-        run_tasks(reactor);
+        run_slow_part(reactor);
     }
     reactor->turning = false;
     return 0;

@@ -13,6 +13,7 @@
 #ifndef CORE_REACTOR_H
 #define CORE_REACTOR_H
 
+#include "core/limits_hit.h"
 #include "core/list.h"
 #include "core/ring.h"
 #include "core/timer.h"
@@ -38,8 +39,12 @@ struct reactor {
     struct list slow_tasks; /* likewise */
     struct clock_source *clock;
     struct log *log;
-    uint64_t now_ns; /* monotonic time, read once per turn after the wait */
-    bool turning;    /* within a turn, after the wait: `now_ns` is fresh */
+    struct limits_hit limits_hit; /* by everything that hangs on this loop */
+    uint64_t now_ns;              /* monotonic time, read once per turn after the wait */
+    uint64_t worked_ns; /* by the thread until this turn began, if the last one was long; else 0 */
+    uint64_t slow_ns;   /* of its work since then, on slow tasks */
+    uint64_t delay_min_ns; /* see reactor_take_delay() */
+    bool turning;          /* within a turn, after the wait: `now_ns` is fresh */
     bool stopping;
 };
 
@@ -71,6 +76,12 @@ void reactor_defer_slow(struct reactor *reactor, struct reactor_task *task);
 
 /* Takes a deferred task of either kind back. Safe when it is not deferred. */
 void reactor_undefer(struct reactor_task *task);
+
+/* How much work what is ready has had to wait for, at least, since this was asked last: the least
+ * that the loop worked from one turn to the next when something was ready before it waited, without
+ * slow tasks; 0 when once nothing was, so that it had time to spare, or when there was no turn. A
+ * server that keeps up has a short turn among the others; one that does not has none. */
+uint64_t reactor_take_delay(struct reactor *reactor);
 
 /* Arms (or re-arms) a timer `delay_ns` from now. Returns 0 or -ENOMEM. */
 int reactor_start_timer(struct reactor *reactor, struct timer *timer, uint64_t delay_ns);

@@ -30,6 +30,7 @@
  *    durable: final. `failed`, then -EIO to everyone who waits. Never a second try: after a failed
  *    sync the kernel may call pages clean that never reached the disk, and a second sync would say
  *    so too.
+ *  - What waits has waited for longer than it may: nothing more is taken until it is told.
  *  - No room for a further spare: not a failure. `space` tells; the rest of the present segment is
  *    used up; then appends are refused until there is room again. Who was accepted waits.
  *  - A snapshot fails: not a failure either; see wal_trigger.c.
@@ -162,6 +163,26 @@ static bool wal_fits(const struct wal *wal, const struct wal_append *append)
     return wal_format_frame_size(bytes) + frames * 2 * WAL_FORMAT_BLOCK_SIZE <= wal_flush_room(wal);
 }
 
+/* Whether the disk keeps those who wait for too long. */
+static bool is_slow(const struct wal *wal)
+{
+    const struct list *waiting = list_is_empty(&wal->flying) ? &wal->queue : &wal->flying;
+    const struct wal_append *oldest;
+
+    if (wal->options.max_pending_ns == 0 || list_is_empty(waiting)) {
+        return false;
+    }
+    oldest = CONTAINER_OF(waiting->next, struct wal_append, link);
+    return wal->reactor->now_ns - oldest->queued_ns > wal->options.max_pending_ns;
+}
+
+/* Notes which option of the configuration it is that refuses. */
+static int refuse(struct wal *wal, enum limits_hit_reason reason, int result)
+{
+    limits_hit_add(&wal->reactor->limits_hit, reason);
+    return result;
+}
+
 int wal_append(struct wal *wal, struct wal_append *append)
 {
     struct wal_stats *stats = &wal->stats;
@@ -172,15 +193,21 @@ int wal_append(struct wal *wal, struct wal_append *append)
     if (append->body.size > WAL_RECORD_SIZE_MAX) {
         return WAL_E_TOO_LARGE;
     }
-    if (stats->pending >= wal->options.max_pending ||
-        append->body.size > wal->options.max_pending_bytes ||
+    if (stats->pending >= wal->options.max_pending) {
+        return refuse(wal, LIMITS_HIT_PENDING, WAL_E_FULL);
+    }
+    if (append->body.size > wal->options.max_pending_bytes ||
         stats->pending_bytes > wal->options.max_pending_bytes - append->body.size) {
-        return WAL_E_FULL;
+        return refuse(wal, LIMITS_HIT_PENDING_BYTES, WAL_E_FULL);
     }
     if (stats->no_space && !wal_fits(wal, append)) {
-        return WAL_E_NO_SPACE;
+        return refuse(wal, LIMITS_HIT_DISK_SPACE, WAL_E_NO_SPACE);
+    }
+    if (is_slow(wal)) {
+        return refuse(wal, LIMITS_HIT_PENDING_AGE, WAL_E_SLOW);
     }
     append->lsn = stats->next_lsn++;
+    append->queued_ns = wal->reactor->now_ns;
     list_init(&append->link);
     list_push_back(&wal->queue, &append->link);
     wal->queue_bytes += wal_payload_size(append);

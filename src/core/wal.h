@@ -28,10 +28,11 @@ struct random_source;
 #define WAL_E_FULL      1 /* as much waits as may: wal.max_pending, wal.max_pending_bytes */
 #define WAL_E_TOO_LARGE 2 /* one record over WAL_RECORD_SIZE_MAX */
 #define WAL_E_FAILED    3 /* a write or sync failed earlier, or the log is closing: it is over */
-#define WAL_E_NO_SPACE  4 /* the disk has no room for a further segment */
+#define WAL_E_NO_SPACE  4 /* the disk has no room for a further segment, or may not be so full */
 #define WAL_E_DAMAGED   5 /* wal_open: refused; `problem` names file, offset, LSNs */
 #define WAL_E_FOREIGN   6 /* wal_open: too new, or another store's; `problem` says which */
 #define WAL_E_BUSY      7 /* wal_snapshot: one is being taken already */
+#define WAL_E_SLOW      8 /* what waits has waited for too long: wal.max_pending_ms */
 
 /* A little less than what the format can hold: a snapshot puts the LSN before the body. */
 #define WAL_RECORD_SIZE_MAX (256 * 1024 - 64)
@@ -50,6 +51,9 @@ struct wal_options {
     uint64_t segment_size; /* bytes, a multiple of DISK_BLOCK_SIZE: wal.segment_size */
     uint32_t max_pending;  /* records not yet told */
     uint64_t max_pending_bytes;
+    uint64_t max_pending_ns; /* how long the oldest of them may wait; 0 = any time */
+    /* Segments that must find room on the disk beside a new one; else there is no room for it. */
+    uint32_t min_free_segments;
     /* 0: a record is told when it is synced. Otherwise: when it is written, and a sync follows
      * after so long at most; a power cut may take what was told meanwhile. */
     uint64_t sync_interval_ns;
@@ -78,8 +82,10 @@ struct wal_progress {
 /* What wal_open() tells of what it finds. */
 struct wal_replay {
     /* A state is about to come, from nothing: forget what came before. Once at least; again when a
-     * snapshot turned out to be damaged halfway, and an older one is read. `record_count` is what
-     * the snapshot says it holds about, 0 = unknown. Non-zero as below. */
+     * snapshot turned out to be damaged halfway, and an older one is read. `record_count` is how
+     * many records to expect about, 0 = unknown: what the snapshot says it holds, or what the run
+     * before counted, if that is more; when that is too much, it begins again with less. Non-zero
+     * as below. */
     int (*begin)(void *context, uint64_t record_count);
     /* Non-zero ends it, and wal_open() returns that. */
     int (*record)(void *context, const struct wal_record *record);
@@ -99,6 +105,9 @@ struct wal_snapshot_source {
     int (*next)(void *context, struct wal_record *ret_record);
     /* It is complete, or was given up: after every `begin` that returned 0, once. */
     void (*end)(void *context);
+    /* About how many records it would be made of now: the next start makes room for as many before
+     * it reads. At any time; NULL = nobody knows. */
+    uint64_t (*count)(void *context);
 };
 
 #define WAL_SNAPSHOT_END 1
@@ -108,7 +117,8 @@ struct wal_append {
     struct list link;
     struct bytes body;
     uint8_t type;
-    uint64_t lsn; /* set by wal_append() */
+    uint64_t lsn;       /* set by wal_append() */
+    uint64_t queued_ns; /* likewise, monotonic */
     /* 0 = durable; -ENOSPC = certainly not written (the log was closed while the disk was full);
      * any other negative errno = the log has failed and it is unknown whether the record survived.
      * In LSN order, from the loop. (With a sync interval, a result of 0 means written, not yet
@@ -135,8 +145,8 @@ struct wal_snapshot_report {
 struct wal_events {
     /* A write or sync has failed: final. Runs before the parked appends are told. */
     void (*failed)(void *owner, int error);
-    /* The disk has no room for a further segment; or it has again. Appends are refused only once
-     * the present segment cannot take them. */
+    /* The disk has no room for a further segment (and what is to stay free); or it has again.
+     * Appends are refused only once the present segment cannot take them. */
     void (*space)(void *owner, bool no_space);
     /* A snapshot has begun or ended. */
     void (*snapshot)(void *owner, const struct wal_snapshot_report *report);
@@ -191,7 +201,8 @@ int wal_snapshot(struct wal *wal);
 /* Queues a record; it is written with the next flush, which starts at the end of this turn at the
  * latest. LSNs are given in the order of calls, from 1 on, without gaps.
  *
- * Returns 0; or WAL_E_FULL, WAL_E_TOO_LARGE, WAL_E_FAILED, WAL_E_NO_SPACE with nothing queued. */
+ * Returns 0; or WAL_E_FULL, WAL_E_TOO_LARGE, WAL_E_FAILED, WAL_E_NO_SPACE, WAL_E_SLOW with nothing
+ * queued. */
 int wal_append(struct wal *wal, struct wal_append *append);
 
 const struct wal_stats *wal_stats(const struct wal *wal);

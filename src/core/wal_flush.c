@@ -87,6 +87,9 @@ static int write_control(struct wal *wal, bool is_clean)
     now->durable_lsn = wal->stats.durable_lsn;
     now->realtime_ns = clock_realtime_ns(wal->reactor->clock);
     now->is_clean = is_clean;
+    if (wal->source != NULL && wal->source->count != NULL) {
+        now->record_hint = wal->source->count(wal->source_context);
+    }
     wal->control_written_ns = clock_monotonic_ns(wal->reactor->clock);
     return wal_control_write(&wal->control);
 }

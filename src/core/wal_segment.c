@@ -108,9 +108,10 @@ static int spare_remove(struct wal_spare *spare)
 static int spare_create(struct wal_spare *spare)
 {
     const struct disk_ops *ops = spare->disk->ops;
+    const uint64_t keep_free = spare->keep_free > RESERVE_SIZE ? spare->keep_free : RESERVE_SIZE;
 
     assert(spare->state == WAL_SPARE_NONE || spare->state == WAL_SPARE_NO_SPACE);
-    if (ops->free_bytes(spare->disk) < spare->size + RESERVE_SIZE) {
+    if (ops->free_bytes(spare->disk) < spare->size + keep_free) {
         return -ENOSPC;
     }
     return ops->open(spare->disk, WAL_FORMAT_SPARE, DISK_OPEN_CREATE, &spare->file);

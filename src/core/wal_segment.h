@@ -58,6 +58,7 @@ struct wal_spare {
     struct reactor *reactor;
     enum wal_spare_state state;
     uint64_t size;
+    uint64_t keep_free; /* bytes of the disk that stay free beside it; 0 = what must */
     struct disk_file *file;
     uint64_t offset; /* zeros written so far */
     uint8_t *bytes;  /* zeros; while heading, the header stands in the first block */
@@ -69,7 +70,7 @@ struct wal_spare {
     char name[WAL_FORMAT_NAME_SIZE];
 };
 
-/* Nothing is made yet. Returns 0 or -ENOMEM. */
+/* Nothing is made yet; `keep_free` may be set now. Returns 0 or -ENOMEM. */
 int wal_spare_init(struct wal_spare *spare, struct disk *disk, struct reactor *reactor,
                    uint64_t size);
 

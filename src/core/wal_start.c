@@ -102,6 +102,7 @@ static int start_segment(struct wal *wal, struct wal_recovery *recovery, char *p
     struct wal_format_segment header;
     int result = wal_spare_init(&wal->spare, wal->disk, wal->reactor, wal->options.segment_size);
 
+    wal->spare.keep_free = wal->options.min_free_segments * wal->options.segment_size;
     if (result == 0) {
         result = wal_spare_adopt(&wal->spare);
     }

@@ -28,6 +28,7 @@ enum commit_outcome {
     COMMIT_UNKNOWN,   /* it may or may not survive: the log has failed */
     COMMIT_NOT_SENT,  /* certainly without effect */
     COMMIT_FULL,      /* too much waits; certainly without effect */
+    COMMIT_SLOW,      /* what waits has waited too long; certainly without effect */
     COMMIT_NO_SPACE,  /* the disk is full; certainly without effect */
     COMMIT_TOO_LARGE, /* the record is over the log's limit; certainly without effect */
 };

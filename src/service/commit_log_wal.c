@@ -292,6 +292,9 @@ static void commit_log_wal_submit(struct commit_log *log, struct commit_mutation
     case WAL_E_FULL:
         tell_later(self, mutation, COMMIT_FULL);
         break;
+    case WAL_E_SLOW:
+        tell_later(self, mutation, COMMIT_SLOW);
+        break;
     case WAL_E_TOO_LARGE:
         tell_later(self, mutation, COMMIT_TOO_LARGE);
         break;

@@ -231,6 +231,7 @@ static bool refuse(struct health *health, struct grpc_call *call)
         return false;
     }
     health->stats.refused++;
+    limits_hit_add(&health->reactor->limits_hit, LIMITS_HIT_WATCH_HEALTH);
     return true;
 }
 

@@ -9,9 +9,10 @@
 #define DOMAIN   "users.v1"
 #define RESOURCE "users.v1.User"
 
-/* What a client should wait before it tries again, in ms. A flush of the log takes well under one;
- * a hash takes tens; a full disk wants somebody to come. */
+/* What a client should wait before it tries again, in ms. A flush of the log takes well under one,
+ * unless the disk is in trouble; a hash takes tens; a full disk wants somebody to come. */
 #define RETRY_LOG_MS    50
+#define RETRY_SLOW_MS   500
 #define RETRY_CROWD_MS  20
 #define RETRY_HASH_MS   1000
 #define RETRY_SPACE_MS  5000
@@ -58,6 +59,9 @@ static const struct {
     [USER_ERROR_LOG_FULL] = {GRPC_STATUS_UNAVAILABLE, "LOG_QUEUE_FULL",
                              "Too many changes wait for the disk (wal.max_pending)", RETRY_LOG_MS,
                              NULL, NULL},
+    [USER_ERROR_LOG_SLOW] = {GRPC_STATUS_UNAVAILABLE, "DISK_SLOW",
+                             "Changes have to wait too long for the disk (wal.max_pending_ms)",
+                             RETRY_SLOW_MS, NULL, NULL},
     [USER_ERROR_NO_SPACE] = {GRPC_STATUS_RESOURCE_EXHAUSTED, "DISK_FULL",
                              "No space left for changes", RETRY_SPACE_MS, NULL, NULL},
     [USER_ERROR_TOO_LARGE] = {GRPC_STATUS_INVALID_ARGUMENT, "USER_TOO_LARGE",
@@ -66,6 +70,16 @@ static const struct {
                                       "Too many messages on one stream "
                                       "(limits.max_stream_messages)",
                                       0, NULL, NULL},
+    [USER_ERROR_RATE] = {GRPC_STATUS_RESOURCE_EXHAUSTED, "RATE_LIMIT_EXCEEDED",
+                         "Rate limit exceeded", 0, NULL, NULL},
+};
+
+/* The limits among them, plus one. */
+static const uint8_t limits[sizeof(kinds) / sizeof(kinds[0])] = {
+    [USER_ERROR_TOO_MANY_FIELDS] = LIMITS_HIT_FIELDS + 1,
+    [USER_ERROR_TOO_MANY_USERS] = LIMITS_HIT_USERS + 1,
+    [USER_ERROR_HASH_FULL] = LIMITS_HIT_HASH_QUEUE + 1,
+    [USER_ERROR_TOO_MANY_MESSAGES] = LIMITS_HIT_STREAM_MESSAGES + 1,
 };
 
 static void start(struct user_error *error, enum grpc_status status, const char *reason,
@@ -80,6 +94,7 @@ void user_error_set(struct user_error *error, enum user_error_kind kind)
 {
     start(error, kinds[kind].status, kinds[kind].reason, kinds[kind].message);
     error->grpc.retry_delay_ms = kinds[kind].retry_delay_ms;
+    error->limit = limits[kind];
     if (kinds[kind].field != NULL) {
         grpc_error_add_field(&error->grpc, kinds[kind].field, kinds[kind].description);
     }
@@ -238,6 +253,9 @@ void user_error_of_write(struct user_error *error, const struct user_write *writ
     case USER_WRITE_LOG_FULL:
         user_error_set(error, USER_ERROR_LOG_FULL);
         return;
+    case USER_WRITE_LOG_SLOW:
+        user_error_set(error, USER_ERROR_LOG_SLOW);
+        return;
     case USER_WRITE_NO_SPACE:
         user_error_set(error, USER_ERROR_NO_SPACE);
         return;
@@ -249,6 +267,13 @@ void user_error_of_write(struct user_error *error, const struct user_write *writ
         break;
     }
     assert(false);
+}
+
+void user_error_count(const struct user_error *error, struct limits_hit *hits)
+{
+    if (error->limit != 0) {
+        limits_hit_add(hits, (enum limits_hit_reason)(error->limit - 1));
+    }
 }
 
 void user_error_add_index(struct user_error *error, uint64_t index)

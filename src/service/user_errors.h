@@ -9,6 +9,7 @@
 #define SERVICE_USER_ERRORS_H
 
 #include "core/bytes.h"
+#include "core/limits_hit.h"
 #include "http2/grpc_error.h"
 #include "service/user_validate.h"
 #include "service/user_write.h"
@@ -31,9 +32,11 @@ enum user_error_kind {
     USER_ERROR_UNKNOWN,
     USER_ERROR_NOT_SENT,
     USER_ERROR_LOG_FULL, /* wal.max_pending */
+    USER_ERROR_LOG_SLOW, /* wal.max_pending_ms */
     USER_ERROR_NO_SPACE,
     USER_ERROR_TOO_LARGE,
     USER_ERROR_TOO_MANY_MESSAGES, /* limits.max_stream_messages */
+    USER_ERROR_RATE,              /* rate.write_identity_per_s; the delay is the caller's to set */
 };
 
 #define USER_ERROR_VALUE_SIZE 384 /* any name, with its kind and a NUL */
@@ -41,6 +44,7 @@ enum user_error_kind {
 /* Do not copy it: it points into itself. */
 struct user_error {
     struct grpc_error grpc;
+    unsigned limit; /* one more than the limits_hit_reason that it tells of; 0 = none */
     char message[128];
     char value[USER_ERROR_VALUE_SIZE];
     char resource[USER_ERROR_VALUE_SIZE];
@@ -63,6 +67,10 @@ void user_error_of_request(struct user_error *error, int result, const struct us
 /* Why a change came to nothing: every outcome but DONE and ON_ITS_WAY. */
 void user_error_of_write(struct user_error *error, const struct user_write *write,
                          enum user_write_outcome outcome);
+
+/* Counts the limit that it tells of, if any. Once for every time that somebody is told; those of
+ * the log count by themselves. */
+void user_error_count(const struct user_error *error, struct limits_hit *hits);
 
 /* Adds to any of these which message of the stream it is about, counted from 0. */
 void user_error_add_index(struct user_error *error, uint64_t index);

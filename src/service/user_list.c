@@ -19,6 +19,7 @@
  */
 #include "service/user_list.h"
 
+#include "core/secret.h"
 #include "http2/grpc_call.h"
 #include "http2/proto_wire.h"
 #include "service/user_errors.h"
@@ -48,7 +49,8 @@ enum {
 struct user_lister {
     struct user_store *store;
     struct random_source *random;
-    struct user_lister_options options;
+    struct user_lister_options options;    /* but for the key, which is here: */
+    struct page_token_key *page_token_key; /* in secret memory */
     struct user_lister_stats stats;
     struct user_scanner scanner;
 };
@@ -73,6 +75,13 @@ int user_lister_new(struct reactor *reactor, struct user_store *store, struct ra
     lister->store = store;
     lister->random = random;
     lister->options = *options;
+    page_token_key_wipe(&lister->options.page_token_key);
+    lister->page_token_key = secret_alloc(sizeof(*lister->page_token_key));
+    if (lister->page_token_key == NULL) {
+        free(lister);
+        return -ENOMEM;
+    }
+    *lister->page_token_key = options->page_token_key;
     lister->scanner = (struct user_scanner){
         .reactor = reactor,
         .store = store,
@@ -91,7 +100,7 @@ void user_lister_free(struct user_lister *lister)
         return;
     }
     user_scanner_deinit(&lister->scanner);
-    page_token_key_wipe(&lister->options.page_token_key);
+    secret_free(lister->page_token_key);
     free(lister);
 }
 
@@ -107,6 +116,7 @@ static void fail(struct grpc_call *call, enum user_error_kind kind)
     struct user_error error;
 
     user_error_set(&error, kind);
+    user_error_count(&error, &call->host->reactor->limits_hit);
     grpc_call_fail(call, &error.grpc);
 }
 
@@ -158,8 +168,7 @@ static int append_token(struct listing *listing, uint64_t total)
         next.change = scan->change;
         next.total = total;
     }
-    size = page_token_seal(&lister->options.page_token_key, lister->random, listing->filter, &next,
-                           token);
+    size = page_token_seal(lister->page_token_key, lister->random, listing->filter, &next, token);
     return proto_wire_append_bytes(&scan->page.users, FIELD_NEXT_PAGE_TOKEN,
                                    (struct bytes){(const uint8_t *)token, size});
 }
@@ -184,6 +193,7 @@ static void finish(struct listing *listing, int result)
 {
     struct user_lister *lister = listing->lister;
     struct user_scan *scan = &listing->scan;
+    struct limits_hit *hits = &lister->scanner.reactor->limits_hit;
 
     if (result == 0 && scan->filter == NULL) {
         reply(listing, user_store_count(lister->store));
@@ -191,9 +201,11 @@ static void finish(struct listing *listing, int result)
         reply(listing, scan->is_counted ? listing->place.total : scan->matched);
     } else if (result == USER_SCAN_E_TOO_MANY) {
         lister->stats.scans_refused++;
+        limits_hit_add(hits, LIMITS_HIT_SCANS);
         fail_crowded(listing->call);
     } else if (result == USER_SCAN_E_TOO_FAR) {
         lister->stats.scans_cut++;
+        limits_hit_add(hits, LIMITS_HIT_SCAN_USERS);
         fail_too_far(listing->call, lister->options.max_scan_users);
     } else {
         fail(listing->call, USER_ERROR_NO_MEMORY);
@@ -326,9 +338,9 @@ static void read_place(struct listing *listing, const struct user_list_request *
     if (token.size == 0) {
         return;
     }
-    is_good = has_filter ? page_token_open(&lister->options.page_token_key, token, request->filter,
-                                           place) == 0
-                         : user_list_request_has_token_form(token);
+    is_good = has_filter
+                  ? page_token_open(lister->page_token_key, token, request->filter, place) == 0
+                  : user_list_request_has_token_form(token);
     if (!is_good) {
         user_list_faults_add_token(faults);
         return;
@@ -375,10 +387,14 @@ static uint32_t page_size_of(const struct user_lister *lister,
 /* Judges the whole request, so that all its faults are told at once. False with the call failed. */
 static bool read_request(struct listing *listing, const struct user_list_request *request)
 {
+    const uint32_t max_filter = listing->lister->options.max_filter;
     struct user_list_faults faults = {0};
-    bool may_parse = user_list_request_judge(request, listing->lister->options.max_filter, &faults);
+    bool may_parse = user_list_request_judge(request, max_filter, &faults);
     int result = may_parse ? read_filter(listing, request, &faults) : USER_FILTER_E_INVALID;
 
+    if (request->filter.size > max_filter) {
+        limits_hit_add(&listing->lister->scanner.reactor->limits_hit, LIMITS_HIT_FILTER);
+    }
     if (result != 0 && result != USER_FILTER_E_INVALID) {
         fail(listing->call, USER_ERROR_NO_MEMORY);
         return false;

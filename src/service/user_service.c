@@ -206,10 +206,18 @@ static void on_snapshot_end(void *context)
     user_snapshot_source()->end(service->snapshot);
 }
 
+static uint64_t on_snapshot_count(void *context)
+{
+    const struct user_service *service = context;
+
+    return user_store_count(service->store);
+}
+
 static const struct wal_snapshot_source snapshot_source = {
     .begin = on_snapshot_begin,
     .next = on_snapshot_next,
     .end = on_snapshot_end,
+    .count = on_snapshot_count,
 };
 
 static const struct commit_log_callbacks log_callbacks = {

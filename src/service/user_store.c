@@ -296,7 +296,15 @@ int user_store_make_room(struct user_store *store, size_t count)
 
 int user_store_reserve_users(struct user_store *store, uint64_t count)
 {
-    return user_store_make_room(store, count < store->max_users ? count : store->max_users);
+    count = count < store->max_users ? count : store->max_users;
+    if (user_store_make_room(store, count) != 0) {
+        return -ENOMEM;
+    }
+    map_populate(&store->by_id);
+    map_populate(&store->by_username);
+    map_populate(&store->by_email);
+    map_populate(&store->by_request);
+    return 0;
 }
 
 void user_store_settle(struct user_store *store)

@@ -2,10 +2,11 @@
  * How a record of the log, or of a snapshot, changes the stored users; the rest of the store, and
  * the way of a change through it, is in user_store.c.
  *
- *   1. The record is read, and becomes an entry, unless that was made when the change was planned.
- *   2. Each of its keys is hashed, once for all maps, and every place that it takes or may not take
- *      is asked of the memory at once: with a million users each of them is far away, and a start
- *      does this for every user.
+ *   1. The record is read. Each of its keys is hashed, once for all maps, and every place that it
+ *      takes or may not take is asked of the memory at once: with a million users each of them is
+ *      far away, and a start does this for every user.
+ *   2. While they are on their way it becomes an entry, unless that was made when the change was
+ *      planned.
  *   3. It must fit between the other users. The store has checked that before the record was
  *      logged: what does not fit is not ours or is damaged, and ends a start.
  *   4. It takes the place of the entry before, which is freed, or goes to who keeps the old forms
@@ -27,28 +28,20 @@ struct arrival {
     uint64_t request_hash;
 };
 
-/* Everything that will be looked at is asked for first. */
-static struct arrival start_arrival(const struct user_store *store, struct user_entry *entry)
+/* Everything that will be looked at is asked for. */
+static void ask_for_places(const struct user_store *store, const struct user_names *names,
+                           struct arrival *arrival)
 {
-    struct arrival arrival = {
-        .entry = entry,
-        .id_hash = map_hash(&store->by_id, user_entry_id(entry)),
-        .username_hash = map_hash(&store->by_username, user_entry_username(entry)),
-        .email_hash = map_hash(&store->by_email, user_entry_email(entry)),
-        .request_hash = map_hash(&store->by_request, user_entry_request_id(entry)),
-    };
-
-    map_prefetch(&store->by_id, arrival.id_hash);
-    map_prefetch(&store->by_username, arrival.username_hash);
-    map_prefetch(&store->by_email, arrival.email_hash);
-    map_prefetch(&store->by_username, arrival.email_hash);
-    map_prefetch(&store->by_email, arrival.username_hash);
-    map_prefetch(&store->by_request, arrival.request_hash);
-    arrival.before = map_find_hashed(&store->by_id, user_entry_id(entry), arrival.id_hash);
-    if (arrival.before != NULL) {
-        user_entry_prefetch(arrival.before);
-    }
-    return arrival;
+    arrival->id_hash = map_hash(&store->by_id, names->id);
+    map_prefetch(&store->by_id, arrival->id_hash);
+    arrival->username_hash = map_hash(&store->by_username, names->username);
+    map_prefetch(&store->by_username, arrival->username_hash);
+    map_prefetch(&store->by_email, arrival->username_hash);
+    arrival->email_hash = map_hash(&store->by_email, names->email);
+    map_prefetch(&store->by_email, arrival->email_hash);
+    map_prefetch(&store->by_username, arrival->email_hash);
+    arrival->request_hash = map_hash(&store->by_request, names->request_id);
+    map_prefetch(&store->by_request, arrival->request_hash);
 }
 
 /* May the new image stand in the order of creation where it wants to? */
@@ -144,22 +137,67 @@ static void let_go(struct user_store *store, struct user_entry *entry)
     }
 }
 
-/* The entry made in advance for this record, or a fresh one. Returns 0, -EBADMSG or -ENOMEM. */
-static int take_entry(struct user_store *store, const struct user_record *record,
-                      struct user_entry **ret_entry)
+/* A fresh entry. Its places are on their way while it is made. Returns 0, -EBADMSG or -ENOMEM. */
+static int make_entry(struct user_store *store, const struct user_record *record,
+                      struct arrival *arrival)
 {
-    struct user_change *change = user_store_change_of_id(store, record->user.id);
+    struct user_folded folded;
+    struct user_names names = {.id = record->user.id, .request_id = record->request_id};
+    int result;
 
-    if (change != NULL && change->after != NULL &&
-        user_entry_change(change->after) == record->change) {
-        *ret_entry = change->after;
-        change->after = NULL;
-        return 0;
-    }
     if (user_store_make_room(store, store->changes.count + 1) != 0) {
         return -ENOMEM;
     }
-    return user_entry_new(record, ret_entry);
+    result = user_entry_fold(&record->user, &folded);
+    if (result != 0) {
+        return result;
+    }
+    names.username = folded.username;
+    names.email = folded.email;
+    ask_for_places(store, &names, arrival);
+    return user_entry_new_folded(record, &folded, &arrival->entry);
+}
+
+/* The entry that was made in advance. */
+static void take_entry(const struct user_store *store, struct user_change *change,
+                       struct arrival *arrival)
+{
+    struct user_entry *entry = change->after;
+    const struct user_names names = {
+        .id = user_entry_id(entry),
+        .username = user_entry_username(entry),
+        .email = user_entry_email(entry),
+        .request_id = user_entry_request_id(entry),
+    };
+
+    change->after = NULL;
+    arrival->entry = entry;
+    ask_for_places(store, &names, arrival);
+}
+
+/* Returns 0, -EBADMSG or -ENOMEM. */
+static int start_arrival(struct user_store *store, const struct user_record *record,
+                         struct arrival *ret_arrival)
+{
+    struct user_change *change = user_store_change_of_id(store, record->user.id);
+    struct arrival arrival;
+
+    if (change != NULL && change->after != NULL &&
+        user_entry_change(change->after) == record->change) {
+        take_entry(store, change, &arrival);
+    } else {
+        int result = make_entry(store, record, &arrival);
+
+        if (result != 0) {
+            return result;
+        }
+    }
+    arrival.before = map_find_hashed(&store->by_id, record->user.id, arrival.id_hash);
+    if (arrival.before != NULL) {
+        user_entry_prefetch(arrival.before);
+    }
+    *ret_arrival = arrival;
+    return 0;
 }
 
 /* Counting has come so far. */
@@ -179,19 +217,17 @@ static void reach(struct user_store *store, uint64_t change, int64_t created_at)
 static int apply_put(struct user_store *store, const struct commit_event *event,
                      const struct user_record *record)
 {
-    struct arrival arrival;
-    struct user_entry *entry;
-    int result = take_entry(store, record, &entry);
+    struct arrival arrival = {0};
+    int result = start_arrival(store, record, &arrival);
 
     if (result != 0) {
         return result;
     }
-    arrival = start_arrival(store, entry);
     if ((event->is_in_snapshot && arrival.before != NULL) || !fits(store, &arrival)) {
-        free(entry);
+        free(arrival.entry);
         return -EBADMSG;
     }
-    user_entry_set_revision(entry, event->revision);
+    user_entry_set_revision(arrival.entry, event->revision);
     put_in_maps(store, &arrival);
     put_in_order(store, &arrival);
     let_go(store, arrival.before);

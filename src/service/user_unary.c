@@ -35,12 +35,18 @@ static void reply_deleted(struct grpc_call *call)
     grpc_call_reply(call, &part, 1);
 }
 
+static void fail_with(struct grpc_call *call, const struct user_error *error)
+{
+    user_error_count(error, &call->host->reactor->limits_hit);
+    grpc_call_fail(call, &error->grpc);
+}
+
 static void fail(struct grpc_call *call, enum user_error_kind kind)
 {
     struct user_error error;
 
     user_error_set(&error, kind);
-    grpc_call_fail(call, &error.grpc);
+    fail_with(call, &error);
 }
 
 static void fail_request(struct grpc_call *call, int result, const struct user_faults *faults)
@@ -48,7 +54,7 @@ static void fail_request(struct grpc_call *call, int result, const struct user_f
     struct user_error error;
 
     user_error_of_request(&error, result, faults);
-    grpc_call_fail(call, &error.grpc);
+    fail_with(call, &error);
 }
 
 static void fail_not_found(struct grpc_call *call, struct bytes id)
@@ -80,7 +86,7 @@ static void answer_write(struct grpc_call *call, const struct user_write *write,
 
     if (outcome != USER_WRITE_DONE) {
         user_error_of_write(&error, write, outcome);
-        grpc_call_fail(call, &error.grpc);
+        fail_with(call, &error);
     } else if (write->kind == USER_WRITE_DELETE) {
         reply_deleted(call);
     } else {

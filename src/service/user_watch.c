@@ -61,6 +61,7 @@ static void fail_request(struct grpc_call *call, int result)
     struct user_error error;
 
     user_error_of_request(&error, result, NULL);
+    user_error_count(&error, &call->host->reactor->limits_hit);
     grpc_call_fail(call, &error.grpc);
 }
 
@@ -86,20 +87,24 @@ static bool refuse(struct user_watch *watch, const struct watch_group *group,
 {
     const struct user_watch_options *options = &watch->options;
     struct user_watch_stats *stats = &watch->stats;
+    struct limits_hit *hits = &watch->reactor->limits_hit;
 
     if (call->host->long_streams >= options->max_per_connection) {
         stats->refused_connection++;
+        limits_hit_add(hits, LIMITS_HIT_WATCH_CONNECTION);
         /* Its own watchers are in the way: waiting alone does not help. */
         fail_limit(call, "Too many watchers on this connection (watch.max_per_connection)", 0);
         return true;
     }
     if (group != NULL && group->count >= options->max_per_user) {
         stats->refused_user++;
+        limits_hit_add(hits, LIMITS_HIT_WATCH_USER);
         fail_limit(call, "Too many watchers of this user (watch.max_per_user)", RETRY_LATER_MS);
         return true;
     }
     if (stats->watchers >= options->max_total) {
         stats->refused_total++;
+        limits_hit_add(hits, LIMITS_HIT_WATCH_TOTAL);
         fail_limit(call, "Too many watchers (watch.max_total)", RETRY_LATER_MS);
         return true;
     }

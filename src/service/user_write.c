@@ -24,7 +24,7 @@
  *   - The caller goes away: nothing happens when the record was not submitted yet, else it stays.
  *     A create gives its names back at once, though its hash may take a while to end.
  *   - The log refuses the record: certainly without effect, the names are free again. An ordered
- *     write that finds the log full keeps them, and all who wait behind it, and is READY again.
+ *     write that finds the log full or slow keeps them, and all who wait behind it: it is READY.
  *   - The log fails with the record half on its way: the outcome is unknown. The names stay
  *     reserved, which does no harm, as a failed log takes no change any more; a restart finds out.
  */
@@ -124,6 +124,8 @@ static enum user_write_outcome outcome_of_log(enum commit_outcome outcome)
         return USER_WRITE_NOT_SENT;
     case COMMIT_FULL:
         return USER_WRITE_LOG_FULL;
+    case COMMIT_SLOW:
+        return USER_WRITE_LOG_SLOW;
     case COMMIT_NO_SPACE:
         return USER_WRITE_NO_SPACE;
     case COMMIT_TOO_LARGE:
@@ -217,7 +219,8 @@ static void on_commit(struct commit_mutation *mutation, enum commit_outcome comm
     enum user_write_outcome outcome = outcome_of_log(commit_outcome);
 
     (void)revision; /* the entry has it */
-    if (outcome == USER_WRITE_LOG_FULL && write->is_ordered && !write->unwanted) {
+    if ((outcome == USER_WRITE_LOG_FULL || outcome == USER_WRITE_LOG_SLOW) && write->is_ordered &&
+        !write->unwanted) {
         if (make_ready_again(write)) {
             write->moved(write);
             return;

@@ -1,6 +1,7 @@
 #include "lib/wal_driver.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,12 +90,12 @@ static int on_begin(void *context, uint64_t record_count)
 {
     struct wal_driver *driver = context;
 
-    (void)record_count;
     driver->replayed = 0;
     driver->loaded = 0;
     driver->wrong = 0;
     driver->begins++;
-    return 0;
+    driver->expected = record_count;
+    return driver->expected_max != 0 && record_count > driver->expected_max ? -ENOMEM : 0;
 }
 
 static int on_record(void *context, const struct wal_record *record)
@@ -186,6 +187,13 @@ static void source_end(void *context)
     driver->source_is_open = false;
 }
 
+static uint64_t source_count(void *context)
+{
+    const struct wal_driver *driver = context;
+
+    return driver->acked;
+}
+
 static void on_snapshot(void *owner, const struct wal_snapshot_report *report)
 {
     struct wal_driver *driver = owner;
@@ -258,7 +266,7 @@ int wal_driver_open(struct wal_driver *driver)
     static const struct wal_events events = {
         .failed = on_failed, .space = on_space, .snapshot = on_snapshot, .closed = on_closed};
     static const struct wal_snapshot_source source = {
-        .begin = source_begin, .next = source_next, .end = source_end};
+        .begin = source_begin, .next = source_next, .end = source_end, .count = source_count};
     struct wal_environment environment = fake_world_environment(driver->world);
     int result;
 

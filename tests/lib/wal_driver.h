@@ -43,9 +43,11 @@ struct wal_driver {
     bool was_lazy; /* the last open was with a sync interval */
     uint64_t lost; /* acknowledged records that were not there at the last open */
     uint64_t replayed;
-    uint64_t loaded;  /* of these, from a snapshot */
-    unsigned begins;  /* how often the replay began */
-    uint64_t waiting; /* appends without an answer */
+    uint64_t loaded;       /* of these, from a snapshot */
+    unsigned begins;       /* how often the replay began, */
+    uint64_t expected;     /* and with how many records to come, the last time */
+    uint64_t expected_max; /* more are refused; 0 = none */
+    uint64_t waiting;      /* appends without an answer */
 
     unsigned
         wrong; /* replayed records that were never sent, or out of order, or with other bytes */

@@ -57,7 +57,7 @@ static inline bool may_deliver(struct grpc_call_host *host)
 }
 
 static const struct grpc_call_host_ops host_ops = {.may_deliver = may_deliver};
-static struct grpc_call_host host = {.ops = &host_ops};
+static struct grpc_call_host host = {.ops = &host_ops, .reactor = &fixture.reactor};
 
 static const struct user_lister_options DEFAULTS = {
     .page_token_key = {{1, 2, 3}},

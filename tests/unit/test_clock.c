@@ -38,4 +38,20 @@ START_TEST(clock_agrees_with_the_system)
 
 END_TEST
 
-UNIT_MAIN("clock", clock_monotonic_does_not_go_back, clock_agrees_with_the_system)
+/* The thread's time goes on while it works, and not while it waits. */
+START_TEST(clock_of_the_thread)
+{
+    const struct timespec pause = {.tv_nsec = 100000000};
+    uint64_t before = clock_thread_ns();
+
+    while (clock_thread_ns() - before < 2 * CLOCK_NS_PER_MS) {
+    }
+    before = clock_thread_ns();
+    ck_assert_int_eq(nanosleep(&pause, NULL), 0);
+    ck_assert_uint_lt(clock_thread_ns() - before, 100000000);
+}
+
+END_TEST
+
+UNIT_MAIN("clock", clock_monotonic_does_not_go_back, clock_agrees_with_the_system,
+          clock_of_the_thread)

@@ -9,7 +9,8 @@
 #include <errno.h>
 #include <unistd.h>
 
-#define FIRST_NAME "wal-0000000000000001.log"
+#define MAX_PENDING_NS (10 * CLOCK_NS_PER_S)
+#define FIRST_NAME     "wal-0000000000000001.log"
 
 struct fixture {
     struct fake_world world;
@@ -21,8 +22,10 @@ static struct fixture fixture;
 
 static void make_log(void)
 {
-    const struct wal_options options = {
-        .segment_size = WAL_SEGMENT_SIZE_MIN, .max_pending = 1000, .max_pending_bytes = 10 << 20};
+    const struct wal_options options = {.segment_size = WAL_SEGMENT_SIZE_MIN,
+                                        .max_pending = 1000,
+                                        .max_pending_bytes = 10 << 20,
+                                        .max_pending_ns = MAX_PENDING_NS};
 
     ck_assert_int_eq(commit_log_wal_new(fake_disk_disk(fixture.world.disk), &fixture.world.reactor,
                                         &fixture.world.random, &options, &fixture.log),
@@ -96,6 +99,27 @@ START_TEST(commit_log_wal_degrades_and_recovers)
     submit(1, 250000);
     ck_assert_uint_eq(outcome_count(COMMIT_DONE), 6);
     ck_assert_uint_eq(commit_recorder_count(&fixture.recorder, NOTE_STATE), 3);
+    stop();
+    fake_world_deinit(&fixture.world);
+}
+
+END_TEST
+
+/* While the disk is slow a change is refused as that, with the log still READY. */
+START_TEST(commit_log_wal_tells_of_a_slow_disk)
+{
+    fixture_init();
+    fake_disk_hold(fixture.world.disk, true);
+    submit(1, 100);
+    fake_world_advance(&fixture.world, MAX_PENDING_NS + 1);
+    submit(2, 100);
+    ck_assert_uint_eq(outcome_count(COMMIT_SLOW), 2);
+    ck_assert_uint_eq(outcome_count(COMMIT_DONE), 0);
+    ck_assert(commit_recorder_is(&fixture.recorder, COMMIT_LOG_READY));
+    fake_disk_hold(fixture.world.disk, false);
+    fake_world_turn(&fixture.world);
+    submit(1, 100);
+    ck_assert_uint_eq(outcome_count(COMMIT_DONE), 2);
     stop();
     fake_world_deinit(&fixture.world);
 }
@@ -240,6 +264,7 @@ START_TEST(commit_log_wal_shows_statistics)
 
 END_TEST
 
-UNIT_MAIN("commit_log_wal", commit_log_wal_degrades_and_recovers, commit_log_wal_close_without_room,
+UNIT_MAIN("commit_log_wal", commit_log_wal_degrades_and_recovers,
+          commit_log_wal_tells_of_a_slow_disk, commit_log_wal_close_without_room,
           commit_log_wal_start_refuses_damage, commit_log_wal_says_what_it_cut,
           commit_log_wal_says_how_far_it_is, commit_log_wal_shows_statistics)

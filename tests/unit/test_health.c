@@ -446,6 +446,7 @@ START_TEST(health_bounds_watchers)
     ck_assert_ptr_nonnull(strstr(extra.message, "watch.max_health"));
     check_failed(&extra, GRPC_STATUS_RESOURCE_EXHAUSTED, "TOO_MANY_WATCHERS");
     ck_assert_uint_eq(stats->refused, 2);
+    ck_assert_uint_eq(reactor.limits_hit.counts[LIMITS_HIT_WATCH_HEALTH], 2);
     ck_assert_uint_eq(stats->watchers, MAX_WATCHERS);
 
     /* However many there are, a turn takes a slice of them, by number or by time. */

@@ -246,6 +246,113 @@ START_TEST(reactor_wakes_for_a_timer)
 
 END_TEST
 
+static uint64_t work_ns; /* that the next completion takes */
+static int ready_fd;     /* that is always ready: */
+static bool is_busy;     /* then there is a next completion at once */
+static struct poll_op busy;
+
+static void on_work(struct ring_op *op, const struct ring_event *event)
+{
+    (void)event;
+    clock.now_ns += work_ns;
+    if (is_busy) {
+        ck_assert_int_eq(ring_poll(reactor.ring, op, ready_fd, POLLOUT), 0);
+        ring_submit(reactor.ring); /* so that it is there before the wait */
+    }
+}
+
+static void start_work(void)
+{
+    open_reactor(&clock.source);
+    busy = (struct poll_op){.op.done = on_work};
+    is_busy = true;
+    ck_assert_int_eq(ring_poll(reactor.ring, &busy.op, ready_fd, POLLOUT), 0);
+    ring_submit(reactor.ring);
+}
+
+static void turn_with_work(uint64_t ns)
+{
+    work_ns = ns;
+    ck_assert_int_eq(reactor_turn(&reactor, UINT64_MAX), 0);
+}
+
+static void run_slowly(struct reactor_task *task)
+{
+    (void)task;
+    clock.now_ns += 1000000;
+}
+
+#define MS CLOCK_NS_PER_MS
+
+/* The delay is that of the shortest turn since it was asked last, a turn being over when the next
+ * one begins; the first long one is not measured. Slow tasks do not count. Once nothing was ready
+ * before the wait, there is none. */
+START_TEST(reactor_measures_its_delay)
+{
+    struct reactor_task slow = {.run = run_slowly};
+    int fds[2];
+
+    ck_assert_int_eq(pipe(fds), 0);
+    ready_fd = fds[1];
+    list_init(&slow.link);
+    start_work();
+    ck_assert_uint_eq(reactor_take_delay(&reactor), 0); /* no turn */
+    turn_with_work(500);
+    (void)reactor_take_delay(&reactor);
+    turn_with_work(300);
+    ck_assert_uint_eq(reactor_take_delay(&reactor), 500);
+    turn_with_work(4 * MS);
+    turn_with_work(7 * MS);
+    turn_with_work(9 * MS);
+    ck_assert_uint_eq(reactor_take_delay(&reactor), 300);
+    turn_with_work(7 * MS);
+    turn_with_work(8 * MS);
+    ck_assert_uint_eq(reactor_take_delay(&reactor), 7 * MS);
+    reactor_defer_slow(&reactor, &slow);
+    turn_with_work(5 * MS);
+    (void)reactor_take_delay(&reactor);
+    turn_with_work(9 * MS);
+    ck_assert_uint_eq(reactor_take_delay(&reactor), 5 * MS);
+    is_busy = false;
+    turn_with_work(9 * MS);
+    ck_assert_uint_eq(reactor_take_delay(&reactor), 9 * MS);
+    ck_assert_int_eq(reactor_turn(&reactor, 0), 0);
+    ck_assert_uint_eq(reactor_take_delay(&reactor), 0);
+    reactor_deinit(&reactor);
+    ck_assert_int_eq(close(fds[0]), 0);
+    ck_assert_int_eq(close(fds[1]), 0);
+}
+
+END_TEST
+
+/* By the system's clock only work counts: a loop that was kept from running is not late for it. */
+START_TEST(reactor_measures_work)
+{
+    int fds[2];
+
+    ck_assert_int_eq(pipe(fds), 0);
+    ready_fd = fds[1];
+    open_reactor(clock_system());
+    busy = (struct poll_op){.op.done = on_work};
+    is_busy = true;
+    ck_assert_int_eq(ring_poll(reactor.ring, &busy.op, ready_fd, POLLOUT), 0);
+    ring_submit(reactor.ring);
+    turn_with_work(0);
+    for (unsigned i = 0; i < 3; i++) {
+        (void)reactor_take_delay(&reactor);
+        ck_assert_int_eq(poll(NULL, 0, 50), 0);
+        turn_with_work(0);
+    }
+    ck_assert_uint_lt(reactor_take_delay(&reactor), 50 * MS);
+    is_busy = false;
+    turn_with_work(0);
+    reactor_deinit(&reactor);
+    ck_assert_int_eq(close(fds[0]), 0);
+    ck_assert_int_eq(close(fds[1]), 0);
+}
+
+END_TEST
+
 static void on_stop(struct timer *timer)
 {
     note('s');
@@ -277,4 +384,5 @@ END_TEST
 
 UNIT_MAIN("reactor", reactor_runs_tasks_in_order, reactor_limits_slow_tasks,
           reactor_runs_a_slow_task_once_a_turn, reactor_turn_has_an_order,
-          reactor_delays_count_from_now, reactor_wakes_for_a_timer, reactor_runs_until_stopped)
+          reactor_delays_count_from_now, reactor_wakes_for_a_timer, reactor_runs_until_stopped,
+          reactor_measures_its_delay, reactor_measures_work)

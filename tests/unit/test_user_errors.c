@@ -189,6 +189,7 @@ START_TEST(user_errors_cover_every_outcome)
         {USER_WRITE_UNKNOWN, GRPC_STATUS_UNKNOWN, false},
         {USER_WRITE_NOT_SENT, GRPC_STATUS_UNAVAILABLE, true},
         {USER_WRITE_LOG_FULL, GRPC_STATUS_UNAVAILABLE, true},
+        {USER_WRITE_LOG_SLOW, GRPC_STATUS_UNAVAILABLE, true},
         {USER_WRITE_NO_SPACE, GRPC_STATUS_RESOURCE_EXHAUSTED, true},
         {USER_WRITE_TOO_LARGE, GRPC_STATUS_INVALID_ARGUMENT, false},
     };
@@ -203,6 +204,46 @@ START_TEST(user_errors_cover_every_outcome)
     }
     user_error_of_write(&error, &write, USER_WRITE_UNKNOWN);
     ck_assert_str_eq(error.grpc.message, "commit outcome unknown");
+}
+
+END_TEST
+
+/* An error that tells of a limit counts it, however it came about; the others count nothing. */
+START_TEST(user_errors_count_limits)
+{
+    static const struct {
+        enum user_error_kind kind;
+        enum limits_hit_reason limit;
+    } rows[] = {
+        {USER_ERROR_TOO_MANY_FIELDS, LIMITS_HIT_FIELDS},
+        {USER_ERROR_TOO_MANY_USERS, LIMITS_HIT_USERS},
+        {USER_ERROR_HASH_FULL, LIMITS_HIT_HASH_QUEUE},
+        {USER_ERROR_TOO_MANY_MESSAGES, LIMITS_HIT_STREAM_MESSAGES},
+    };
+    const struct user_write write = example(USER_WRITE_CREATE, NULL);
+    struct limits_hit hits = {{0}};
+    struct user_error error;
+    uint64_t total = 0;
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        user_error_set(&error, rows[i].kind);
+        user_error_count(&error, &hits);
+        ck_assert_uint_eq(hits.counts[rows[i].limit], 1);
+    }
+    user_error_of_write(&error, &write, USER_WRITE_HASH_FULL);
+    user_error_count(&error, &hits);
+    ck_assert_uint_eq(hits.counts[LIMITS_HIT_HASH_QUEUE], 2);
+    user_error_of_request(&error, USER_REQUEST_E_TOO_MANY, NULL);
+    user_error_count(&error, &hits);
+    ck_assert_uint_eq(hits.counts[LIMITS_HIT_FIELDS], 2);
+    user_error_set(&error, USER_ERROR_NO_MEMORY);
+    user_error_count(&error, &hits);
+    user_error_not_found(&error, BYTES_LITERAL("x"));
+    user_error_count(&error, &hits);
+    for (unsigned i = 0; i < LIMITS_HIT_COUNT; i++) {
+        total += hits.counts[i];
+    }
+    ck_assert_uint_eq(total, 6);
 }
 
 END_TEST
@@ -299,6 +340,6 @@ END_TEST
 
 UNIT_MAIN("user_errors", user_errors_have_their_statuses, user_errors_name_the_user,
           user_errors_hold_the_longest_id, user_errors_name_bad_fields, user_errors_name_the_path,
-          user_errors_choose_a_reason, user_errors_cover_every_outcome,
+          user_errors_choose_a_reason, user_errors_cover_every_outcome, user_errors_count_limits,
           user_errors_name_what_is_taken, user_errors_explain_a_stale_etag,
           user_errors_name_what_a_sync_asked_for, user_errors_cover_requests)

@@ -120,6 +120,7 @@ START_TEST(user_list_refuses_bad_requests)
     memset(filter, 'a', 101);
     filter[101] = '\0';
     refuse(0, NULL, filter, "FILTER_TOO_LONG", "filter: ");
+    ck_assert_uint_eq(fixture.reactor.limits_hit.counts[LIMITS_HIT_FILTER], 1);
     filter[100] = '\0';
     ck_assert_uint_eq(get_page(0, NULL, filter)->count, 0);
     for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {

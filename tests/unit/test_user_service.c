@@ -209,6 +209,7 @@ START_TEST(user_service_survives_a_restart_from_a_snapshot)
     ck_assert_uint_eq(steps[WAL_SNAPSHOT_DONE], 1);
     ck_assert(!user_service_snapshot_stats(fixture.service)->is_running);
     ck_assert_uint_eq(fixture.log.record_count, 3); /* the counters and two users */
+    ck_assert_uint_eq(fixture.log.callbacks->snapshot->count(fixture.log.context), 2);
     ck_assert_int_eq(service_restart(&fixture), 0);
     ck_assert_uint_eq(user_service_user_count(fixture.service), 2);
     send_create(&fixture, &after, "berta", "b@x", "r-1");

@@ -406,7 +406,7 @@ START_TEST(user_stream_waits_for_the_log)
     settle(&fixture);
     check_failed(&other, GRPC_STATUS_ALREADY_EXISTS, "USER_ALREADY_EXISTS", "index=0; ");
     fake_call_deinit(&other);
-    fake_log_refuse(&fixture.log, 1, COMMIT_FULL, &fixture.reactor);
+    fake_log_refuse(&fixture.log, 1, COMMIT_SLOW, &fixture.reactor);
     let_time_pass(&fixture, 20);
     ck_assert_uint_eq(fixture.streams.retries, 2);
     let_time_pass(&fixture, 20);
@@ -544,6 +544,7 @@ START_TEST(user_stream_takes_so_many_messages)
     settle(&fixture);
     ck_assert_uint_eq(call.sent_count, 2);
     check_failed(&call, GRPC_STATUS_RESOURCE_EXHAUSTED, "TOO_MANY_MESSAGES", "index=2; ");
+    ck_assert_uint_eq(fixture.reactor.limits_hit.counts[LIMITS_HIT_STREAM_MESSAGES], 1);
     ck_assert_ptr_nonnull(strstr(call.message, "limits.max_stream_messages"));
     ck_assert_uint_eq(user_store_count(fixture.writer.store), 2);
     fake_call_deinit(&call);

@@ -181,6 +181,7 @@ START_TEST(user_unary_create_is_limited)
     send_create(&fixture, &second, "berta", "b@x", "");
     ck_assert_int_eq(second.status, GRPC_STATUS_RESOURCE_EXHAUSTED);
     ck_assert_str_eq(second.reason, "HASH_QUEUE_FULL");
+    ck_assert_uint_eq(fake_call_hits(&second, LIMITS_HIT_HASH_QUEUE), 1);
     ck_assert_int_gt(second.retry_ms, 0);
     service_settle(&fixture);
     ck_assert_int_eq(first.status, GRPC_STATUS_OK);
@@ -199,6 +200,7 @@ START_TEST(user_unary_translates_the_log)
         enum grpc_status status;
     } rows[] = {
         {COMMIT_FULL, GRPC_STATUS_UNAVAILABLE},
+        {COMMIT_SLOW, GRPC_STATUS_UNAVAILABLE},
         {COMMIT_NO_SPACE, GRPC_STATUS_RESOURCE_EXHAUSTED},
         {COMMIT_NOT_SENT, GRPC_STATUS_UNAVAILABLE},
         {COMMIT_TOO_LARGE, GRPC_STATUS_INVALID_ARGUMENT},

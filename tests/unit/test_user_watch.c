@@ -333,6 +333,9 @@ START_TEST(watch_has_limits)
     ck_assert_uint_eq(fixture.stats->refused_user, 1);
     ck_assert_uint_eq(fixture.stats->refused_connection, 1);
     ck_assert_uint_eq(fixture.stats->refused_total, 1);
+    for (unsigned i = LIMITS_HIT_WATCH_CONNECTION; i <= LIMITS_HIT_WATCH_TOTAL; i++) {
+        ck_assert_uint_eq(fixture.reactor.limits_hit.counts[i], 1);
+    }
     ck_assert_uint_eq(fixture.stats->watchers, 4);
     watch_close(&calls[3]);
     ck_assert_uint_eq(fixture.host.long_streams, 0);

@@ -85,7 +85,7 @@ START_TEST(user_write_tells_what_the_log_said)
     } rows[] = {
         {COMMIT_CONFLICT, USER_WRITE_CONFLICT},   {COMMIT_NOT_SENT, USER_WRITE_NOT_SENT},
         {COMMIT_FULL, USER_WRITE_LOG_FULL},       {COMMIT_NO_SPACE, USER_WRITE_NO_SPACE},
-        {COMMIT_TOO_LARGE, USER_WRITE_TOO_LARGE},
+        {COMMIT_TOO_LARGE, USER_WRITE_TOO_LARGE}, {COMMIT_SLOW, USER_WRITE_LOG_SLOW},
     };
     static struct fixture fixture;
     static struct told told;

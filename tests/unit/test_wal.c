@@ -38,6 +38,11 @@ static const struct wal_stats *stats(const struct fixture *fixture)
     return wal_stats(fixture->driver.wal);
 }
 
+static uint64_t hits(const struct fixture *fixture, enum limits_hit_reason reason)
+{
+    return fixture->world.reactor.limits_hit.counts[reason];
+}
+
 static void append(struct fixture *fixture, unsigned count, uint32_t size)
 {
     for (unsigned i = 0; i < count; i++) {
@@ -218,7 +223,10 @@ START_TEST(wal_refuses_beyond_its_limits)
     append(&fixture, 1, 600);
     ck_assert_int_eq(wal_driver_append(&fixture.driver, 401), WAL_E_FULL);
     append(&fixture, 2, 200);
+    ck_assert_uint_eq(hits(&fixture, LIMITS_HIT_PENDING), 0);
     ck_assert_int_eq(wal_driver_append(&fixture.driver, 0), WAL_E_FULL);
+    ck_assert_uint_eq(hits(&fixture, LIMITS_HIT_PENDING), 1);
+    ck_assert_uint_eq(hits(&fixture, LIMITS_HIT_PENDING_BYTES), 2);
     ck_assert_uint_eq(stats(&fixture)->pending, 3);
     ck_assert_uint_eq(stats(&fixture)->pending_bytes, 1000);
     wal_driver_settle(&fixture.driver);
@@ -227,6 +235,82 @@ START_TEST(wal_refuses_beyond_its_limits)
     append(&fixture, 1, 1000);
     wal_driver_settle(&fixture.driver);
     ck_assert_uint_eq(fixture.driver.acked, 4);
+    fixture_deinit(&fixture);
+}
+
+END_TEST
+
+#define PENDING_NS (250 * CLOCK_NS_PER_MS)
+
+/* When the oldest that waits, in flight or not, has waited for longer than it may, nothing more is
+ * taken; what was taken before is kept, and when it is told the log takes more. */
+START_TEST(wal_refuses_while_the_disk_is_slow)
+{
+    struct fixture fixture;
+
+    fake_world_init(&fixture.world, 5);
+    wal_driver_init(&fixture.driver, &fixture.world);
+    fixture.driver.options.max_pending_ns = PENDING_NS;
+    ck_assert_int_eq(wal_driver_open(&fixture.driver), 0);
+    wal_driver_turn(&fixture.driver);
+    fake_disk_hold(fixture.world.disk, true);
+    append(&fixture, 1, 100);
+    fake_world_advance(&fixture.world, PENDING_NS / 2);
+    append(&fixture, 1, 100); /* behind the flush of the first */
+    fake_world_advance(&fixture.world, PENDING_NS / 2);
+    append(&fixture, 1, 100);
+    fake_world_advance(&fixture.world, 1);
+    ck_assert_int_eq(wal_driver_append(&fixture.driver, 100), WAL_E_SLOW);
+    ck_assert_int_eq(wal_driver_append(&fixture.driver, 100), WAL_E_SLOW);
+    ck_assert_uint_eq(hits(&fixture, LIMITS_HIT_PENDING_AGE), 2);
+    ck_assert_uint_eq(stats(&fixture)->pending, 3);
+    fake_disk_step(fixture.world.disk, 0);
+    wal_driver_turn(&fixture.driver);
+    ck_assert_uint_eq(fixture.driver.acked, 1);
+    append(&fixture, 1, 100); /* the second has waited half as long */
+    fake_world_advance(&fixture.world, PENDING_NS / 2);
+    ck_assert_int_eq(wal_driver_append(&fixture.driver, 100), WAL_E_SLOW);
+    fake_disk_hold(fixture.world.disk, false);
+    wal_driver_settle(&fixture.driver);
+    ck_assert_uint_eq(fixture.driver.acked, 4);
+    append(&fixture, 1, 100);
+    wal_driver_settle(&fixture.driver);
+    fixture_deinit(&fixture);
+}
+
+END_TEST
+
+/* Segments that are to stay free count as taken: the log is out of room before the disk is full, at
+ * the start and later, and finds room by itself. */
+START_TEST(wal_keeps_segments_free)
+{
+    const uint64_t reserve = 2 * (uint64_t)WAL_SEGMENT_SIZE_MIN;
+    struct fixture fixture;
+
+    fake_world_init(&fixture.world, 5);
+    wal_driver_init(&fixture.driver, &fixture.world);
+    fixture.driver.options.min_free_segments = 2;
+    fake_disk_set_room(fixture.world.disk, reserve + WAL_SEGMENT_SIZE_MIN); /* less control files */
+    ck_assert_int_eq(wal_driver_open(&fixture.driver), 0);
+    ck_assert(stats(&fixture)->no_space);
+    wal_driver_turn(&fixture.driver);
+    ck_assert_int_eq(wal_driver_append(&fixture.driver, 10), WAL_E_NO_SPACE);
+    ck_assert_uint_eq(hits(&fixture, LIMITS_HIT_DISK_SPACE), 1);
+    fake_disk_set_room(fixture.world.disk,
+                       fake_disk_used(fixture.world.disk) + reserve + WAL_SEGMENT_SIZE_MIN);
+    fake_world_advance(&fixture.world, CLOCK_NS_PER_S);
+    wal_driver_settle(&fixture.driver);
+    ck_assert(!stats(&fixture)->no_space);
+    append(&fixture, 2, 250000);
+    wal_driver_settle(&fixture.driver);
+    ck_assert(stats(&fixture)->no_space);
+    ck_assert_int_eq(wal_driver_append(&fixture.driver, 250000), WAL_E_NO_SPACE);
+    fake_disk_set_room(fixture.world.disk, UINT64_MAX);
+    fake_world_advance(&fixture.world, CLOCK_NS_PER_S);
+    wal_driver_settle(&fixture.driver);
+    append(&fixture, 1, 250000);
+    wal_driver_settle(&fixture.driver);
+    ck_assert_uint_eq(fixture.driver.acked, 3);
     fixture_deinit(&fixture);
 }
 
@@ -622,9 +706,9 @@ END_TEST
 
 UNIT_MAIN("wal", wal_acknowledged_is_durable, wal_waits_for_the_disk, wal_commits_in_groups,
           wal_frames_have_limits, wal_done_may_append, wal_refuses_beyond_its_limits,
-          wal_seals_silence, wal_writes_the_watermark_once_a_second,
-          wal_goes_on_in_the_next_segment, wal_waits_for_the_spare,
-          wal_uses_the_tail_on_a_full_disk, wal_tail_takes_groups,
+          wal_refuses_while_the_disk_is_slow, wal_keeps_segments_free, wal_seals_silence,
+          wal_writes_the_watermark_once_a_second, wal_goes_on_in_the_next_segment,
+          wal_waits_for_the_spare, wal_uses_the_tail_on_a_full_disk, wal_tail_takes_groups,
           wal_close_on_a_full_disk_tells_who_waits, wal_failure_is_final,
           wal_other_failures_are_final_too, wal_close_finishes, wal_measures_flushes,
           wal_works_on_a_real_disk)

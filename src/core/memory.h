@@ -1,0 +1,38 @@
+/*
+ * How much memory the process takes, and how much it may take.
+ *
+ * Owns:    a descriptor of /proc.
+ * Thread:  memory_trim() any; the rest the one that opened it.
+ */
+#ifndef CORE_MEMORY_H
+#define CORE_MEMORY_H
+
+#include <stdint.h>
+
+struct memory {
+    int fd;
+    uint64_t page_size;
+};
+
+/* Returns 0 or negative errno. */
+int memory_open(struct memory *memory);
+
+/* Safe after a memory_open() that failed. */
+void memory_close(struct memory *memory);
+
+/* What the process has in memory now, in bytes. Cheap, and does not block. Returns 0 or negative
+ * errno. */
+int memory_used(const struct memory *memory, uint64_t *ret_used);
+
+/* The smaller of the machine's memory and what the control groups (version 2) of the process allow.
+ * UINT64_MAX when neither is known. At start-up: reads files. */
+uint64_t memory_allowed(void);
+
+/* The same with other files, for tests: in place of /proc/self/cgroup and /sys/fs/cgroup. */
+uint64_t memory_allowed_by(const char *groups_of_process, const char *groups_root);
+
+/* Gives what was freed back to the system, which else happens by chance. Takes the longer the more
+ * there is. */
+void memory_trim(void);
+
+#endif
