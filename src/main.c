@@ -152,7 +152,7 @@ static int check(const struct config *config)
 }
 
 /* What is to be done with a configuration, and how it went. */
-static int act(const struct arguments *arguments, const struct config *config, bool is_good)
+static int act(const struct arguments *arguments, struct config *config, bool is_good)
 {
     int exit_code = EX_OK;
 

@@ -3,7 +3,8 @@
  *
  *   1. app_start.c builds everything. The loop runs; in its first turn the log says READY, and so
  *      do we.
- *   2. SIGUSR1 asks for a snapshot; the log takes others by itself.
+ *   2. SIGUSR1 asks for a snapshot; the log takes others by itself. SIGHUP, and files that change,
+ *      ask for a reload (app_reload.c).
  *   3. SIGTERM or SIGINT: serve on for server.drain_delay_s, then drain the server for at most
  *      server.drain_grace_s. A second signal skips the waiting. When the last connection is gone
  *      the loop stops.
@@ -22,14 +23,18 @@
 
 #include "core/clock.h"
 #include "core/disk.h"
+#include "core/file_watch.h"
 #include "core/tls.h"
 #include "core/workpool.h"
 #include "http2/grpc_server.h"
+#include "service/access.h"
 #include "service/admin.h"
 #include "service/app_internal.h"
 #include "service/config.h"
 #include "service/health.h"
 #include "service/observe.h"
+#include "service/overload.h"
+#include "service/rate_limit.h"
 #include "service/token.h"
 #include "service/user_service.h"
 
@@ -131,8 +136,8 @@ void app_on_signal(struct signals *signals, int number)
         (void)app_request_snapshot(app, "SIGUSR1");
         return;
     }
-    if (number != SIGTERM && number != SIGINT) {
-        log_event(&app->log, LEVEL_INFO, "signal_ignored", FIELD_NUMBER("signal", number));
+    if (number == SIGHUP) {
+        app_reload_whole(app);
         return;
     }
     log_event(&app->log, LEVEL_INFO, "draining", FIELD_NUMBER("signal", number),
@@ -226,6 +231,8 @@ static bool turn_until(struct app *app, bool (*is_so)(const struct app *app), co
  * to what comes after it. Returns false when something would not end. */
 static bool quiesce(struct app *app)
 {
+    app_reload_close(app);
+    file_watch_close(app->file_watch);
     if (app->server != NULL) {
         if (app->state < APP_STATE_DRAINING) {
             drain(app, 0);
@@ -234,6 +241,7 @@ static bool quiesce(struct app *app)
             return false;
         }
     }
+    overload_close(app->overload);
     if (app->pool != NULL && !turn_until(app, is_hashing_over, "hashing")) {
         return false;
     }
@@ -272,11 +280,14 @@ static void free_parts(struct app *app)
 {
     grpc_server_free(app->server);
     admin_free(app->admin);
+    access_free(app->access);
+    overload_free(app->overload);
     observe_free(app->observe);
     if (app->methods_are_built) {
         grpc_method_table_deinit(&app->methods);
     }
     user_service_free(app->users);
+    rate_limit_free(app->rate_limit);
     health_free(app->health);
     if (app->commit_log != NULL) {
         app->commit_log->ops->free(app->commit_log);
@@ -284,6 +295,7 @@ static void free_parts(struct app *app)
     if (app->disk != NULL) {
         app->disk->ops->free(app->disk);
     }
+    file_watch_free(app->file_watch);
     if (app->reactor_is_open) {
         reactor_deinit(&app->reactor);
     }
@@ -291,7 +303,7 @@ static void free_parts(struct app *app)
     tls_context_unref(app->tls);
 }
 
-int app_run(const struct config *config)
+int app_run(struct config *config)
 {
     struct app *app = calloc(1, sizeof(*app));
     int exit_code;
@@ -300,6 +312,7 @@ int app_run(const struct config *config)
         return EX_SOFTWARE;
     }
     app->config = config;
+    app->replaceable = config;
     signals_hold_requests(); /* whoever sees a line of ours may ask */
     app->exit_code = app_start(app);
     if (app->exit_code == EX_OK) {

@@ -1,6 +1,6 @@
 /*
- * What the two halves of the composition share: app_start.c builds it, app.c runs it and takes it
- * down.
+ * What the pieces of the composition share: app_start.c and app_dispatch.c build it, app.c runs it
+ * and takes it down, app_reload.c replaces parts of it.
  *
  * Owns:    everything in it.
  * Borrows: the configuration.
@@ -13,23 +13,30 @@
 #include "core/reactor.h"
 #include "core/signals.h"
 #include "http2/grpc_dispatch.h"
+#include "service/app_files.h"
+#include "service/app_parts.h"
+#include "service/app_reload.h"
 #include "service/auth.h"
 #include "service/commit_log.h"
 
 #include <stdbool.h>
 
+struct access;
 struct admin;
 struct config;
 struct disk;
+struct file_watch;
 struct grpc_server;
 struct health;
 struct observe;
+struct overload;
+struct rate_limit;
 struct tls_context;
+struct token_verifier;
 struct user_service;
 struct workpool;
 
-#define APP_PROBLEM_SIZE 2048 /* of a log and a path */
-#define APP_STAGE_COUNT  2
+#define APP_STAGE_COUNT 6
 
 enum app_state {
     APP_STATE_STARTING,
@@ -40,13 +47,15 @@ enum app_state {
 };
 
 struct app {
-    const struct config *config;
+    const struct config *config; /* in force */
+    struct config *replaceable;  /* the same, for a reload; NULL while it only checks */
     enum app_state state;
     int exit_code;
     char problem[APP_PROBLEM_SIZE]; /* why a step failed */
     struct log log;
-    struct tls_context *tls;
-    struct token_verifier *verifier;
+    struct app_files files;          /* as the parts in use were made from them */
+    struct tls_context *tls;         /* NULL = without TLS */
+    struct token_verifier *verifier; /* NULL = without tokens */
     struct reactor reactor;
     bool reactor_is_open;
     struct disk *disk;
@@ -59,19 +68,44 @@ struct app {
     struct grpc_method_table methods;
     bool methods_are_built;
     struct observe *observe;
+    struct overload *overload;
+    struct rate_limit *rate_limit;
     struct auth auth;
+    struct access *access;
     struct grpc_stage stages[APP_STAGE_COUNT];
     struct grpc_dispatch dispatch;
     struct grpc_server *server;
     struct signals signals;
     bool signals_are_open;
     struct timer drain_delay;
+    struct timer certificate_timer;
+    struct file_watch *file_watch; /* NULL = the system gives none */
+    struct app_reload reload;
 };
 
 /* Runs the steps of the start, all of them or those of app_check(). Returns EX_OK; or the exit
  * code, after a line in the log. Then what was built up to there is to be taken down. */
 int app_start(struct app *app);
 int app_start_checks(struct app *app);
+
+/* Sets the problem and returns the exit code, so that a step can end with it. */
+__attribute__((format(printf, 3, 4))) int app_fail(struct app *app, int exit_code,
+                                                   const char *format, ...);
+
+/* The step that builds method table and stages. */
+int app_build_dispatch(struct app *app);
+
+/* Writes what is doubtful in the configuration to the log. */
+void app_log_warnings(struct app *app, const struct config *config);
+
+/* Says when the certificate in use ends soon or has ended. */
+void app_log_certificate(struct app *app);
+
+/* Sees to it that app_reload_files() is called when a file of the configuration changes. */
+void app_watch_files(struct app *app);
+
+/* Says that it is not, or not for all of them. */
+void app_log_unwatched(struct app *app, int error);
 
 /* What the started parts report to. */
 void app_on_signal(struct signals *signals, int number);

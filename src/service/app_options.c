@@ -24,6 +24,9 @@ struct tls_server_options app_options_tls(const struct config *config)
         .cert_file = config->tls_cert_file,
         .key_file = config->tls_key_file,
         .min_version = (enum tls_version)config->tls_min_version,
+        .client_auth = (enum tls_client_auth)config->tls_client_auth,
+        .client_ca_file = config->tls_client_ca_file,
+        .crl_file = config->tls_crl == CONFIG_TLS_CRL_REQUIRE ? config->tls_crl_file : NULL,
     };
 }
 
@@ -32,10 +35,51 @@ struct token_options app_options_token(const struct config *config)
     return (struct token_options){
         .issuer = config->auth_issuer,
         .audience = config->auth_audience,
+        .roles_claim = config->auth_roles_claim,
         .leeway_s = config->auth_leeway_s,
+        .key_overlap_s = config->auth_key_overlap_s,
         .size_max = narrow(config->auth_max_token),
         .cache_entries = narrow(config->auth_cache_entries),
         .cache_ttl_s = config->auth_cache_ttl_s,
+    };
+}
+
+struct rate_limit_options app_options_rate(const struct config *config)
+{
+    return (struct rate_limit_options){
+        .identity_per_s = config->rate_identity_per_s,
+        .identity_burst = config->rate_identity_burst,
+        .write_identity_per_s = config->rate_write_identity_per_s,
+        .write_identity_burst = config->rate_write_identity_burst,
+        .address_per_s = config->rate_address_per_s,
+        .address_burst = config->rate_address_burst,
+        .max_tracked = config->rate_max_tracked,
+    };
+}
+
+struct access_options app_options_access(const struct config *config)
+{
+    return (struct access_options){
+        .anonymous_health = config->auth_anonymous_health,
+        .anonymous_reflection = config->auth_anonymous_reflection,
+    };
+}
+
+void app_options_auth(const struct config *config, struct auth *auth)
+{
+    auth->max_failures = narrow(config->auth_max_failures);
+    auth->anonymous_health = config->auth_anonymous_health;
+    auth->anonymous_reflection = config->auth_anonymous_reflection;
+}
+
+struct overload_options app_options_overload(const struct config *config)
+{
+    return (struct overload_options){
+        .memory_max = config->overload_memory_max,
+        .soft = (unsigned)config->overload_soft,
+        .hard = (unsigned)config->overload_hard,
+        .target_ns = from_ms(config->overload_target_ms),
+        .interval_ns = from_ms(config->overload_interval_ms),
     };
 }
 
@@ -45,6 +89,8 @@ struct wal_options app_options_wal(const struct config *config)
         .segment_size = config->wal_segment_size,
         .max_pending = narrow(config->wal_max_pending),
         .max_pending_bytes = config->wal_max_pending_bytes,
+        .max_pending_ns = from_ms(config->wal_max_pending_ms),
+        .min_free_segments = narrow(config->wal_min_free_segments),
         .sync_interval_ns = config->wal_sync == CONFIG_WAL_SYNC_INTERVAL
                                 ? from_ms(config->wal_sync_interval_ms)
                                 : 0,
@@ -155,6 +201,10 @@ struct grpc_server_options app_options_server(const struct config *config)
         .max_connections = narrow(config->limits_max_connections),
         .max_connections_per_ip = narrow(config->limits_max_connections_per_ip),
         .max_handshakes = narrow(config->limits_max_handshakes),
+        .max_handshakes_per_ip = narrow(config->limits_max_handshakes_per_ip),
+        .handshake_rate = narrow(config->limits_handshake_rate),
+        .max_buffered = config->limits_max_buffered,
+        .max_buffered_per_connection = config->limits_max_buffered_per_connection,
         .max_message = narrow(config->limits_max_message),
         .max_running = narrow(config->limits_max_running),
         .max_unsent = narrow(config->http2_max_unsent),
@@ -169,6 +219,11 @@ struct grpc_server_options app_options_server(const struct config *config)
         .idle_timeout_ns = config->limits_idle_timeout_s * CLOCK_NS_PER_S,
         .send_timeout_ns = from_ms(config->limits_send_timeout_ms),
         .linger_timeout_ns = from_ms(config->limits_linger_timeout_ms),
+        .max_age_ns = config->limits_max_age_s * CLOCK_NS_PER_S,
+        .max_age_grace_ns = config->limits_max_age_grace_s * CLOCK_NS_PER_S,
+        .min_ping_ns = config->keepalive_min_ping_s * CLOCK_NS_PER_S,
+        .max_ping_strikes = narrow(config->keepalive_max_strikes),
+        .pings_without_calls = config->keepalive_permit_without_calls,
         .default_deadline_ns = from_ms(config->limits_default_deadline_ms),
         .max_deadline_ns = from_ms(config->limits_max_deadline_ms),
         .backlog = (int)config->server_backlog,

@@ -11,20 +11,30 @@
 #include "core/tls.h"
 #include "core/wal.h"
 #include "http2/grpc_server.h"
+#include "service/access.h"
 #include "service/admin.h"
+#include "service/auth.h"
 #include "service/config.h"
 #include "service/health.h"
+#include "service/overload.h"
+#include "service/rate_limit.h"
 #include "service/token.h"
 #include "service/user_service.h"
 
 struct tls_server_options app_options_tls(const struct config *config);
 struct token_options app_options_token(const struct config *config);
+struct rate_limit_options app_options_rate(const struct config *config);
+struct access_options app_options_access(const struct config *config);
+struct overload_options app_options_overload(const struct config *config);
 struct wal_options app_options_wal(const struct config *config);
 struct user_service_options app_options_users(const struct config *config);
 struct health_options app_options_health(const struct config *config);
 struct grpc_server_options app_options_server(const struct config *config);
 
-/* Without health and callback; `listen` "" = none is wanted. */
+/* Sets the options, and nothing else. */
+void app_options_auth(const struct config *config, struct auth *auth);
+
+/* Without health and callbacks; `listen` "" = none is wanted. */
 struct admin_options app_options_admin(const struct config *config);
 
 /* password.workers, or as many as there are processors, up to 4. */

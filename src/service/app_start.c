@@ -6,14 +6,21 @@
  */
 #include "core/clock.h"
 #include "core/disk.h"
+#include "core/file_watch.h"
+#include "core/process_guard.h"
 #include "core/random.h"
-#include "core/slurp.h"
+#include "core/tls.h"
 #include "core/workpool.h"
+#include "service/access.h"
 #include "service/admin.h"
 #include "service/app_internal.h"
 #include "service/app_options.h"
 #include "service/health.h"
-#include "service/observe.h"
+#include "service/metrics.h"
+#include "service/overload.h"
+#include "service/rate_limit.h"
+#include "service/token.h"
+#include "service/token_keys.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -21,21 +28,22 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #define PAGE_TOKEN_KEY_NAME "page-token.key" /* in the data directory */
 
+/* How long files of the configuration must be left alone until they are read again, unless somebody
+ * never does. */
+#define SETTLE_NS   (500 * CLOCK_NS_PER_MS)
+#define PATIENCE_NS (5 * CLOCK_NS_PER_S)
+
 #define FILES_BESIDE_CONNECTIONS 64 /* log segments, listeners, the ring and the like */
 
 _Static_assert(APP_PROBLEM_SIZE >= RING_PROBLEM_SIZE, "the ring's problem must fit");
-_Static_assert(APP_PROBLEM_SIZE >= TLS_PROBLEM_SIZE, "a TLS problem must fit");
 _Static_assert(APP_PROBLEM_SIZE >= WAL_PROBLEM_SIZE, "the log's problem must fit");
 
-/* Sets the problem and returns the exit code, so that a step can end with it. */
-__attribute__((format(printf, 3, 4))) static int fail(struct app *app, int exit_code,
-                                                      const char *format, ...)
+int app_fail(struct app *app, int exit_code, const char *format, ...)
 {
     va_list arguments;
 
@@ -51,106 +59,73 @@ static int fail_option(struct app *app, int exit_code, const char *option)
     char problem[APP_PROBLEM_SIZE];
 
     memcpy(problem, app->problem, sizeof(problem));
-    return fail(app, exit_code, "%s: %s", option, problem);
-}
-
-static void warn_if_exposed(struct app *app, const char *option, const char *path)
-{
-    struct stat status;
-
-    if (stat(path, &status) == 0 && S_ISREG(status.st_mode) && (status.st_mode & S_IRWXO) != 0) {
-        log_event(&app->log, LEVEL_WARN, "secret_exposed", FIELD_TEXT("option", option),
-                  FIELD_TEXT("file", path),
-                  FIELD_TEXT("cause", "everybody may access it: chmod 600"));
-    }
+    return app_fail(app, exit_code, "%s: %s", option, problem);
 }
 
 static int open_log(struct app *app)
 {
     const struct config *config = app->config;
-    struct bytes rest = buf_bytes(&config->warnings);
 
     log_init(&app->log, clock_system());
     app->log.level = (enum log_level)config->log_level;
     app->log.format = (enum log_format)config->log_format;
-    while (rest.size > 0) {
-        const uint8_t *end = memchr(rest.data, '\n', rest.size);
-        char line[APP_PROBLEM_SIZE];
-        size_t size = end == NULL ? rest.size : (size_t)(end - rest.data);
+    app_log_warnings(app, config);
+    return EX_OK;
+}
 
-        (void)snprintf(line, sizeof(line), "%.*s", (int)size, (const char *)rest.data);
-        log_event(&app->log, LEVEL_WARN, "configuration", FIELD_TEXT("warning", line));
-        size += end != NULL;
-        rest = (struct bytes){rest.data + size, rest.size - size};
+/* Before there is anything to keep secret. */
+static int guard_memory(struct app *app)
+{
+    int result = app->config->server_core_dumps ? 0 : process_guard_close();
+
+    if (result != 0) {
+        log_event(&app->log, LEVEL_WARN, "memory_exposed", FIELD_TEXT("cause", strerror(-result)),
+                  FIELD_TEXT("effect", "a core file or a debugger may show keys and passwords"));
     }
+    return EX_OK;
+}
+
+/* Before any of them is read: what changes after that is noticed. */
+static int look_at_files(struct app *app)
+{
+    app_files_look(app->config, &app->files);
     return EX_OK;
 }
 
 static int load_certificate(struct app *app)
 {
-    struct tls_server_options options = app_options_tls(app->config);
+    int exit_code;
 
     if (!app->config->tls_enabled) {
         return EX_OK;
     }
-    if (tls_context_new_server(&options, app->problem, &app->tls) != 0) {
-        return fail_option(app, EX_CONFIG, "tls.cert_file, tls.key_file");
+    exit_code = app_parts_tls(app->config, app->problem, &app->tls);
+    if (exit_code == EX_OK) {
+        app_log_certificate(app);
     }
-    warn_if_exposed(app, "tls.key_file", options.key_file);
-    return EX_OK;
-}
-
-static int add_secret(struct app *app, const char *option, struct bytes secret)
-{
-    int result = token_verifier_add_secret(app->verifier, secret);
-
-    if (result == TOKEN_E_BAD_SECRET_SIZE) {
-        return fail(
-            app, EX_CONFIG,
-            "%s: the secret must have %d to %d bytes; make one with: openssl rand -base64 48",
-            option, TOKEN_SECRET_SIZE_MIN, TOKEN_SECRET_SIZE_MAX);
-    }
-    if (result == TOKEN_E_SECRET_IS_PEM) {
-        return fail(app, EX_CONFIG, "%s: this is a PEM file, not a shared secret", option);
-    }
-    return result == 0 ? EX_OK : fail(app, EX_SOFTWARE, "%s: %s", option, strerror(-result));
-}
-
-static int load_secret_file(struct app *app, const char *path)
-{
-    char *text = NULL;
-    size_t size = 0;
-    int result = slurp_file(path, TOKEN_SECRET_SIZE_MAX + 2, &text, &size); /* and a line end */
-
-    if (result == SLURP_E_TOO_LARGE) {
-        return fail(app, EX_CONFIG, "auth.jwt_secret_file: %s is larger than %d bytes", path,
-                    TOKEN_SECRET_SIZE_MAX);
-    }
-    if (result != 0) {
-        return fail(app, EX_CONFIG, "auth.jwt_secret_file: %s cannot be read: %s", path,
-                    strerror(-result));
-    }
-    warn_if_exposed(app, "auth.jwt_secret_file", path);
-    result = add_secret(app, "auth.jwt_secret_file", (struct bytes){(uint8_t *)text, size});
-    slurp_free(text, size);
-    return result;
+    return exit_code;
 }
 
 static int load_keys(struct app *app)
 {
     const struct config *config = app->config;
     struct token_options options = app_options_token(config);
+    struct token_keys *keys = NULL;
+    int exit_code;
 
     if (config->auth_mode == CONFIG_AUTH_NONE) {
         return EX_OK;
     }
+    exit_code = app_parts_keys(config, &app->log, app->problem, &keys);
+    if (exit_code != EX_OK) {
+        return exit_code;
+    }
     if (token_verifier_new(clock_system(), random_system(), &options, &app->verifier) != 0) {
-        return fail(app, EX_SOFTWARE, "out of memory");
+        token_keys_free(keys);
+        return app_fail(app, EX_SOFTWARE, "out of memory");
     }
-    if (config->auth_jwt_secret[0] != '\0') {
-        return add_secret(app, "JWT_SECRET", bytes_from_text(config->auth_jwt_secret));
-    }
-    return load_secret_file(app, config->auth_jwt_secret_file);
+    token_verifier_set_keys(app->verifier, keys);
+    return EX_OK;
 }
 
 /* Every connection is a file: take what the system gives. */
@@ -161,7 +136,7 @@ static int raise_file_limit(struct app *app)
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
-        return fail(app, EX_SOFTWARE, "getrlimit: %s", strerror(errno));
+        return app_fail(app, EX_SOFTWARE, "getrlimit: %s", strerror(errno));
     }
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted) {
@@ -195,17 +170,17 @@ static int open_disk(struct app *app)
     int result = disk_new(&app->reactor, path, &app->disk);
 
     if (result == -ENOENT || result == -ENOTDIR || result == -EACCES || result == -EROFS) {
-        return fail(app, EX_CONFIG, "store.data_dir: %s: %s", path, strerror(-result));
+        return app_fail(app, EX_CONFIG, "store.data_dir: %s: %s", path, strerror(-result));
     }
     if (result == 0) {
         result = app->disk->ops->lock(app->disk, &holder);
     }
     if (result == DISK_E_LOCKED) {
-        return fail(app, EX_TEMPFAIL, "store.data_dir: %s is in use by process %ld", path,
-                    (long)holder);
+        return app_fail(app, EX_TEMPFAIL, "store.data_dir: %s is in use by process %ld", path,
+                        (long)holder);
     }
     return result == 0 ? EX_OK
-                       : fail(app, EX_IOERR, "store.data_dir: %s: %s", path, strerror(-result));
+                       : app_fail(app, EX_IOERR, "store.data_dir: %s: %s", path, strerror(-result));
 }
 
 static int start_workers(struct app *app)
@@ -213,7 +188,7 @@ static int start_workers(struct app *app)
     int result = workpool_new(&app->reactor, app_options_workers(app->config),
                               (unsigned)app->config->password_queue_max, &app->pool);
 
-    return result == 0 ? EX_OK : fail(app, EX_SOFTWARE, "threads: %s", strerror(-result));
+    return result == 0 ? EX_OK : app_fail(app, EX_SOFTWARE, "threads: %s", strerror(-result));
 }
 
 /* Reads the key of the page tokens, which the first start makes. */
@@ -228,20 +203,22 @@ static int load_page_token_key(struct app *app, struct page_token_key *key)
                             : snprintf(path, sizeof(path), "%s/" PAGE_TOKEN_KEY_NAME,
                                        app->config->store_data_dir);
     if (size < 0 || (size_t)size >= sizeof(path)) {
-        return fail(app, EX_CONFIG, "store.page_token_key_file: the path is too long");
+        return app_fail(app, EX_CONFIG, "store.page_token_key_file: the path is too long");
+    }
+    if (app_parts_check_private("store.page_token_key_file", path, app->problem) != EX_OK) {
+        return EX_CONFIG;
     }
     result = page_token_key_load(path, random_system(), key);
     if (result == PAGE_TOKEN_E_KEY) {
-        return fail(app, EX_CONFIG,
-                    "store.page_token_key_file: %s must hold %d bytes; make one with: "
-                    "openssl rand -out %s %d",
-                    path, PAGE_TOKEN_KEY_SIZE, path, PAGE_TOKEN_KEY_SIZE);
+        return app_fail(app, EX_CONFIG,
+                        "store.page_token_key_file: %s must hold %d bytes; make one with: "
+                        "openssl rand -out %s %d",
+                        path, PAGE_TOKEN_KEY_SIZE, path, PAGE_TOKEN_KEY_SIZE);
     }
     if (result != 0) {
-        return fail(app, named[0] != '\0' ? EX_CONFIG : EX_IOERR,
-                    "store.page_token_key_file: %s: %s", path, strerror(-result));
+        return app_fail(app, named[0] != '\0' ? EX_CONFIG : EX_IOERR,
+                        "store.page_token_key_file: %s: %s", path, strerror(-result));
     }
-    warn_if_exposed(app, "store.page_token_key_file", path);
     return EX_OK;
 }
 
@@ -251,7 +228,17 @@ static int make_health(struct app *app)
 
     return health_new(&app->reactor, &options, &app->health) == 0
                ? EX_OK
-               : fail(app, EX_SOFTWARE, "out of memory");
+               : app_fail(app, EX_SOFTWARE, "out of memory");
+}
+
+/* Before the users, whose streams ask it. */
+static int make_rate_limit(struct app *app)
+{
+    struct rate_limit_options options = app_options_rate(app->config);
+
+    return rate_limit_new(random_system(), &options, &app->rate_limit) == 0
+               ? EX_OK
+               : app_fail(app, EX_SOFTWARE, "out of memory");
 }
 
 static int make_users(struct app *app)
@@ -261,10 +248,11 @@ static int make_users(struct app *app)
     struct random_source *random = random_system();
     int result = load_page_token_key(app, &users.lister.page_token_key);
 
+    users.streams.rate = app->rate_limit;
     if (result == EX_OK &&
         (commit_log_wal_new(app->disk, &app->reactor, random, &wal, &app->commit_log) != 0 ||
          user_service_new(&app->reactor, random, app->pool, &users, &app->users) != 0)) {
-        result = fail(app, EX_SOFTWARE, "out of memory");
+        result = app_fail(app, EX_SOFTWARE, "out of memory");
     }
     page_token_key_wipe(&users.lister.page_token_key);
     return result;
@@ -289,9 +277,9 @@ static int fail_recovery(struct app *app, int result)
         return fail_option(app, exit_code, path);
     }
     memcpy(problem, app->problem, sizeof(problem));
-    return fail(app, exit_code,
-                "%.512s: %s; nothing was changed; look at it with: userwal verify %s", path,
-                problem, path);
+    return app_fail(app, exit_code,
+                    "%.512s: %s; nothing was changed; look at it with: userwal verify %s", path,
+                    problem, path);
 }
 
 static void log_recovery(struct app *app, uint64_t taken_ns)
@@ -330,40 +318,13 @@ static int recover_users(struct app *app)
     return EX_OK;
 }
 
-/* The methods, and the stages every call passes, in this order. */
-static int build_dispatch(struct app *app)
-{
-    struct grpc_method rows[USER_SERVICE_METHOD_COUNT + HEALTH_METHOD_COUNT];
-
-    user_service_methods(app->users, rows);
-    health_methods(app->health, rows + USER_SERVICE_METHOD_COUNT);
-    if (grpc_method_table_init(&app->methods, rows, sizeof(rows) / sizeof(rows[0])) != 0) {
-        return fail(app, EX_SOFTWARE, "out of memory");
-    }
-    app->methods_are_built = true;
-    if (observe_new(&app->methods, &app->log, &app->observe) != 0) {
-        return fail(app, EX_SOFTWARE, "out of memory");
-    }
-    app->auth.verifier = app->verifier;
-    app->auth.log = &app->log;
-    app->auth.anonymous_health = app->config->auth_anonymous_health;
-    app->stages[0] = observe_stage(app->observe);
-    app->stages[1] = auth_stage(&app->auth);
-    app->dispatch = (struct grpc_dispatch){
-        .methods = &app->methods,
-        .stages = app->stages,
-        .stage_count = APP_STAGE_COUNT,
-    };
-    return EX_OK;
-}
-
 /* After the recovery, which a signal may simply end. */
 static int catch_signals(struct app *app)
 {
     int result = signals_open(&app->signals, &app->reactor, app_on_signal);
 
     if (result != 0) {
-        return fail(app, EX_SOFTWARE, "signals: %s", strerror(-result));
+        return app_fail(app, EX_SOFTWARE, "signals: %s", strerror(-result));
     }
     app->signals_are_open = true;
     return EX_OK;
@@ -372,6 +333,25 @@ static int catch_signals(struct app *app)
 static int take_snapshot(void *context)
 {
     return app_request_snapshot(context, "admin");
+}
+
+static int write_metrics(void *context, struct buf *out)
+{
+    const struct app *app = context;
+    struct token_stats tokens = {0};
+    struct metrics_sources sources = {
+        .limits_hit = &app->reactor.limits_hit,
+        .server = app->server == NULL ? NULL : grpc_server_stats(app->server),
+        .tokens = app->verifier == NULL ? NULL : &tokens,
+        .auth_refused = auth_refused_total(&app->auth),
+        .access_denied = access_stats(app->access)->denied,
+        .certificate_not_after_s = app->tls == NULL ? 0 : tls_context_not_after_s(app->tls),
+    };
+
+    if (app->verifier != NULL) {
+        tokens = token_verifier_stats(app->verifier);
+    }
+    return metrics_write(&sources, out);
 }
 
 static int open_admin(struct app *app)
@@ -383,6 +363,7 @@ static int open_admin(struct app *app)
     }
     options.health = app->health;
     options.take_snapshot = take_snapshot;
+    options.write_metrics = write_metrics;
     options.context = app;
     if (admin_new(&app->reactor, &options, app->problem, &app->admin) != 0) {
         return fail_option(app, EX_CONFIG, "admin.listen");
@@ -399,8 +380,9 @@ static int listen_everywhere(struct app *app)
     const char *address;
 
     if (grpc_server_new(&app->reactor, &options, &app->dispatch, &app->server) != 0) {
-        return fail(app, EX_SOFTWARE, "out of memory");
+        return app_fail(app, EX_SOFTWARE, "out of memory");
     }
+    overload_set_server(app->overload, app->server);
     for (unsigned i = 0; i < addresses->count; i++) {
         if (grpc_server_listen(app->server, addresses->items[i], app->tls, app->problem) != 0) {
             return fail_option(app, EX_CONFIG, "server.listen");
@@ -442,27 +424,59 @@ static int say_who_we_are(struct app *app)
     return EX_OK;
 }
 
+static void on_files_changed(void *context)
+{
+    app_reload_files(context);
+}
+
+/* Without a watch SIGHUP still works. What changed since look_at_files() is taken now. */
+static int watch_files(struct app *app)
+{
+    const struct file_watch_options options = {
+        .settle_ns = SETTLE_NS,
+        .patience_ns = PATIENCE_NS,
+        .changed = on_files_changed,
+        .context = app,
+    };
+    int result;
+
+    if (app_reload_open(app) != 0) {
+        return app_fail(app, EX_SOFTWARE, "out of memory");
+    }
+    result = file_watch_new(&app->reactor, &options, &app->file_watch);
+    if (result != 0) {
+        app_log_unwatched(app, result);
+    }
+    app_watch_files(app);
+    app_reload_files(app);
+    return EX_OK;
+}
+
 typedef int (*app_step_fn)(struct app *app);
 
 static const app_step_fn steps[] = {
-    open_log,         /* and say what is doubtful in the configuration */
-    load_certificate, /* TLS context */
-    load_keys,        /* token verifier */
-    say_who_we_are,   /* version, TLS library */
-    raise_file_limit, /* of the process */
-    open_reactor,     /* ring, timers */
-    open_disk,        /* data directory, its lock */
-    start_workers,    /* threads that hash passwords */
-    make_health,      /* which says that we are starting */
-    make_users,       /* commit log and user service, empty */
-    recover_users,    /* read what the disk holds */
-    build_dispatch,   /* method table and stages */
-    catch_signals,    /* from here on a signal is an orderly end */
-    open_admin,       /* for probes and administrators */
-    listen_everywhere /* last: whoever can connect is served */
+    open_log,           /* and say what is doubtful in the configuration */
+    guard_memory,       /* against core files and debuggers */
+    look_at_files,      /* of certificates and keys, before they are read */
+    load_certificate,   /* TLS context */
+    load_keys,          /* token verifier */
+    say_who_we_are,     /* version, TLS library */
+    raise_file_limit,   /* of the process */
+    open_reactor,       /* ring, timers */
+    open_disk,          /* data directory, its lock */
+    start_workers,      /* threads that hash passwords */
+    make_health,        /* which says that we are starting */
+    make_rate_limit,    /* how much one peer may ask for */
+    make_users,         /* commit log and user service, empty */
+    recover_users,      /* read what the disk holds */
+    app_build_dispatch, /* method table and stages */
+    catch_signals,      /* from here on a signal is an orderly end */
+    open_admin,         /* for probes and administrators */
+    watch_files,        /* certificates and keys that change are taken */
+    listen_everywhere   /* last: whoever can connect is served */
 };
 
-#define CHECK_STEP_COUNT 3 /* the first ones touch neither data nor network */
+#define CHECK_STEP_COUNT 5 /* the first ones touch neither data nor network */
 
 static int run_steps(struct app *app, size_t count)
 {

@@ -2,6 +2,7 @@
 
 #include "core/disk.h"
 #include "core/ini.h"
+#include "core/tls.h"
 #include "service/config_table.h"
 #include "service/config_value.h"
 
@@ -137,6 +138,18 @@ static void report_unknown(struct loader *loader, int line, const char *section,
     }
 }
 
+static void load_policy_row(struct loader *loader, const char *key, const char *value, int line)
+{
+    char problem[CONFIG_POLICY_PROBLEM_SIZE];
+    int result = config_policy_add(&loader->config->policy, key, value, line, problem);
+
+    if (result == -ENOMEM) {
+        loader->no_memory = true;
+    } else if (result != 0) {
+        report_error(loader, line, "policy: %s", problem);
+    }
+}
+
 /* One `key = value` of the file. Reading goes on after a mistake, so that all of them are found. */
 static int load_entry(void *context, const char *section, const char *key, const char *value,
                       int line)
@@ -146,6 +159,10 @@ static int load_entry(void *context, const char *section, const char *key, const
     struct config_origin *origin;
     int result;
 
+    if (strcmp(section, CONFIG_POLICY_SECTION) == 0) {
+        load_policy_row(loader, key, value, line);
+        return 0;
+    }
     if (option == NULL) {
         report_unknown(loader, line, section, key);
         return 0;
@@ -302,6 +319,30 @@ static void load_environment(struct loader *loader, const char *const *environme
     warn_of_unknown_variables(loader, environment);
 }
 
+/* What asking clients for certificates takes. */
+static void check_required_of_clients(struct loader *loader)
+{
+    const struct config *config = loader->config;
+
+    if (config->tls_client_auth == TLS_CLIENT_AUTH_NONE) {
+        return;
+    }
+    if (!config->tls_enabled) {
+        report_error(loader, 0,
+                     "tls.client_auth asks for certificates, which takes tls.enabled = true");
+    }
+    if (config->tls_client_ca_file[0] == '\0') {
+        report_error(loader, 0,
+                     "tls.client_ca_file is not set: name the file with the authorities (PEM) "
+                     "that issue client certificates, or set tls.client_auth = none");
+    }
+    if (config->tls_crl == CONFIG_TLS_CRL_REQUIRE && config->tls_crl_file[0] == '\0') {
+        report_error(loader, 0,
+                     "tls.crl_file is not set: name the file with the revocation lists (PEM) of "
+                     "those authorities, or set tls.crl = off");
+    }
+}
+
 /* Safe by default: what has no safe default must be said, and is asked for by name. */
 static void check_required(struct loader *loader)
 {
@@ -319,13 +360,34 @@ static void check_required(struct loader *loader)
                      "of tls.cert_file");
     }
     if (config->auth_mode == CONFIG_AUTH_JWT && config->auth_jwt_secret_file[0] == '\0' &&
-        config->auth_jwt_secret[0] == '\0') {
+        config->auth_jwt_secret[0] == '\0' && config->auth_jwks_file[0] == '\0') {
         report_error(loader, 0,
                      "auth.jwt_secret_file is not set: name a file with a secret of at "
-                     "least 32 bytes, or set auth.mode = none to let everybody in");
+                     "least 32 bytes, or with auth.jwks_file one with a JSON Web Key Set, or set "
+                     "auth.mode = none to let everybody in");
     }
+    check_required_of_clients(loader);
     if (config->store_data_dir[0] == '\0') {
         report_error(loader, 0, "store.data_dir is empty: name the folder for the data");
+    }
+}
+
+/* A message that is gathered must have room: else no client could send the largest ones. */
+static void check_buffered(struct loader *loader)
+{
+    const struct config *config = loader->config;
+
+    if (config->limits_max_message > config->limits_max_buffered_per_connection) {
+        report_error(loader, 0,
+                     "limits.max_message = %" PRIu64
+                     " is more than limits.max_buffered_per_connection = %" PRIu64,
+                     config->limits_max_message, config->limits_max_buffered_per_connection);
+    }
+    if (config->limits_max_buffered_per_connection > config->limits_max_buffered) {
+        report_error(loader, 0,
+                     "limits.max_buffered_per_connection = %" PRIu64
+                     " is more than limits.max_buffered = %" PRIu64,
+                     config->limits_max_buffered_per_connection, config->limits_max_buffered);
     }
 }
 
@@ -349,6 +411,11 @@ static void check_together(struct loader *loader)
                      " is more than http2.max_header_list_hard = %" PRIu64,
                      config->http2_max_header_list, config->http2_max_header_list_hard);
     }
+    if (config->overload_soft > config->overload_hard) {
+        report_error(loader, 0, "overload.soft = %" PRIu64 " is more than overload.hard = %" PRIu64,
+                     config->overload_soft, config->overload_hard);
+    }
+    check_buffered(loader);
     if (config->limits_max_deadline_ms != 0 &&
         config->limits_default_deadline_ms > config->limits_max_deadline_ms) {
         report_error(loader, 0,
@@ -371,6 +438,20 @@ static bool is_local(const char *address)
     return false;
 }
 
+static void check_doubtful_policy(struct loader *loader)
+{
+    const struct config *config = loader->config;
+
+    if (config->policy.count > 0 && !config_policy_allows_any(&config->policy)) {
+        report_warning(loader, "policy: there are deny rows and no allow row, so every call is "
+                               "refused: add what is allowed, such as allow /* = authenticated");
+    }
+    if (config->policy.count > 0 && config->auth_mode == CONFIG_AUTH_NONE) {
+        report_warning(loader, "policy: with auth.mode = none nobody has roles, scopes or a "
+                               "subject: only rows by id, authenticated and * have an effect");
+    }
+}
+
 static void check_doubtful(struct loader *loader)
 {
     const struct config *config = loader->config;
@@ -378,8 +459,13 @@ static void check_doubtful(struct loader *loader)
     if (!config->tls_enabled) {
         report_warning(loader, "tls.enabled = false: tokens and passwords travel unencrypted");
     }
-    if (config->auth_mode == CONFIG_AUTH_NONE) {
+    if (config->auth_mode == CONFIG_AUTH_NONE && config->policy.count == 0) {
         report_warning(loader, "auth.mode = none: everybody who can connect may do everything");
+    }
+    check_doubtful_policy(loader);
+    if (config->tls_crl == CONFIG_TLS_CRL_REQUIRE &&
+        config->tls_client_auth == TLS_CLIENT_AUTH_NONE) {
+        report_warning(loader, "tls.crl = require has no effect while tls.client_auth = none");
     }
     if (config->admin_listen[0] != '\0' && !is_local(config->admin_listen)) {
         report_warning(loader, "admin.listen = %s: everybody who reaches it may use it",
@@ -477,6 +563,7 @@ void config_deinit(struct config *config)
     for (unsigned i = 0; i < config_option_count; i++) {
         config_value_deinit(&config_options[i], field_of(config, &config_options[i]));
     }
+    config_policy_deinit(&config->policy);
     buf_deinit(&config->warnings);
     free(config->file);
     config->file = NULL;

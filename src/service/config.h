@@ -13,14 +13,20 @@
 #define SERVICE_CONFIG_H
 
 #include "core/buf.h"
+#include "service/config_policy.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CONFIG_OPTIONS_MAX 128
+#define CONFIG_OPTIONS_MAX 160
 #define CONFIG_LIST_MAX    8
 
 #define CONFIG_E_INVALID 1 /* `errors` says why, one line per mistake */
+
+enum config_tls_crl {
+    CONFIG_TLS_CRL_OFF,
+    CONFIG_TLS_CRL_REQUIRE,
+};
 
 enum config_auth_mode {
     CONFIG_AUTH_NONE,
@@ -57,11 +63,16 @@ struct config {
     uint64_t server_drain_grace_s;
     uint64_t server_backlog;
     uint64_t server_busy_poll_us;
+    bool server_core_dumps;
 
     bool tls_enabled;
     char *tls_cert_file;
     char *tls_key_file;
     unsigned tls_min_version; /* enum tls_version */
+    unsigned tls_client_auth; /* enum tls_client_auth */
+    char *tls_client_ca_file;
+    unsigned tls_crl; /* enum config_tls_crl */
+    char *tls_crl_file;
 
     char *admin_listen; /* "" = no admin port */
     uint64_t admin_max_connections;
@@ -79,17 +90,32 @@ struct config {
     uint64_t wal_snapshot_max_kept;
     uint64_t wal_max_pending;
     uint64_t wal_max_pending_bytes;
+    uint64_t wal_max_pending_ms;
+    uint64_t wal_min_free_segments;
 
     unsigned auth_mode; /* enum config_auth_mode */
     char *auth_jwt_secret_file;
     char *auth_jwt_secret; /* the secret itself: from the environment only */
+    char *auth_jwks_file;
     char *auth_issuer;
     char *auth_audience;
     uint64_t auth_leeway_s;
+    char *auth_roles_claim;
+    uint64_t auth_key_overlap_s;
+    uint64_t auth_max_failures;
     uint64_t auth_max_token;
     uint64_t auth_cache_entries;
     uint64_t auth_cache_ttl_s;
     bool auth_anonymous_health;
+    bool auth_anonymous_reflection;
+
+    uint64_t rate_identity_per_s;
+    uint64_t rate_identity_burst;
+    uint64_t rate_write_identity_per_s;
+    uint64_t rate_write_identity_burst;
+    uint64_t rate_address_per_s;
+    uint64_t rate_address_burst;
+    uint64_t rate_max_tracked;
 
     uint64_t password_memory_kib;
     uint64_t password_iterations;
@@ -101,7 +127,11 @@ struct config {
     uint64_t limits_max_connections;
     uint64_t limits_max_connections_per_ip;
     uint64_t limits_max_handshakes;
+    uint64_t limits_max_handshakes_per_ip;
+    uint64_t limits_handshake_rate;
     uint64_t limits_max_running;
+    uint64_t limits_max_buffered;
+    uint64_t limits_max_buffered_per_connection;
     uint64_t limits_max_message;
     uint64_t limits_max_fields;
     uint64_t limits_max_page_size;
@@ -119,6 +149,8 @@ struct config {
     uint64_t limits_send_timeout_ms;
     uint64_t limits_linger_timeout_ms;
     uint64_t limits_idle_timeout_s;
+    uint64_t limits_max_age_s;
+    uint64_t limits_max_age_grace_s;
     uint64_t limits_default_deadline_ms;
     uint64_t limits_max_deadline_ms;
 
@@ -141,6 +173,16 @@ struct config {
     uint64_t http2_compress_min;
     uint64_t http2_compress_max;
 
+    uint64_t keepalive_min_ping_s;
+    bool keepalive_permit_without_calls;
+    uint64_t keepalive_max_strikes;
+
+    uint64_t overload_memory_max;
+    uint64_t overload_soft;
+    uint64_t overload_hard;
+    uint64_t overload_target_ms;
+    uint64_t overload_interval_ms;
+
     uint64_t watch_max_per_connection;
     uint64_t watch_max_per_user;
     uint64_t watch_max_total;
@@ -149,6 +191,8 @@ struct config {
 
     unsigned log_level;  /* enum log_level */
     unsigned log_format; /* enum log_format */
+
+    struct config_policy policy; /* the rows of [policy], from the file alone */
 
     char *file;          /* what was read; NULL = none */
     struct buf warnings; /* lines for the operator: legal, but worth a thought */

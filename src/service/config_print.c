@@ -64,5 +64,8 @@ int config_print(const struct config *config, struct buf *out)
             result = print_option(config, option, out);
         }
     }
+    if (result == 0) {
+        result = config_policy_print(&config->policy, config->file, out);
+    }
     return result;
 }

@@ -34,7 +34,7 @@ struct config_option {
     const char *const *choices; /* names, NULL at the end */
     const char *help;
     size_t offset;         /* of the field in struct config */
-    bool reloadable;       /* SIGHUP takes it; nothing does in this version */
+    bool reloadable;       /* SIGHUP takes it; else the next start does */
     bool secret;           /* never shown */
     bool environment_only; /* too secret for the file */
 };

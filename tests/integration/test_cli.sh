@@ -233,14 +233,20 @@ if serve env GRPC_PORT=0 JWT_SECRET=$SECRET USERD_SERVER_LISTEN=127.0.0.1:0 USER
     says "$LOG" "calls=2 calls_ok=0 calls_refused=1"
 fi
 
+# Secrets that everybody may read are none.
+for name in jwt.secret server.key; do
+    chmod 644 "$FOLDER/certs/$name"
+    exits 78 "$name that everybody may read" "$USERD" --config "$INI"
+    says "$ERR" "everybody may access $FOLDER/certs/$name (mode 0644), which must be secret: chmod 600"
+    exits 78 "--check on it" "$USERD" --config "$INI" --check
+    chmod 600 "$FOLDER/certs/$name"
+done
+
 # What is legal but doubtful is said at each start.
-chmod 644 "$FOLDER/certs/jwt.secret"
 if serve env USERD_LOG_LEVLE=debug "$USERD" --config "$INI"; then
-    says "$LOG" " warn secret_exposed option=auth.jwt_secret_file"
     says "$LOG" "USERD_LOG_LEVLE names no option and is ignored"
     stop "a server with warnings ends"
 fi
-chmod 600 "$FOLDER/certs/jwt.secret"
 if serve env USERD_TLS_ENABLED=false USERD_AUTH_MODE=none "$USERD" --config "$INI"; then
     says "$LOG" "tls.enabled = false: "
     says "$LOG" "auth.mode = none: "

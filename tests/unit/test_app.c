@@ -5,6 +5,7 @@
 #include "service/config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -15,6 +16,8 @@
 
 /* Each server here runs in a child, whose log comes through a pipe. The child ends by exit(), so
  * that the leak checker sees what the take-down left. */
+
+#define SECRET "0123456789abcdef0123456789abcdef\n"
 
 static char folder[32];
 static char text[8192]; /* of a configuration */
@@ -72,25 +75,34 @@ static const char *with_secret(const char *path)
     return configured("drain_delay_s = 0", line);
 }
 
-static int load(struct config *config, const char *ini)
+/* The configuration is in the file userd.ini of the folder, so that it can be read again. */
+static int load(struct config *config)
 {
     struct buf errors = {0};
-    int result = config_load_text(config, "test.ini", ini, NULL, &errors);
+    char path[64];
+    int result;
 
+    (void)snprintf(path, sizeof(path), "%s/userd.ini", folder);
+    result = config_load(config, path, NULL, &errors);
     buf_deinit(&errors);
     return result;
 }
 
-static int serve(const char *ini, int (*act)(const struct config *config))
+static int serve(int (*act)(struct config *config))
 {
     static struct config config;
-    int exit_code = load(&config, ini) == 0 ? act(&config) : 1;
+    int exit_code = load(&config) == 0 ? act(&config) : 1;
 
     config_deinit(&config);
     return exit_code;
 }
 
-static int refuse_io_uring_and_run(const struct config *config)
+static int check(struct config *config)
+{
+    return app_check(config);
+}
+
+static int refuse_io_uring_and_run(struct config *config)
 {
     if (syscall_filter_refuse(SYS_io_uring_setup, EPERM) != 0) {
         return 1;
@@ -98,10 +110,31 @@ static int refuse_io_uring_and_run(const struct config *config)
     return app_run(config);
 }
 
-static struct server *start(const char *ini, int (*act)(const struct config *config))
+static void write_file(const char *name, const char *content, mode_t mode, char *path, size_t room)
+{
+    FILE *file;
+
+    (void)snprintf(path, room, "%s/%s", folder, name);
+    file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    (void)fputs(content, file);
+    (void)fclose(file);
+    ck_assert_int_eq(chmod(path, mode), 0);
+}
+
+static void write_config(const char *ini)
+{
+    char path[64];
+
+    write_file("userd.ini", ini, 0644, path, sizeof(path));
+}
+
+static struct server *start(const char *ini, int (*act)(struct config *config))
 {
     struct server *server = calloc(1, sizeof(*server));
     int ends[2];
+
+    write_config(ini);
 
     ck_assert_ptr_nonnull(server);
     ck_assert_int_eq(pipe(ends), 0);
@@ -112,11 +145,18 @@ static struct server *start(const char *ini, int (*act)(const struct config *con
         (void)close(ends[0]);
         (void)close(ends[1]);
         free(server);
-        exit(serve(ini, act));
+        exit(serve(act));
     }
     (void)close(ends[1]);
     server->log_fd = ends[0];
     return server;
+}
+
+/* Forgets what was read of the log. */
+static void forget(struct server *server)
+{
+    server->log_size = 0;
+    memset(server->log, 0, sizeof(server->log));
 }
 
 /* Reads more of the log; false at its end. */
@@ -156,18 +196,6 @@ static void finish(struct server *server, int exit_code, const char *part)
 static void send_signal(struct server *server, int number)
 {
     ck_assert_int_eq(kill(server->pid, number), 0);
-}
-
-static void write_file(const char *name, const char *content, mode_t mode, char *path, size_t room)
-{
-    FILE *file;
-
-    (void)snprintf(path, room, "%s/%s", folder, name);
-    file = fopen(path, "w");
-    ck_assert_ptr_nonnull(file);
-    (void)fputs(content, file);
-    (void)fclose(file);
-    ck_assert_int_eq(chmod(path, mode), 0);
 }
 
 /* It serves, says so, and a signal ends it clean: twice on the same data. */
@@ -290,31 +318,172 @@ START_TEST(app_refuses_bad_secrets)
            "auth.jwt_secret_file: the secret must have 32 to 4096 bytes");
     write_file("pem", "-----BEGIN PUBLIC KEY-----\n0123456789abcdef\n", 0600, path, sizeof(path));
     finish(start(with_secret(path), app_run), EX_CONFIG,
-           "auth.jwt_secret_file: this is a PEM file");
+           "auth.jwt_secret_file: this is a public key");
     finish(start(with_secret("/dev/zero"), app_run), EX_CONFIG, "is larger than");
     remove_folder();
 }
 
 END_TEST
 
-/* A secret that everybody can read is worth a warning, one that only we can read is not. */
-START_TEST(app_warns_of_exposed_secrets)
+/* A secret that everybody can access is refused, with the remedy; one for the owner and a group is
+ * not. */
+START_TEST(app_refuses_exposed_secrets)
 {
+    struct server *server;
     char path[128];
 
     make_folder();
-    for (int exposed = 0; exposed < 2; exposed++) {
-        struct server *server;
+    write_file("secret", SECRET, 0644, path, sizeof(path));
+    finish(start(with_secret(path), app_run), EX_CONFIG,
+           "(mode 0644), which must be secret: chmod");
+    finish(start(with_secret(path), check), EX_CONFIG,
+           "auth.jwt_secret_file: everybody may access");
+    write_file("secret", SECRET, 0602, path, sizeof(path));
+    finish(start(with_secret(path), app_run), EX_CONFIG, "defaultMode: 0400");
+    write_file("secret", SECRET, 0640, path, sizeof(path));
+    server = start(with_secret(path), app_run);
+    await(server, "ready");
+    ck_assert_ptr_null(strstr(server->log, "0123456789abcdef"));
+    send_signal(server, SIGTERM);
+    finish(server, EX_OK, "stopped");
+    (void)snprintf(path, sizeof(path), "%s/data/page-token.key", folder);
+    ck_assert_int_eq(chmod(path, 0604), 0);
+    finish(start(plain(), app_run), EX_CONFIG, "store.page_token_key_file: everybody may access");
+    remove_folder();
+}
 
-        write_file("secret", "0123456789abcdef0123456789abcdef\n", exposed ? 0644 : 0600, path,
-                   sizeof(path));
-        server = start(with_secret(path), app_run);
-        await(server, "ready");
-        ck_assert(exposed == (strstr(server->log, "secret_exposed") != NULL));
-        ck_assert_ptr_null(strstr(server->log, "0123456789abcdef"));
-        send_signal(server, SIGTERM);
-        finish(server, EX_OK, "stopped");
+END_TEST
+
+/* SIGHUP takes what can be taken, names it, and names the rest each time. */
+START_TEST(app_reloads_its_configuration)
+{
+    struct server *server;
+
+    make_folder();
+    server = start(plain(), app_run);
+    await(server, "ready");
+    write_config(configured_all("drain_delay_s = 600\nbacklog = 7", "",
+                                "mode = none\n[limits]\n"
+                                "max_running = 5\n[policy]\nallow /* = *"));
+    for (int i = 0; i < 2; i++) {
+        forget(server);
+        send_signal(server, SIGHUP);
+        await(server, i == 0 ? "reloaded source=SIGHUP options=\"server.drain_delay_s, "
+                               "limits.max_running, policy\" files=\"\" us="
+                             : "reloaded source=SIGHUP options=\"\" files=\"\" us=");
+        await(server, "restart_needed options=server.backlog cause=");
     }
+    write_config(configured_all("drain_delay_s = 0", "", "mode = none\n[log]\nformat = json"));
+    send_signal(server, SIGHUP);
+    await(server, "\"event\":\"reloaded\",\"source\":\"SIGHUP\"");
+    send_signal(server, SIGTERM);
+    finish(server, EX_OK, "\"event\":\"stopped\"");
+    remove_folder();
+}
+
+END_TEST
+
+/* A configuration with mistakes changes nothing, and each of them is named. */
+START_TEST(app_refuses_a_bad_reload)
+{
+    struct server *server;
+
+    make_folder();
+    server = start(plain(), app_run);
+    await(server, "ready");
+    write_config(configured("drain_delay_s = 600\nbaklog = 7", "mode = none\nleeway_s = -1"));
+    send_signal(server, SIGHUP);
+    await(server, "reload_failed source=SIGHUP cause=\"");
+    await(server,
+          "unknown key server.baklog: did you mean backlog?\" effect=\"nothing was changed\"");
+    await(server, "auth.leeway_s = \\\"-1\\\" is not allowed");
+    forget(server);
+    send_signal(server, SIGTERM); /* still without a delay */
+    finish(server, EX_OK, "draining signal=15 delay_s=0");
+    remove_folder();
+}
+
+END_TEST
+
+/* A secret that changes is taken without being asked for; a bad one is refused once, and the old
+ * one stays until a good one comes. */
+START_TEST(app_takes_a_secret_that_changes)
+{
+    struct server *server;
+    char path[128];
+
+    make_folder();
+    write_file("secret", SECRET, 0600, path, sizeof(path));
+    server = start(with_secret(path), app_run);
+    await(server, "ready");
+    forget(server);
+    write_file("secret", SECRET "another", 0600, path, sizeof(path));
+    await(server, "reloaded source=files options=\"\" files=auth.jwt_secret_file us=");
+    forget(server);
+    write_config(configured("drain_delay_s = 0", "mode = none"));
+    send_signal(server, SIGHUP); /* without a restart there have to be keys */
+    await(server,
+          "reload_failed source=SIGHUP cause=\"auth.jwt_secret_file, auth.jwks_file: tokens");
+    (void)with_secret(path);
+    write_config(text);
+    write_file("secret", "short", 0600, path, sizeof(path));
+    await(server, "reload_failed source=files cause=\"auth.jwt_secret_file: the secret must have");
+    await(server, "effect=\"the old one stays in use\"");
+    forget(server);
+    send_signal(server, SIGHUP); /* asked for, it is tried again */
+    await(server, "reload_failed source=SIGHUP cause=\"auth.jwt_secret_file: the secret must have");
+    write_file("secret", SECRET, 0644, path, sizeof(path));
+    await(server, "reload_failed source=files cause=\"auth.jwt_secret_file: everybody may access");
+    ck_assert_int_eq(chmod(path, 0600), 0);
+    await(server, "reloaded source=files options=\"\" files=auth.jwt_secret_file us=");
+    send_signal(server, SIGTERM);
+    finish(server, EX_OK, "stopped");
+    remove_folder();
+}
+
+END_TEST
+
+/* A file that a reload finds at a new path is taken also when it changes before the reload is over.
+ * A pipe makes that while long: who opens it to write knows that the secret was read. It is opened
+ * by another name, in a folder that is not watched. */
+START_TEST(app_takes_a_secret_that_changes_meanwhile)
+{
+    static const char keys[] =
+        "{\"keys\": [{\"kty\": \"OKP\", \"crv\": \"Ed25519\", \"kid\": \"a\", "
+        "\"x\": \"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}";
+    struct server *server;
+    char command[160];
+    char line[256];
+    char path[128];
+
+    make_folder();
+    (void)snprintf(command, sizeof(command),
+                   "cd %s && mkdir old new other && mkfifo other/pipe && ln other/pipe old/keys",
+                   folder);
+    ck_assert_int_eq(system(command), 0);
+    write_file("old/secret", SECRET, 0600, path, sizeof(path));
+    server = start(with_secret(path), app_run);
+    await(server, "ready");
+    write_file("new/secret", SECRET "one", 0600, path, sizeof(path));
+    (void)snprintf(line, sizeof(line), "jwt_secret_file = %s\njwks_file = %s/old/keys", path,
+                   folder);
+    write_config(configured("drain_delay_s = 0", line));
+    send_signal(server, SIGHUP);
+    for (int i = 0; i < 2; i++) {
+        (void)snprintf(path, sizeof(path), "%s/other/pipe", folder);
+        int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+        ck_assert_int_ge(fd, 0);
+        if (i == 0) {
+            write_file("new/secret", SECRET "two", 0600, path, sizeof(path));
+        }
+        ck_assert_int_eq(write(fd, keys, sizeof(keys) - 1), sizeof(keys) - 1);
+        (void)close(fd);
+        await(server, i == 0 ? "reloaded source=SIGHUP" : "reloaded source=files");
+    }
+    await(server, "files=\"auth.jwt_secret_file, auth.jwks_file\"");
+    send_signal(server, SIGTERM);
+    finish(server, EX_OK, "stopped");
     remove_folder();
 }
 
@@ -328,8 +497,6 @@ START_TEST(app_waits_before_it_drains)
     make_folder();
     server = start(configured("drain_delay_s = 600", "mode = none"), app_run);
     await(server, "ready");
-    send_signal(server, SIGHUP);
-    await(server, "signal_ignored signal=1");
     send_signal(server, SIGTERM);
     await(server, "draining signal=15 delay_s=600 grace_s=30 now=no");
     send_signal(server, SIGTERM);
@@ -411,13 +578,13 @@ START_TEST(app_check_touches_nothing)
     char path[128];
 
     make_folder();
-    finish(start(plain(), app_check), EX_OK, "");
+    finish(start(plain(), check), EX_OK, "");
     (void)snprintf(path, sizeof(path), "%s/missing", folder);
-    finish(start(with_secret(path), app_check), EX_CONFIG, "cannot be read");
+    finish(start(with_secret(path), check), EX_CONFIG, "cannot be read");
     (void)snprintf(text, sizeof(text),
                    "[tls]\ncert_file = %s/c.pem\nkey_file = %s/k.pem\n[auth]\nmode = none\n",
                    folder, folder);
-    finish(start(text, app_check), EX_CONFIG, "tls.cert_file, tls.key_file: ");
+    finish(start(text, check), EX_CONFIG, "tls.cert_file, tls.key_file: ");
     (void)snprintf(path, sizeof(path), "%s/data", folder);
     ck_assert_int_ne(access(path, F_OK), 0);
     remove_folder();
@@ -427,5 +594,7 @@ END_TEST
 
 UNIT_MAIN("app", app_serves_and_ends, app_refuses_locked_data, app_refuses_damaged_data,
           app_refuses_an_impossible_folder, app_refuses_a_taken_address, app_refuses_bad_secrets,
-          app_warns_of_exposed_secrets, app_waits_before_it_drains, app_takes_snapshots_on_demand,
-          app_warns_of_unsynced_answers, app_names_a_forbidden_io_uring, app_check_touches_nothing)
+          app_refuses_exposed_secrets, app_reloads_its_configuration, app_refuses_a_bad_reload,
+          app_takes_a_secret_that_changes, app_takes_a_secret_that_changes_meanwhile,
+          app_waits_before_it_drains, app_takes_snapshots_on_demand, app_warns_of_unsynced_answers,
+          app_names_a_forbidden_io_uring, app_check_touches_nothing)

@@ -44,6 +44,16 @@ START_TEST(app_options_carry_every_limit)
     ck_assert_uint_eq(server.idle_timeout_ns, config.limits_idle_timeout_s * 1000000000);
     ck_assert_uint_eq(server.default_deadline_ns, config.limits_default_deadline_ms * 1000000);
     ck_assert_uint_eq(server.max_deadline_ns, config.limits_max_deadline_ms * 1000000);
+    ck_assert_uint_eq(server.max_handshakes_per_ip, config.limits_max_handshakes_per_ip);
+    ck_assert_uint_eq(server.handshake_rate, config.limits_handshake_rate);
+    ck_assert_uint_eq(server.max_buffered, config.limits_max_buffered);
+    ck_assert_uint_eq(server.max_buffered_per_connection,
+                      config.limits_max_buffered_per_connection);
+    ck_assert_uint_eq(server.max_age_ns, config.limits_max_age_s * 1000000000);
+    ck_assert_uint_eq(server.max_age_grace_ns, config.limits_max_age_grace_s * 1000000000);
+    ck_assert_uint_eq(server.min_ping_ns, config.keepalive_min_ping_s * 1000000000);
+    ck_assert_uint_eq(server.max_ping_strikes, config.keepalive_max_strikes);
+    ck_assert(!server.pings_without_calls);
     ck_assert_int_eq(server.backlog, (int)config.server_backlog);
     ck_assert_uint_eq(server.h2.max_concurrent_streams, config.http2_max_concurrent_streams);
     ck_assert_uint_eq(server.h2.stream_window, config.http2_stream_window);
@@ -86,6 +96,8 @@ START_TEST(app_options_carry_every_other_number)
     ck_assert_uint_eq(wal.segment_size, 64 << 20);
     ck_assert_uint_eq(wal.max_pending, 4096);
     ck_assert_uint_eq(wal.max_pending_bytes, 16 << 20);
+    ck_assert_uint_eq(wal.max_pending_ns, 250000000);
+    ck_assert_uint_eq(wal.min_free_segments, 2);
     ck_assert_uint_eq(wal.sync_interval_ns, 0);
     ck_assert_uint_eq(wal.snapshot_every, 256 << 20);
     ck_assert_uint_eq(wal.snapshot_rate, 64 << 20);
@@ -118,4 +130,58 @@ START_TEST(app_options_carry_every_other_number)
 
 END_TEST
 
-UNIT_MAIN("app_options", app_options_carry_every_limit, app_options_carry_every_other_number)
+/* The same for rates, overload, and what auth and access are told. */
+START_TEST(app_options_carry_what_may_connect)
+{
+    static struct config config;
+    struct tls_server_options tls;
+    struct rate_limit_options rate;
+    struct overload_options overload;
+    struct auth auth = {.passed = 3};
+
+    ck_assert_int_eq(
+        load(&config,
+             "[tls]\ncert_file = c\nkey_file = k\nclient_auth = require\nclient_ca_file = ca\n"
+             "crl_file = crl\n[auth]\njwks_file = j\nroles_claim = groups\nkey_overlap_s = 9\n"
+             "max_failures = 7\nanonymous_health = false\nanonymous_reflection = true\n[rate]\n"
+             "identity_per_s = 1\nidentity_burst = 2\nwrite_identity_per_s = 3\n"
+             "write_identity_burst = 4\naddress_per_s = 5\naddress_burst = 6\nmax_tracked = 77\n"
+             "[overload]\nmemory_max = 1GiB\nsoft = 50\nhard = 60\ntarget_ms = 8\n"
+             "interval_ms = 9\n"),
+        0);
+    tls = app_options_tls(&config);
+    ck_assert_int_eq(tls.client_auth, TLS_CLIENT_AUTH_REQUIRE);
+    ck_assert_str_eq(tls.client_ca_file, "ca");
+    ck_assert_ptr_null(tls.crl_file); /* tls.crl = off */
+    config.tls_crl = CONFIG_TLS_CRL_REQUIRE;
+    ck_assert_str_eq(app_options_tls(&config).crl_file, "crl");
+    ck_assert_str_eq(app_options_token(&config).roles_claim, "groups");
+    ck_assert_uint_eq(app_options_token(&config).key_overlap_s, 9);
+    rate = app_options_rate(&config);
+    ck_assert_uint_eq(rate.identity_per_s, 1);
+    ck_assert_uint_eq(rate.identity_burst, 2);
+    ck_assert_uint_eq(rate.write_identity_per_s, 3);
+    ck_assert_uint_eq(rate.write_identity_burst, 4);
+    ck_assert_uint_eq(rate.address_per_s, 5);
+    ck_assert_uint_eq(rate.address_burst, 6);
+    ck_assert_uint_eq(rate.max_tracked, 77);
+    overload = app_options_overload(&config);
+    ck_assert_uint_eq(overload.memory_max, 1 << 30);
+    ck_assert_uint_eq(overload.soft, 50);
+    ck_assert_uint_eq(overload.hard, 60);
+    ck_assert_uint_eq(overload.target_ns, 8000000);
+    ck_assert_uint_eq(overload.interval_ns, 9000000);
+    app_options_auth(&config, &auth);
+    ck_assert_uint_eq(auth.max_failures, 7);
+    ck_assert(!auth.anonymous_health);
+    ck_assert(auth.anonymous_reflection);
+    ck_assert_uint_eq(auth.passed, 3);
+    ck_assert(!app_options_access(&config).anonymous_health);
+    ck_assert(app_options_access(&config).anonymous_reflection);
+    config_deinit(&config);
+}
+
+END_TEST
+
+UNIT_MAIN("app_options", app_options_carry_every_limit, app_options_carry_every_other_number,
+          app_options_carry_what_may_connect)

@@ -168,6 +168,63 @@ START_TEST(config_manual_and_table_agree)
 
 END_TEST
 
+/* Does a list of keys, with commas between and a full stop at its end, have this one? */
+static bool list_has(const char *list, const char *key)
+{
+    size_t size = strlen(key);
+
+    for (const char *at = strstr(list, key); at != NULL; at = strstr(at + 1, key)) {
+        if (at[-1] == ' ' && (at[size] == ',' || at[size] == '.')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What the manual says that SIGHUP takes of a section: from behind the colon to the full stop. */
+static void read_marker(const char *manual, const char *section, char *out, size_t room)
+{
+    char head[64];
+    const char *from;
+    size_t used = 0;
+
+    (void)snprintf(head, sizeof(head), "\n[%s]\n\n; SIGHUP takes:", section);
+    from = strstr(manual, head);
+    ck_assert_msg(from != NULL, "no \"%s\" in the manual", head + 1);
+    for (from += strlen(head); *from != '\0' && used < room - 2; from++) {
+        if (strchr("\n;", *from) == NULL) {
+            out[used++] = *from;
+        }
+        if (*from == '.') {
+            break;
+        }
+    }
+    out[used] = '\0';
+}
+
+/* The manual says of each option whether SIGHUP takes it. */
+START_TEST(config_manual_names_what_is_reloaded)
+{
+    const char *manual = read_whole("configs/userd.ini");
+
+    for (unsigned i = 0; i < config_option_count; i++) {
+        const struct config_option *option = &config_options[i];
+        bool all_but;
+        char marker[512];
+
+        read_marker(manual, option->section, marker, sizeof(marker));
+        if (option->environment_only) {
+            continue;
+        }
+        all_but = strncmp(marker, " all", 4) == 0;
+        ck_assert_msg(option->reloadable == (all_but != list_has(marker, option->key)),
+                      "%s.%s is not as the manual says: SIGHUP takes:%s", option->section,
+                      option->key, marker);
+    }
+}
+
+END_TEST
+
 /* The configurations we ship load without a mistake. */
 START_TEST(config_takes_what_we_ship)
 {
@@ -195,6 +252,33 @@ START_TEST(config_asks_for_what_has_no_default)
     ck_assert_uint_eq(count_lines(&errors), 3);
     config_deinit(&config);
     assert_refused(OPEN "[store]\ndata_dir =\n", "store.data_dir is empty");
+    done();
+}
+
+END_TEST
+
+/* What one option asks of others is said, by name. */
+START_TEST(config_looks_at_options_together)
+{
+    static const char jwks[] = "[tls]\nenabled = false\n[auth]\njwks_file = keys.json\n";
+    static const char clients[] = "[auth]\nmode = none\n[tls]\ncert_file = c\nkey_file = k\n"
+                                  "client_auth = require\ncrl = require\n";
+
+    ck_assert_int_eq(load(jwks, NULL), 0);
+    assert_refused("[tls]\nenabled = false\n",
+                   "or with auth.jwks_file one with a JSON Web Key Set");
+    assert_refused(clients, "tls.client_ca_file is not set: name ");
+    assert_has(&errors, "tls.crl_file is not set: name ");
+    assert_has_not(&errors, "tls.enabled");
+    assert_refused("[tls]\nenabled = false\nclient_auth = optional\nclient_ca_file = ca\n"
+                   "[auth]\nmode = none\n",
+                   "tls.client_auth asks for certificates, which takes tls.enabled = true");
+    assert_refused(OPEN "[overload]\nsoft = 90\nhard = 89\n",
+                   "overload.soft = 90 is more than overload.hard = 89");
+    ck_assert_int_eq(load(OPEN "[overload]\nsoft = 89\nhard = 89\n", NULL), 0);
+    assert_has_not(&config.warnings, "tls.crl");
+    ck_assert_int_eq(load("[tls]\nenabled = false\ncrl = require\n[auth]\nmode = none\n", NULL), 0);
+    assert_has(&config.warnings, "tls.crl = require has no effect");
     done();
 }
 
@@ -567,6 +651,11 @@ START_TEST(config_checks_options_together)
     assert_refused(OPEN "[http2]\nmax_header_list = 64KiB\n", "http2.max_header_list_hard = 32768");
     assert_refused(OPEN "[limits]\ndefault_deadline_ms = 20\nmax_deadline_ms = 10\n",
                    "limits.max_deadline_ms = 10");
+    assert_refused(OPEN "[limits]\nmax_message = 2MiB\n",
+                   "limits.max_message = 2097152 is more than "
+                   "limits.max_buffered_per_connection = 1048576");
+    assert_refused(OPEN "[limits]\nmax_buffered = 1MiB\nmax_buffered_per_connection = 2MiB\n",
+                   "limits.max_buffered = 1048576");
     done();
 }
 
@@ -589,9 +678,10 @@ START_TEST(config_warns_of_unsafe_choices)
 END_TEST
 
 UNIT_MAIN("config", config_takes_its_own_defaults, config_table_is_well_formed,
-          config_manual_and_table_agree, config_takes_what_we_ship,
-          config_asks_for_what_has_no_default, config_reports_every_mistake,
-          config_refuses_duplicates, config_suggests_only_what_is_near, config_refuses_bad_syntax,
+          config_manual_and_table_agree, config_manual_names_what_is_reloaded,
+          config_takes_what_we_ship, config_asks_for_what_has_no_default,
+          config_looks_at_options_together, config_reports_every_mistake, config_refuses_duplicates,
+          config_suggests_only_what_is_near, config_refuses_bad_syntax,
           config_names_a_file_it_cannot_read, config_shows_bad_values_safely,
           config_bounds_its_complaints, config_values_are_exact, config_values_are_addresses,
           config_values_are_an_address, config_environment_wins, config_environment_is_checked,
