@@ -201,6 +201,12 @@ test-exhaustive: ## every bit flip and every truncation of a reference log and s
 	$(SUBMAKE) _tests
 	@seq $(JOBS) | xargs -P $(JOBS) -I{} $(B)/tests/sim/sim_damage --exhaustive --part {}/$(JOBS)
 
+.PHONY: test-hostile
+test-hostile: ## attacks beside a well-behaved client, 100,000 malformed connections, testssl.sh (about 15 min)
+	$(NEED) hostile
+	$(SUBMAKE) _build _python
+	$(RUN_TESTS) hostile "$(T)"
+
 .PHONY: soak-crash
 soak-crash: ## kill -9 in the middle of writes, N=1000 times
 	$(NEED) test
@@ -264,7 +270,8 @@ tidy: ## clang-tidy over src, tools and bench (T=path part)
 .PHONY: cppcheck
 cppcheck: ## cppcheck over src, tools and bench
 	@cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
-	    --suppress=missingIncludeSystem --error-exitcode=1 -j $(JOBS) -Isrc \
+	    --suppress=missingIncludeSystem --suppress=preprocessorErrorDirective \
+	    --error-exitcode=1 -j $(JOBS) -Isrc \
 	    $(DEFINES) $(SRC) $(TOOL_SRC) $(BENCH_SRC)
 
 .PHONY: bench-smoke

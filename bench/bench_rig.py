@@ -31,7 +31,9 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 # The log as in production; the calls of one load generator must not meet limits made for many.
 SETTINGS = {
     "wal": {"segment_size": "64MiB", "max_pending_bytes": "16MiB"},
-    "limits": {"max_connections_per_ip": "10000"},
+    "limits": {"max_connections_per_ip": "10000", "max_handshakes_per_ip": "10000",
+               "handshake_rate": "0"},
+    "overload": {"target_ms": "0"},
     "http2": {"max_concurrent_streams": "1000", "control_burst": "100000",
               "control_rate": "100000"},
 }

@@ -21,16 +21,17 @@ client   client http2 core
 # Who may include a third-party header: a pattern of the header, then patterns of files.
 readonly THIRD_PARTY='
 liburing.h      src/core/ring.c
-wolfssl/*       src/core/tls.c src/core/tls_context.c
+wolfssl/*       src/core/tls.c src/core/tls_context.c src/core/tls_clients.c src/core/tls_pem.c src/core/tls_memory.c src/core/signature.c
 nghttp2/*       src/http2/h2_session.c
 jwt.h           src/service/token.c
-jansson.h       src/service/token_parse.c tools/common_read.c
-sodium.h        src/service/password.c src/service/page_token.c src/core/random.c src/core/digest.c
+jansson.h       src/service/token_parse.c src/service/token_claims.c src/service/token_jwks.c tools/common_read.c
+sodium.h        src/service/password.c src/service/page_token.c src/core/random.c src/core/digest.c src/core/secret.c src/core/signature.c
 ini.h           src/core/ini.c
 utf8proc.h      src/service/user_fold.c
 zlib.h          src/http2/grpc_gzip.c
 microhttpd.h    src/core/http_admin.c
 pthread.h       src/core/workpool.c
+malloc.h        src/core/memory.c
 *.pb-c.h        src/service/*.c src/client/*.c tools/*.c
 protobuf-c/*    src/service/*.c src/client/*.c tools/*.c
 '
@@ -39,7 +40,7 @@ protobuf-c/*    src/service/*.c src/client/*.c tools/*.c
 readonly SYSTEM_HEADERS=' assert ctype dirent errno fcntl float getopt inttypes limits locale math netdb poll sched
 signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings sysexits
 termios time unistd nmmintrin immintrin x86intrin cpuid endian byteswap arpa/inet netinet/in netinet/tcp
-sys/auxv sys/epoll sys/eventfd sys/file sys/ioctl sys/mman sys/prctl sys/random sys/resource
+sys/auxv sys/epoll sys/eventfd sys/file sys/inotify sys/ioctl sys/mman sys/prctl sys/random sys/resource
 sys/signalfd sys/socket sys/stat sys/statvfs sys/syscall sys/sysmacros sys/time sys/timerfd sys/types
 sys/uio sys/un sys/utsname sys/wait linux/fs linux/io_uring linux/falloc linux/time_types
 arm_acle '
@@ -66,15 +67,15 @@ alloca|an arena, or a fixed array
 src:time|core/clock.h|src/core/clock.c
 src:gettimeofday|core/clock.h|src/core/clock.c
 src:clock_gettime|core/clock.h|src/core/clock.c
-src:read|core/disk.h or ring_recv: it blocks|src/core/disk*.c src/core/slurp.c src/core/signals.c src/core/workpool.c
-src:write|core/disk.h or ring_send: it blocks|src/core/disk*.c src/core/log.c src/core/workpool.c src/service/page_token.c
-src:pread|core/disk.h: it blocks|src/core/disk*.c
+src:read|core/disk.h or ring_recv: it blocks|src/core/disk*.c src/core/file_watch.c src/core/slurp.c src/core/signals.c src/core/workpool.c
+src:write|core/disk.h or ring_send: it blocks|src/core/disk*.c src/core/log.c src/core/process_guard.c src/core/workpool.c src/service/page_token.c
+src:pread|core/disk.h: it blocks|src/core/disk*.c src/core/memory.c
 src:pwrite|core/disk.h: it blocks|src/core/disk*.c
 src:fsync|core/disk.h: it blocks|src/core/disk*.c src/core/directory.c src/service/page_token.c
 src:fdatasync|core/disk.h: it blocks|src/core/disk*.c
 '
 # Why these: slurp.c reads small files, directory.c makes folders and page_token.c its key at start-up; log.c writes a line to
-# stderr; signals.c and workpool.c read and write descriptors that cannot block (signalfd, eventfd).
+# stderr; process_guard.c one byte to /proc; memory.c reads a file there that does not block; signals.c, file_watch.c and workpool.c read and write descriptors that cannot block (signalfd, inotify, eventfd).
 
 # Sources without a unit test of their own name, each with what tests them instead. Parts of them, app_start.c
 # beside app.c, go with them.
@@ -298,8 +299,8 @@ check_unit_tests() {
 }
 
 # The option table and the annotated configuration name the same options. A row of the table begins
-# with MACRO(section, key; those that only the environment may set are not in the file. There a key
-# may be commented out: `#key = value`. The rows of [policy] are not options.
+# with MACRO(LIVE, section, key or START in place of LIVE; those that only the environment may set are
+# not in the file. There a key may be commented out: `#key = value`. The rows of [policy] are not options.
 check_options() {
     local table=src/service/config_table.c manual=configs/userd.ini
     if [ ! -f $table ] || [ ! -f $manual ]; then
@@ -311,11 +312,11 @@ check_options() {
         inside { text = text " " $0 }
         /^};/ { inside = 0 }
         END {
-            row = "[A-Z]+[(][a-z0-9_]+, *[a-z0-9_]+[,)]"
+            row = "[A-Z]+[(](LIVE|START), *[a-z0-9_]+, *[a-z0-9_]+[,)]"
             while (match(text, row)) {
                 name = substr(text, RSTART, RLENGTH); text = substr(text, RSTART + RLENGTH)
                 tail = match(text, row) ? substr(text, 1, RSTART - 1) : text
-                sub(/^[A-Z]+[(]/, "", name); sub(/, */, ".", name); sub(/[,)]$/, "", name)
+                sub(/^[A-Z]+[(][A-Z]+, */, "", name); sub(/, */, ".", name); sub(/[,)]$/, "", name)
                 if (tail !~ /environment_only = true/) print name
             }
         }' $table | sort -u >"$WORK/table"
@@ -353,7 +354,7 @@ plant_clean_tree() {
     printf '#ifndef CORE_A_H\n#define CORE_A_H\n\nint a_sum(int left, int right);\n\n#endif\n' >src/core/a.h
     printf '#include "core/a.h"\n\n#include <stdint.h>\n\n/* It strcpy()s nothing. */\nint a_sum(int left, int right)\n{\n    return left + right; /* "//" */\n}\n' >src/core/a.c
     printf '#include "core/a.h"\nconst char *h = "strcpy(a, b); // \\"";\n' >src/http2/h.c
-    printf '#include "core/a.h"\nconst struct o config_options[] = {\n    TEXT(log, level),\n    {ROW(log,\n     format)},\n    {ROW(log, key), .environment_only = true},\n};\n' >src/service/config_table.c
+    printf '#include "core/a.h"\nconst struct o config_options[] = {\n    TEXT(LIVE, log, level),\n    {ROW(START, log,\n     format)},\n    {ROW(LIVE, log, key), .environment_only = true},\n};\n' >src/service/config_table.c
     printf '[log]\nlevel = info\n#format = text\n' >configs/userd.ini
     touch tests/unit/test_{a,h,config_table}.c
 }

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what a part of the work needs, through apt, and builds the accelerated wolfSSL.
 #
-#   scripts/deps.sh [--verify] build|unit|fuzz|test|check
+#   scripts/deps.sh [--verify] build|unit|fuzz|test|hostile|check
 #
 #   build   what compiling userd needs, wolfSSL included
 #   unit    build, and the unit test library
 #   fuzz    unit, and clang with libFuzzer
 #   test    unit, and the foreign clients of the integration tests
+#   hostile test, and testssl.sh
 #   check   test, fuzz, and the other tools of `make check`
 #
 # --verify installs nothing: it names what is missing and exits 1. TLS=system asks for Debian's own
@@ -33,6 +34,7 @@ readonly UNIT_PACKAGES="check"
 readonly TEST_PACKAGES="python3 python3-grpcio python3-protobuf python3-h2 python3-hpack
     protobuf-compiler protobuf-compiler-grpc grpc-proto nghttp2-client"
 # libFuzzer and clang's sanitizers are in libclang-rt; llvm has the symbolizer for their stack traces.
+readonly HOSTILE_PACKAGES="testssl.sh"
 readonly FUZZ_PACKAGES="clang libclang-rt-14-dev llvm"
 readonly CHECK_PACKAGES="clang-format clang-tidy cppcheck shellcheck"
 
@@ -48,8 +50,10 @@ readonly WOLFSSL_CONFIGURE="--enable-static --disable-shared --with-pic
     --disable-hashdrbg"
 readonly WOLFSSL_CPU_X86_64="--enable-aesni --enable-intelasm"
 readonly WOLFSSL_CPU_AARCH64="--enable-armasm"
+# The verify callback must see good certificates too: it takes the client's name from them.
 readonly WOLFSSL_CFLAGS_BUILD="-O2 -g -fPIC -fstack-protector-strong
-    -DNO_SESSION_CACHE -DCUSTOM_RAND_GENERATE_BLOCK=wolfssl_random_block"
+    -DNO_SESSION_CACHE -DCUSTOM_RAND_GENERATE_BLOCK=wolfssl_random_block
+    -DWOLFSSL_ALWAYS_VERIFY_CB -DWOLFSSL_VERIFY_CB_ALL_CERTS"
 
 # WOLFSSL_OPTIONS_IGNORE_SYS in WOLFSSL_CFLAGS keeps options.h from repeating this in our code.
 readonly WOLFSSL_CPPFLAGS_BUILD="-D_FORTIFY_SOURCE=2 -include $ROOT/scripts/wolfssl_random.h"
@@ -352,6 +356,7 @@ packages_of() {
         command -v node >/dev/null || echo nodejs
         command -v npm >/dev/null || echo npm
         ;;
+    hostile) echo "$(packages_of test) $HOSTILE_PACKAGES" ;;
     check) echo "$(packages_of test) $FUZZ_PACKAGES $CHECK_PACKAGES" ;;
     esac
 }
@@ -365,8 +370,8 @@ main() {
     part=${1:-}
     case $part in
     build | unit | fuzz) ;;
-    test | check) npm=yes ;;
-    *) die "usage: scripts/deps.sh [--verify] build|unit|fuzz|test|check" ;;
+    test | hostile | check) npm=yes ;;
+    *) die "usage: scripts/deps.sh [--verify] build|unit|fuzz|test|hostile|check" ;;
     esac
 
     missing=$(missing_of "$(packages_of "$part")")

@@ -8,6 +8,7 @@
 #              with SEED and RUNS so many seeds from that one on, without a limit in time
 # integration  the executable files tests/integration/test_*, 600 s each, one after the other
 # mutants      tests/mutants/run.py; part of `all` in the plain build
+# hostile      tests/hostile: attacks, malformed connections, testssl.sh; 1 h each
 # soak         one integration test named NAMES with SEED (NAME=VALUE) in its environment, without a limit
 #
 # Lines that a program begins with `counts: ` are shown below its own.
@@ -16,7 +17,8 @@
 # test ends with a line `N passed, N failed` and exits 0 exactly when nothing failed; it finds what
 # it needs in the environment set below. A program that dies, runs too long, contradicts itself or
 # runs no test counts as a failure. The last line printed is the sum, and BUILD_FOLDER/logs/sum
-# keeps it. NAMES picks tests: names or globs with blanks between, or part of an integration test's name.
+# keeps it; BUILD_FOLDER/logs/failures names the logs of what failed. NAMES picks tests: names or globs
+# with blanks between, or part of an integration test's name.
 
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 70
@@ -29,6 +31,7 @@ failed=0
 failures=()
 
 export USERD=$PWD/$PROGRAMS/userd USERCTL=$PWD/$PROGRAMS/userctl USERWAL=$PWD/$PROGRAMS/userwal
+export USERBENCH=$PWD/$PROGRAMS/userbench
 export USERD_BUILD=$PWD/$BUILD
 export INTEROP_SERVER=$PWD/$PROGRAMS/interop-server
 export NODE_PATH=$PWD/build/node_modules PYTHONPATH=$PWD/build/gen/python PYTHONDONTWRITEBYTECODE=1
@@ -150,10 +153,18 @@ nothing_matched() {
 }
 
 mkdir -p "$LOGS"
+: >"$LOGS/failures"
 case $KIND in
 unit) run_named unit test_ 120 ;;
 sim) run_named sim '' 300 ;;
 integration) run_integration ;;
+hostile)
+    for program in tests/hostile/run.py tests/hostile/connections.py tests/hostile/testssl.py; do
+        [[ $program == *$NAMES* ]] || continue
+        run_one hostile 3600 "./$program"
+        grep '^|' "$LOGS/hostile-$(basename "$program").log" # the table
+    done
+    ;;
 soak)
     export "${SEED?}"
     run_one soak 0 "tests/integration/$NAMES.py"
@@ -171,14 +182,15 @@ all)
     run_integration
     ;;
 *)
-    echo "usage: scripts/run-tests.sh BUILD_FOLDER PROGRAM_FOLDER all|unit|sim|integration|mutants|soak [NAMES]" >&2
+    echo "usage: scripts/run-tests.sh BUILD_FOLDER PROGRAM_FOLDER all|unit|sim|integration|mutants|hostile|soak [NAMES]" >&2
     exit 64
     ;;
 esac
 
 if [ ${#failures[@]} -ne 0 ]; then
+    printf '%s\n' "${failures[@]}" >"$LOGS/failures"
     echo "failures; the logs are:"
-    printf '    %s\n' "${failures[@]}"
+    sed 's/^/    /' "$LOGS/failures"
 fi
 if [ $((passed + failed)) -eq 0 ]; then
     echo "no test was found"

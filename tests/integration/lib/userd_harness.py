@@ -40,11 +40,13 @@ sys.path.insert(0, str(ROOT / "build/gen/python"))
 # What sanitizers and failed assertions leave on stderr.
 REPORTS = re.compile(r"AddressSanitizer|LeakSanitizer|UndefinedBehavior|runtime error:|Assertion `")
 
-# Cheap hashing, since no test is about its strength, and room for tests that create many users.
+# Cheap hashing, since no test is about its strength, and room for tests that create many users. A machine
+# that does other things as well must not make the server refuse calls for being slow.
 DEFAULTS = {
     "server": {"listen": "127.0.0.1:0", "drain_delay_s": "0", "drain_grace_s": "10"},
     "admin": {"listen": "127.0.0.1:0"},
-    "wal": {"segment_size": "1MiB", "max_pending_bytes": "512KiB"},
+    "wal": {"segment_size": "1MiB", "max_pending_bytes": "512KiB", "max_pending_ms": "0"},
+    "overload": {"target_ms": "0"},
     "auth": {"mode": "jwt"},
     "password": {"memory_kib": "64", "iterations": "1"},
 }
@@ -80,6 +82,14 @@ def sign_token(secret, sub="tester", roles=("admin",), ttl_s=3600, **claims):
                       for part in ({"alg": "HS256", "typ": "JWT"}, payload))
     digest = hmac.new(secret, signed.encode(), hashlib.sha256).digest()
     return f"{signed}.{base64url(digest)}"
+
+
+def _stands_still(thread):
+    """Whether a thread, a folder in /proc, is stopped, or has ended."""
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 class Server:
@@ -181,13 +191,11 @@ class Server:
         self.process.send_signal(signal.SIGUSR1)
 
     def pause(self):
-        """Stops the process, and returns when all of its threads stand still. SIGCONT goes on."""
+        """Stops the process, and returns when all of its threads stand still, those too in which
+        the kernel works for its ring. SIGCONT goes on."""
         self.process.send_signal(signal.SIGSTOP)
-        threads = pathlib.Path(f"/proc/{self.process.pid}/task")
         end = time.monotonic() + PATIENCE_S
-        while any((one / "stat").read_text().rpartition(")")[2].split()[0] != "T"
-                  for one in threads.iterdir()
-                  if not (one / "comm").read_text().startswith("iou-")):  # the kernel's
+        while not all(map(_stands_still, pathlib.Path(f"/proc/{self.process.pid}/task").iterdir())):
             assert time.monotonic() < end, "SIGSTOP does not stop the server"
             time.sleep(0.005)
 
@@ -197,6 +205,8 @@ class Server:
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             was_running = self.is_running()
+            if not was_running:
+                self._reader.join()
             for line in self.lines[since:]:
                 found = compiled.search(line)
                 if found:
