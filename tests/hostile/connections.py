@@ -150,7 +150,8 @@ def storm(server, count, seed):
     grown = memory_of(server) - before
     print(f"counts: malformed connections {count}, seed {seed}: memory {grown / 1024:+.0f} KiB, "
           f"{sockets_of(server) - sockets} descriptors left")
-    assert grown <= MEMORY_MAX, f"{grown} bytes more"
+    # A sanitizer keeps what was freed for a while; there its leak check judges, at the end.
+    assert grown <= MEMORY_MAX or SLOW > 1, f"{grown} bytes more"
 
 
 def serve_on(server):
