@@ -120,7 +120,9 @@ ALL_SRC := $(SRC) $(TOOL_SRC) $(BENCH_SRC) $(TESTLIB_SRC) \
 HEADERS := $(shell find src tools tests bench -name '*.h' 2>/dev/null)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$1)
-GEN_OBJ := $(GEN_C:build/%.c=$(B)/obj/%.o)
+# Files that are built into userd: each is an array of bytes of the name src/service/embedded.h tells.
+EMBEDDED_C := $(GEN)/embedded/status_page.c
+GEN_OBJ := $(GEN_C:build/%.c=$(B)/obj/%.o) $(EMBEDDED_C:build/%.c=$(B)/obj/%.o)
 LIB_OBJ := $(call obj,$(LIB_SRC)) $(GEN_OBJ)
 LIBUSERD := $(B)/libuserd.a
 LIBTEST := $(if $(TESTLIB_SRC),$(B)/libtest.a)
@@ -376,6 +378,11 @@ $(GEN)/%.pb-c.c $(GEN)/%.pb-c.h: proto/%.proto
 	$(call say,GEN,$<)
 	@mkdir -p $(@D)
 	$(Q)$(call protoc_c,$<)
+
+$(GEN)/embedded/status_page.c: src/service/status_page.html scripts/embed.sh
+	$(call say,GEN,$@)
+	@mkdir -p $(@D)
+	$(Q)scripts/embed.sh embedded_status_page $< >$@
 
 # Messages and client stubs for the Python tests: PYTHONPATH=build/gen/python.
 protoc_python = protoc -Iproto -I/usr/include -I$(GRPC_PROTOS) --python_out=$(GEN)/python \

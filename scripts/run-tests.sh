@@ -190,7 +190,11 @@ esac
 if [ ${#failures[@]} -ne 0 ]; then
     printf '%s\n' "${failures[@]}" >"$LOGS/failures"
     echo "failures; the logs are:"
-    sed 's/^/    /' "$LOGS/failures"
+    while read -r log; do
+        echo "    $log"
+        # What failed and why, again: here it is seen by who sees the end of the output alone.
+        [ ! -f "$log" ] || grep -E -A 16 '^FAILED |:[FE]:|Sanitizer|runtime error:' "$log" | tail -n 30 | sed 's/^/        | /'
+    done <"$LOGS/failures"
 fi
 if [ $((passed + failed)) -eq 0 ]; then
     echo "no test was found"

@@ -38,6 +38,12 @@ enum config_wal_sync {
     CONFIG_WAL_SYNC_INTERVAL,
 };
 
+enum config_log_access {
+    CONFIG_LOG_ACCESS_OFF,
+    CONFIG_LOG_ACCESS_ERRORS,
+    CONFIG_LOG_ACCESS_ALL,
+};
+
 enum config_origin_kind {
     CONFIG_FROM_DEFAULT,
     CONFIG_FROM_FILE,
@@ -77,6 +83,11 @@ struct config {
     char *admin_listen; /* "" = no admin port */
     uint64_t admin_max_connections;
     uint64_t admin_timeout_s;
+
+    char *health_listen; /* "" = no such port */
+    uint64_t health_max_connections;
+
+    bool reflection_enabled;
 
     char *store_data_dir;
     uint64_t store_max_users;
@@ -176,6 +187,8 @@ struct config {
     uint64_t keepalive_min_ping_s;
     bool keepalive_permit_without_calls;
     uint64_t keepalive_max_strikes;
+    uint64_t keepalive_time_s;
+    uint64_t keepalive_timeout_s;
 
     uint64_t overload_memory_max;
     uint64_t overload_soft;
@@ -191,6 +204,9 @@ struct config {
 
     unsigned log_level;  /* enum log_level */
     unsigned log_format; /* enum log_format */
+    uint64_t log_lines_per_s;
+    unsigned log_access; /* enum config_log_access */
+    uint64_t log_access_sample;
 
     struct config_policy policy; /* the rows of [policy], from the file alone */
 

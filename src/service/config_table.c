@@ -27,6 +27,7 @@ static const char *const tls_crls[] = {"off", "require", NULL};
 static const char *const auth_modes[] = {"none", "jwt", NULL};
 static const char *const wal_syncs[] = {"always", "interval", NULL};
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
+static const char *const log_accesses[] = {"off", "errors", "all", NULL};
 static const char *const log_formats[] = {"text", "json", NULL};
 
 #define NUMBER(live_, section_, key_, fallback_, least_, most_, unit_, help_)                      \
@@ -83,6 +84,13 @@ const struct config_option config_options[] = {
     NUMBER(START, admin, max_connections, "16", 1, 1000, "", "connections to it at once"),
     NUMBER(START, admin, timeout_s, "10", 1, 600, "seconds",
            "for one request, from accept to its answer"),
+
+    TEXT(START, health, listen, CONFIG_TYPE_ADDRESS, TEXT_BYTES_MAX, "",
+         "address of a port without TLS that serves grpc.health.v1 only, for probes"),
+    NUMBER(START, health, max_connections, "64", 1, 1000, "", "connections to it at once"),
+
+    {ROW(START, reflection, enabled), .type = CONFIG_TYPE_BOOL, .fallback = "false", .unit = "",
+     .help = "serve grpc.reflection: tell clients the methods and messages"},
 
     TEXT(START, store, data_dir, CONFIG_TYPE_PATH, PATH_BYTES_MAX, "/var/lib/userd",
          "folder of the write-ahead log"),
@@ -231,6 +239,10 @@ const struct config_option config_options[] = {
      .unit = "", .help = "the same without an open call; else 2 hours"},
     NUMBER(LIVE, keepalive, max_strikes, "2", 0, 1000, "",
            "forgiven; the next one ends the connection"),
+    NUMBER(LIVE, keepalive, time_s, "7200", 0, 31536000, "seconds",
+           "without a byte from a client until it is sent a PING; 0 = never"),
+    NUMBER(LIVE, keepalive, timeout_s, "20", 1, 3600, "seconds",
+           "without a byte after it until the connection is given up"),
 
     SIZE(LIVE, overload, memory_max, "0", 0, 16 * 1024 * GIB,
          "memory of the process; 0 = what the system allows it"),
@@ -250,6 +262,11 @@ const struct config_option config_options[] = {
 
     CHOICE(LIVE, log, level, log_levels, "info", "least important line written"),
     CHOICE(LIVE, log, format, log_formats, "text", "form of a line"),
+    NUMBER(LIVE, log, lines_per_s, "1000", 0, 1000000, "",
+           "lines written in a second, the rest is counted; 0 = any number"),
+    CHOICE(LIVE, log, access, log_accesses, "off", "calls that get a line of their own"),
+    NUMBER(LIVE, log, access_sample, "1", 1, 1000000000, "",
+           "of so many calls that ended OK one gets its line"),
 };
 
 #define OPTION_COUNT (sizeof(config_options) / sizeof(config_options[0]))
