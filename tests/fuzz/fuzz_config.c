@@ -39,11 +39,12 @@ static char *load_and_print(const char *text)
 
     must(loaded == 0 || loaded == CONFIG_E_INVALID);
     must((loaded == 0) == (buf_size(&errors) == 0));
-    must(config_print(&config, &printed) == 0);
     if (loaded == 0) {
-        struct bytes bytes = buf_bytes(&printed);
+        struct bytes bytes;
         char *to;
 
+        must(config_print(&config, &printed) == 0);
+        bytes = buf_bytes(&printed);
         result = as_text(bytes.data, bytes.size);
         to = result;
         for (const char *from = result; *from != '\0'; from++) {
