@@ -1,9 +1,9 @@
 #include "service/config_policy.h"
 
+#include "core/nearest_name.h"
 #include "service/method_class.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,9 +18,8 @@
  * with a colon in X it is a URI, which always has one, else a DNS name, which never has.
  */
 
-#define SHOWN_MAX     160 /* bytes of foreign text in a problem */
-#define DISTANCE_MAX  3   /* a path so near may be the one that was meant */
-#define PATH_MAX_SIZE 128
+#define SHOWN_MAX 160 /* bytes of foreign text in a problem */
+#define STEPS_MAX 3   /* a path so near may be the one that was meant */
 
 /* The kinds that are written as prefix and name. */
 static const struct {
@@ -79,62 +78,20 @@ static char *copy(struct bytes text)
 
 /* ---- paths ---- */
 
-/* Bytes to insert, remove or replace to make one of the other (Levenshtein), or more than
- * DISTANCE_MAX. */
-static unsigned distance(const char *a, const char *b)
+/* What a rule names of a method: all of its path, or its service. */
+static struct bytes nameable(const char *method, bool of_service)
 {
-    size_t a_size = strlen(a);
-    size_t b_size = strlen(b);
-    unsigned row[PATH_MAX_SIZE + 1];
-
-    if (a_size > b_size + DISTANCE_MAX || b_size > a_size + DISTANCE_MAX ||
-        b_size > PATH_MAX_SIZE) {
-        return UINT_MAX;
-    }
-    for (unsigned j = 0; j <= b_size; j++) {
-        row[j] = j;
-    }
-    for (unsigned i = 0; a[i] != '\0'; i++) {
-        unsigned diagonal = row[0];
-
-        row[0] = i + 1;
-        for (unsigned j = 0; j < b_size; j++) {
-            unsigned best = diagonal + (a[i] == b[j] ? 0 : 1);
-
-            diagonal = row[j + 1];
-            best = row[j] + 1 < best ? row[j] + 1 : best;
-            row[j + 1] = diagonal + 1 < best ? diagonal + 1 : best;
-        }
-    }
-    return row[b_size];
-}
-
-/* The i-th path that a rule may have: a method, or with a star all of its service. False past the
- * last. */
-static bool known_path(unsigned index, bool of_service, char out[PATH_MAX_SIZE + 1])
-{
-    const char *method = method_class_paths[index];
-    const char *slash;
-
-    if (method == NULL) {
-        return false;
-    }
-    slash = strrchr(method, '/');
-    if (of_service) {
-        (void)snprintf(out, PATH_MAX_SIZE + 1, "%.*s/*", (int)(slash - method), method);
-    } else {
-        (void)snprintf(out, PATH_MAX_SIZE + 1, "%s", method);
-    }
-    return true;
+    return of_service
+               ? (struct bytes){(const uint8_t *)method, (size_t)(strrchr(method, '/') - method)}
+               : bytes_from_text(method);
 }
 
 static int check_path(const char *path, char *problem)
 {
-    size_t size = strlen(path);
-    bool of_service = size >= 2 && strcmp(path + size - 2, "/*") == 0;
-    char known[PATH_MAX_SIZE + 1];
-    char nearest[PATH_MAX_SIZE + 1] = "";
-    unsigned least = DISTANCE_MAX + 1;
+    const size_t size = strlen(path);
+    const bool of_service = size >= 2 && strcmp(path + size - 2, "/*") == 0;
+    const char *suffix = of_service ? "/*" : "";
+    struct nearest_name nearest;
 
     if (strcmp(path, "/*") == 0) {
         return 0;
@@ -145,21 +102,21 @@ static int check_path(const char *path, char *problem)
                    "of a service, or /* for everything",
                    SHOWN_MAX, path);
     }
-    for (unsigned i = 0; known_path(i, of_service, known); i++) {
-        unsigned far = distance(path, known);
-
-        if (far == 0) {
-            return 0;
-        }
-        if (far < least) {
-            least = far;
-            memcpy(nearest, known, sizeof(nearest));
-        }
+    nearest_name_begin(&nearest, (struct bytes){(const uint8_t *)path, size - strlen(suffix)},
+                       STEPS_MAX);
+    for (unsigned i = 0; method_class_paths[i] != NULL; i++) {
+        nearest_name_offer(&nearest, nameable(method_class_paths[i], of_service));
     }
-    return bad(problem, "%s %.*s: %s%s", of_service ? "there is no service" : "there is no method",
-               SHOWN_MAX, path,
-               nearest[0] != '\0' ? "did you mean " : "see the list in configs/userd.ini",
-               nearest[0] != '\0' ? nearest : "");
+    if (nearest.name.data == NULL) {
+        return bad(problem, "there is no %s %.*s: see the list in configs/userd.ini",
+                   of_service ? "service" : "method", SHOWN_MAX, path);
+    }
+    if (nearest.steps > 0) {
+        return bad(problem, "there is no %s %.*s: did you mean %.*s%s",
+                   of_service ? "service" : "method", SHOWN_MAX, path, (int)nearest.name.size,
+                   (const char *)nearest.name.data, suffix);
+    }
+    return 0;
 }
 
 /* ---- principals ---- */
@@ -391,7 +348,7 @@ static int print_rule(const struct policy_rule *rule, const char *file, struct b
             result = append_text(out, principal->name);
         }
     }
-    (void)snprintf(tail, sizeof(tail), " ; %.400s:%d\n", file, rule->line);
+    (void)snprintf(tail, sizeof(tail), " ; %.400s:%d, reloadable\n", file, rule->line);
     return result == 0 ? append_text(out, tail) : result;
 }
 

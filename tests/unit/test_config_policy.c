@@ -191,9 +191,10 @@ END_TEST
 /* What is printed reads back to the same rules, which print the same. */
 START_TEST(config_policy_prints_what_it_reads)
 {
-    static const char expected[] = "\n[policy]\n"
-                                   "allow /users.v1.UserService/* = role:a, scope:b, sub:c ; f:1\n"
-                                   "deny /* = id:uri:d:e, id:dns:f, authenticated, * ; f:2\n";
+    static const char expected[] =
+        "\n[policy]\n"
+        "allow /users.v1.UserService/* = role:a, scope:b, sub:c ; f:1, reloadable\n"
+        "deny /* = id:uri:d:e, id:dns:f, authenticated, * ; f:2, reloadable\n";
     struct buf out = {0};
 
     ck_assert_int_eq(config_policy_print(&policy, "f", &out), 0);
@@ -283,9 +284,10 @@ START_TEST(config_policy_is_read_from_files)
     ck_assert_int_eq(config.policy.rules[0].line, 6);
     ck_assert_str_eq(config.policy.rules[1].principals[0].name, "mallory");
     ck_assert_int_eq(config_print(&config, &out), 0);
-    ck_assert(has_text(&out, "\n[policy]\nallow /grpc.reflection.v1alpha.ServerReflection/"
-                             "ServerReflectionInfo = id:uri:spiffe://a/b, sub:x=y ; test.ini:6\n"
-                             "deny /users.v1.UserService/* = sub:mallory ; test.ini:7\n"));
+    ck_assert(has_text(
+        &out, "\n[policy]\nallow /grpc.reflection.v1alpha.ServerReflection/"
+              "ServerReflectionInfo = id:uri:spiffe://a/b, sub:x=y ; test.ini:6, reloadable\n"
+              "deny /users.v1.UserService/* = sub:mallory ; test.ini:7, reloadable\n"));
     buf_deinit(&out);
     unload();
 }
