@@ -29,6 +29,10 @@
  *   3. When no more came until the timer fires, the ways are walked again, for they may be others
  *      now, and the owner is told.
  *
+ * A folder that may be gone through but not read (mode 0711) cannot be watched. Of a path with such
+ * a one on its way the file itself is remembered, as stat() shows it, and looked at again from time
+ * to time; a difference counts as an event does.
+ *
  * What can go wrong: the queue overflows, which is one more event; a folder vanishes during the
  * walk, and the walk is repeated after a while; the system gives no more watches, which the result
  * of file_watch_set() says. Network file systems tell nothing about what other machines do.
@@ -51,6 +55,14 @@ struct place {
     bool needed; /* by the walk under way */
 };
 
+/* A path to watch, and when that cannot be done on all of its way: what stood there last. */
+struct way {
+    char *path;
+    bool is_hidden;
+    bool was_there;
+    struct stat seen;
+};
+
 /* Where a walk stands. It has the room for paths, which is too much for a stack. */
 struct walk {
     char at[PATH_MAX];   /* a folder, no symbolic link on the way to it */
@@ -68,9 +80,9 @@ struct file_watch {
     int fd;
     uint64_t begun_ns; /* first event that was not told yet; 0 = none */
     bool closing;
-    unsigned path_count;
+    unsigned way_count;
     unsigned place_count;
-    char *paths[FILE_WATCH_FILES_MAX];
+    struct way ways[FILE_WATCH_FILES_MAX];
     struct place places[PLACES_MAX];
     struct walk walk;
 };
@@ -146,9 +158,21 @@ static int follow_link(struct walk *walk)
     return result;
 }
 
+/* The same, and a folder that hides what is in it makes the whole way hidden. */
+static int watch_if_readable(struct file_watch *watch, struct way *way, uint32_t events)
+{
+    int result = watch_place(watch, watch->walk.at, events);
+
+    if (result == -EACCES) {
+        way->is_hidden = true;
+        return 0;
+    }
+    return result;
+}
+
 /* Goes on by one name. Returns 0 when there may be more of them; END_OF_WAY, found or not; or
  * negative errno. */
-static int walk_step(struct file_watch *watch)
+static int walk_step(struct file_watch *watch, struct way *way)
 {
     struct walk *walk = &watch->walk;
     char name[NAME_MAX + 1];
@@ -164,9 +188,9 @@ static int walk_step(struct file_watch *watch)
     }
     if (lstat(walk->next, &status) == 0 && S_ISDIR(status.st_mode)) {
         memcpy(walk->at, walk->next, sizeof(walk->at));
-        return watch_place(watch, walk->at, EVENTS_SELF);
+        return watch_if_readable(watch, way, EVENTS_SELF);
     }
-    result = watch_place(watch, walk->at, EVENTS_ALL);
+    result = watch_if_readable(watch, way, EVENTS_ALL);
     if (result != 0) {
         return result;
     }
@@ -179,19 +203,20 @@ static int walk_step(struct file_watch *watch)
     return S_ISDIR(status.st_mode) ? -ENOTDIR : END_OF_WAY; /* a folder meanwhile: look again */
 }
 
-static int walk_path(struct file_watch *watch, const char *path)
+static int walk_path(struct file_watch *watch, struct way *way)
 {
     struct walk *walk = &watch->walk;
-    int size = snprintf(walk->rest, sizeof(walk->rest), "%s", path);
+    int size = snprintf(walk->rest, sizeof(walk->rest), "%s", way->path);
     int result;
 
     if (size < 0 || (size_t)size >= sizeof(walk->rest)) {
         return -ENAMETOOLONG;
     }
     walk->links = 0;
-    (void)snprintf(walk->at, sizeof(walk->at), "%s", path[0] == '/' ? "/" : ".");
+    (void)snprintf(walk->at, sizeof(walk->at), "%s", way->path[0] == '/' ? "/" : ".");
+    way->is_hidden = false;
     do {
-        result = walk_step(watch);
+        result = walk_step(watch, way);
     } while (result == 0);
     return result == END_OF_WAY ? 0 : result;
 }
@@ -217,13 +242,48 @@ static bool is_passing(int result)
     return result == -ENOENT || result == -ENOTDIR || result == -EINVAL;
 }
 
+static bool is_same_time(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+/* Remembers what stands at the end of a hidden way. Returns whether it is something else than
+ * before. */
+static bool look_at(struct way *way)
+{
+    const bool was_there = way->was_there;
+    const struct stat before = way->seen;
+
+    way->was_there = stat(way->path, &way->seen) == 0;
+    if (!way->was_there || !was_there) {
+        return way->was_there != was_there;
+    }
+    return way->seen.st_dev != before.st_dev || way->seen.st_ino != before.st_ino ||
+           way->seen.st_size != before.st_size ||
+           !is_same_time(&way->seen.st_mtim, &before.st_mtim) ||
+           !is_same_time(&way->seen.st_ctim, &before.st_ctim);
+}
+
+/* Returns whether something is different at the end of any hidden way. */
+static bool look_at_hidden(struct file_watch *watch)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < watch->way_count; i++) {
+        if (watch->ways[i].is_hidden && look_at(&watch->ways[i])) {
+            any = true;
+        }
+    }
+    return any;
+}
+
 /* Walks all paths. Returns 0, or the first failure that a later walk would meet again. */
 static int walk_all(struct file_watch *watch)
 {
     int first = 0;
 
-    for (unsigned i = 0; i < watch->path_count; i++) {
-        int result = walk_path(watch, watch->paths[i]);
+    for (unsigned i = 0; i < watch->way_count; i++) {
+        int result = walk_path(watch, &watch->ways[i]);
 
         if (is_passing(result) && watch->begun_ns == 0) {
             watch->begun_ns = clock_monotonic_ns(watch->reactor->clock); /* look again */
@@ -233,6 +293,7 @@ static int walk_all(struct file_watch *watch)
         }
     }
     sweep(watch);
+    (void)look_at_hidden(watch); /* what comes after this counts */
     return first;
 }
 
@@ -255,6 +316,19 @@ static bool drain(struct file_watch *watch)
 static void start_timer(struct file_watch *watch, uint64_t delay_ns)
 {
     (void)reactor_start_timer(watch->reactor, &watch->timer, delay_ns); /* has its place */
+}
+
+/* Waits for events to settle, or until it is time to look at what is hidden; else for ever. */
+static void start_waiting(struct file_watch *watch)
+{
+    uint64_t delay_ns = UINT64_MAX;
+
+    for (unsigned i = 0; i < watch->way_count; i++) {
+        if (watch->ways[i].is_hidden) {
+            delay_ns = watch->options.look_ns;
+        }
+    }
+    start_timer(watch, watch->begun_ns != 0 ? watch->options.settle_ns : delay_ns);
 }
 
 static void on_readable(struct ring_op *op, const struct ring_event *event);
@@ -295,25 +369,24 @@ static void on_readable(struct ring_op *op, const struct ring_event *event)
     start_timer(watch, watch->options.settle_ns);
 }
 
-/* Either the events have settled, or it is time to try again what did not go. */
+/* Either the events have settled, or it is time to look at what is hidden, or to try again what did
+ * not go. */
 static void on_timer(struct timer *timer)
 {
     struct file_watch *watch = CONTAINER_OF(timer, struct file_watch, timer);
-    bool has_begun = watch->begun_ns != 0;
-    uint64_t age_ns = watch->reactor->now_ns - watch->begun_ns;
+    const bool has_begun = watch->begun_ns != 0;
+    const uint64_t age_ns = watch->reactor->now_ns - watch->begun_ns;
+    const bool is_different = look_at_hidden(watch);
 
-    if (has_begun && drain(watch) && age_ns < watch->options.patience_ns) {
+    if (has_begun && (drain(watch) || is_different) && age_ns < watch->options.patience_ns) {
         start_timer(watch, watch->options.settle_ns);
         return;
     }
-    watch->begun_ns = 0;
-    start_timer(watch, UINT64_MAX);
+    watch->begun_ns = !has_begun && is_different ? watch->reactor->now_ns : 0;
     if (has_begun) {
         (void)walk_all(watch); /* what fails now was said, or is the system's own trouble */
     }
-    if (watch->begun_ns != 0) {
-        start_timer(watch, watch->options.settle_ns);
-    }
+    start_waiting(watch);
     if (!watch->op.pending) {
         wait_for_events(watch);
     }
@@ -353,10 +426,10 @@ int file_watch_new(struct reactor *reactor, const struct file_watch_options *opt
 
 static void free_paths(struct file_watch *watch)
 {
-    for (unsigned i = 0; i < watch->path_count; i++) {
-        free(watch->paths[i]);
+    for (unsigned i = 0; i < watch->way_count; i++) {
+        free(watch->ways[i].path);
     }
-    watch->path_count = 0;
+    watch->way_count = 0;
 }
 
 int file_watch_set(struct file_watch *watch, const char *const *paths, unsigned count)
@@ -366,15 +439,15 @@ int file_watch_set(struct file_watch *watch, const char *const *paths, unsigned 
     assert(count <= FILE_WATCH_FILES_MAX && !watch->closing);
     free_paths(watch);
     for (unsigned i = 0; i < count; i++) {
-        watch->paths[i] = strdup(paths[i]);
-        if (watch->paths[i] == NULL) {
+        watch->ways[i] = (struct way){.path = strdup(paths[i])};
+        if (watch->ways[i].path == NULL) {
             return -ENOMEM;
         }
-        watch->path_count++;
+        watch->way_count++;
     }
     result = walk_all(watch);
-    if (watch->begun_ns != 0 && watch->op.pending) {
-        start_timer(watch, watch->options.settle_ns);
+    if (watch->op.pending) {
+        start_waiting(watch);
     }
     return result;
 }

@@ -2,6 +2,9 @@
  * Says when files may have changed: replaced, written in place, or reached by another symbolic
  * link. What it says is a hint: compare what is in them.
  *
+ * A folder on the way that the process may go through but not read cannot be watched: files behind
+ * it are looked at from time to time instead.
+ *
  * Owns:    the inotify descriptor, the pending poll, a timer, copies of the paths.
  * Borrows: the reactor.
  * Thread:  loop only; looking at the paths blocks for some system calls.
@@ -19,6 +22,7 @@ struct reactor;
 struct file_watch_options {
     uint64_t settle_ns;             /* nothing may happen for this long before it is told, */
     uint64_t patience_ns;           /* unless it goes on for this long */
+    uint64_t look_ns;               /* how often to look at what cannot be watched */
     void (*changed)(void *context); /* from the loop; may call file_watch_set() and _close() */
     void *context;
 };

@@ -279,20 +279,28 @@ bool signature_is_good(struct signature_key *key, struct bytes message, struct b
     return false;
 }
 
-bool signature_hmac_is_good(struct bytes secret, struct bytes message, struct bytes mac)
+_Static_assert(SIGNATURE_HMAC_SIZE == crypto_auth_hmacsha256_BYTES, "of the same function");
+
+void signature_hmac(struct bytes secret, struct bytes message, uint8_t out[SIGNATURE_HMAC_SIZE])
 {
     crypto_auth_hmacsha256_state state;
-    uint8_t expected[crypto_auth_hmacsha256_BYTES];
+
+    (void)crypto_auth_hmacsha256_init(&state, secret.data, secret.size);
+    (void)crypto_auth_hmacsha256_update(&state, message.data, message.size);
+    (void)crypto_auth_hmacsha256_final(&state, out);
+    sodium_memzero(&state, sizeof(state));
+}
+
+bool signature_hmac_is_good(struct bytes secret, struct bytes message, struct bytes mac)
+{
+    uint8_t expected[SIGNATURE_HMAC_SIZE];
     bool good;
 
     if (secret.size == 0 || mac.size != sizeof(expected)) {
         return false;
     }
-    (void)crypto_auth_hmacsha256_init(&state, secret.data, secret.size);
-    (void)crypto_auth_hmacsha256_update(&state, message.data, message.size);
-    (void)crypto_auth_hmacsha256_final(&state, expected);
+    signature_hmac(secret, message, expected);
     good = sodium_memcmp(expected, mac.data, sizeof(expected)) == 0;
-    sodium_memzero(&state, sizeof(state));
     sodium_memzero(expected, sizeof(expected));
     return good;
 }

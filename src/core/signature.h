@@ -17,6 +17,8 @@
 #define SIGNATURE_RSA_BITS_MAX 4096 /* wolfCrypt's, as Debian and as we build it */
 #define SIGNATURE_SIZE_MAX     (SIGNATURE_RSA_BITS_MAX / 8)
 
+#define SIGNATURE_HMAC_SIZE 32
+
 #define SIGNATURE_E_SIZE     1 /* RSA: not so many bits; the others: not 32 bytes */
 #define SIGNATURE_E_EXPONENT 2 /* RSA: even, less than 3, or more than 32 bits */
 #define SIGNATURE_E_NUMBER   3 /* an even modulus; a point not on the curve, or of small order */
@@ -37,6 +39,9 @@ void signature_key_free(struct signature_key *key);
 /* Is it the key's signature of the message? ECDSA: r and s, 32 bytes each. Whatever goes wrong is a
  * no. */
 bool signature_is_good(struct signature_key *key, struct bytes message, struct bytes signature);
+
+/* The HMAC-SHA256 of the message. */
+void signature_hmac(struct bytes secret, struct bytes message, uint8_t out[SIGNATURE_HMAC_SIZE]);
 
 /* Is it the HMAC-SHA256 of the message? Takes the same time for every wrong `mac` of 32 bytes. */
 bool signature_hmac_is_good(struct bytes secret, struct bytes message, struct bytes mac);

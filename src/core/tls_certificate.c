@@ -363,12 +363,11 @@ static bool read_crl(struct bytes der, struct tls_crl *crl)
     struct bytes part;
     struct bytes ignored;
     struct bytes extensions;
-    int64_t this_update_s;
     uint8_t tag;
 
     if (!open_signed_part(der, &part) || !der_skip_if(&part, TAG_INTEGER) ||
         !der_expect(&part, TAG_SEQUENCE, &ignored) ||
-        !der_expect(&part, TAG_SEQUENCE, &crl->issuer) || !read_time(&part, &this_update_s)) {
+        !der_expect(&part, TAG_SEQUENCE, &crl->issuer) || !read_time(&part, &crl->this_update_s)) {
         return false;
     }
     tag = der_next_tag(part);

@@ -36,6 +36,7 @@ struct tls_crl {
     struct bytes issuer;
     bool has_next_update;
     bool has_critical_extension; /* its meaning may be: this list is not a full one */
+    int64_t this_update_s;       /* when it was issued */
     int64_t next_update_s;
 };
 

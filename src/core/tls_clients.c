@@ -34,19 +34,21 @@
  *      that some client has shown once.
  *
  * Revocation fails closed: without a valid list of the issuer a certificate is refused. A list that
- * is damaged, expired or partial stops the start (or the reload) with a text that says so.
+ * is damaged, expired, of the future or partial stops the start (or the reload) with a text that
+ * says so; one by an authority whose clock is a little ahead is not of the future.
  */
 
 #ifndef WOLFSSL_ALWAYS_VERIFY_CB
 #error "this wolfSSL shows its verify callback no good certificates: run scripts/deps.sh build"
 #endif
 
-#define CHAIN_COUNT_MAX 4
-#define CHAIN_BYTES_MAX (16 * 1024)
-#define RSA_BITS_MIN    2048
-#define ECC_BITS_MIN    256
-#define WORDS_SIZE      128
-#define DATE_SIZE       24
+#define CHAIN_COUNT_MAX  4
+#define CHAIN_BYTES_MAX  (16 * 1024)
+#define RSA_BITS_MIN     2048
+#define ECC_BITS_MIN     256
+#define WORDS_SIZE       128
+#define DATE_SIZE        24
+#define CLOCK_SKEW_MAX_S 300
 
 /* An authority or a revocation list: whose, and when it is valid. */
 struct entry {
@@ -196,6 +198,14 @@ static int check_list(const struct set_up *set_up, const struct tls_crl *list)
         print_date(list->next_update_s, date);
         (void)snprintf(cause, sizeof(cause),
                        "has expired (next update %s): fetch the authority's newer list", date);
+        return refuse_block(set_up, "revocation list", cause);
+    }
+    if (list->this_update_s > set_up->now_s + CLOCK_SKEW_MAX_S) {
+        print_date(list->this_update_s, date);
+        (void)snprintf(cause, sizeof(cause),
+                       "is of the future (this update %s): set the clock right, or fetch the list "
+                       "that is valid now",
+                       date);
         return refuse_block(set_up, "revocation list", cause);
     }
     if (list->has_critical_extension) {

@@ -5,8 +5,9 @@
 #   ca.pem            the authority that is trusted; other.pem is not, old.pem has expired
 #   NAME.pem          the certificates below; chain*.pem with those of the authorities between
 #   old-server.pem, new-server.pem   of a server: expired, not yet valid
-#   ca.crl            names revoked.pem and revoked-ca.pem; stale.crl has expired; all.crl also has the
-#                     list of the intermediate authority; partial.crl, other.crl, twice.crl: bad ones
+#   ca.crl            names revoked.pem and revoked-ca.pem; stale.crl has expired; future.crl is of 2099,
+#                     soon.crl of a clock that is two minutes ahead; all.crl also has the list of the
+#                     intermediate authority; partial.crl, other.crl, twice.crl: bad ones
 
 set -euo pipefail
 export LC_ALL=C
@@ -177,6 +178,10 @@ openssl ca -config openssl.cnf -name ca -revoke revoked-ca.pem
 openssl ca -config openssl.cnf -name ca -gencrl -crlexts full_crl -out ca.crl
 openssl ca -config openssl.cnf -name ca -gencrl -out stale.crl -crl_lastupdate 20200101000000Z \
     -crl_nextupdate 20200201000000Z
+openssl ca -config openssl.cnf -name ca -gencrl -out future.crl -crl_lastupdate 20990101000000Z \
+    -crl_nextupdate 20990201000000Z
+openssl ca -config openssl.cnf -name ca -gencrl -crlexts full_crl -out soon.crl \
+    -crl_lastupdate "$(date -u -d '+2 minutes' +%Y%m%d%H%M%SZ)" -crl_nextupdate 20990201000000Z
 openssl ca -config openssl.cnf -name ca -gencrl -crlexts partial_crl -out partial.crl
 openssl ca -config openssl.cnf -name other -gencrl -out other.crl
 openssl ca -config openssl.cnf -name middle -gencrl -out middle.crl

@@ -4,6 +4,7 @@
 #include "core/file_watch.h"
 #include "core/reactor.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -14,6 +15,8 @@
 
 #define SETTLE_NS   (20 * CLOCK_NS_PER_MS)
 #define PATIENCE_NS (200 * CLOCK_NS_PER_MS)
+#define LOOK_NS     (30 * CLOCK_NS_PER_MS)
+#define NOBODY      65534
 
 static struct reactor reactor;
 static struct file_watch *watch;
@@ -71,6 +74,7 @@ static int open_watch(void)
     struct file_watch_options options = {
         .settle_ns = SETTLE_NS,
         .patience_ns = PATIENCE_NS,
+        .look_ns = LOOK_NS,
         .changed = on_changed,
         .context = &told,
     };
@@ -342,6 +346,79 @@ START_TEST(file_watch_closes_at_any_time)
 
 END_TEST
 
+/* Root may read everything, so it becomes somebody who may not. */
+static void become_nobody(void)
+{
+    if (geteuid() == 0) {
+        ck_assert_int_eq(chown(folder, NOBODY, NOBODY), 0);
+        ck_assert_int_eq(setresgid(NOBODY, NOBODY, NOBODY), 0);
+        ck_assert_int_eq(setresuid(NOBODY, NOBODY, NOBODY), 0);
+    }
+}
+
+/* A file in a folder that may be gone through but not read: replaced, written, removed, back again;
+ * and through a link that stands there. What is beside it does not count. */
+START_TEST(file_watch_looks_into_hidden_folders)
+{
+    const char *paths[2];
+
+    open_loop();
+    become_nobody();
+    shell("mkdir hidden hidden/in open && echo one >hidden/in/file && echo one >open/file");
+    shell("ln -s ../open/file hidden/link && chmod 0311 hidden hidden/in");
+    ck_assert_ptr_null(opendir(in_folder("hidden")));
+    paths[0] = in_folder("hidden/in/file");
+    paths[1] = in_folder("hidden/link");
+    ck_assert_int_eq(open_watch(), 0);
+    ck_assert_int_eq(file_watch_set(watch, paths, 2), 0);
+    assert_silent();
+    shell("echo two >hidden/in/new && mv hidden/in/new hidden/in/file");
+    await_told();
+    shell("echo three >hidden/in/file");
+    await_told();
+    shell("rm hidden/in/file");
+    await_told();
+    shell("echo four >hidden/in/other");
+    assert_silent();
+    shell("echo four >hidden/in/file");
+    await_told();
+    shell("echo two >open/file");
+    await_told();
+    shell("echo three >open/other && ln -sf ../open/other hidden/link");
+    await_told();
+    shell("chmod 0755 hidden hidden/in");
+    close_all();
+}
+
+END_TEST
+
+/* A whole folder of that kind is swapped, as Kubernetes does, and comes and goes. */
+START_TEST(file_watch_follows_hidden_folders)
+{
+    const char *path;
+
+    open_loop();
+    become_nobody();
+    shell("mkdir -p way/v1 way/v2 && echo 1 >way/v1/file && echo 2 >way/v2/file");
+    shell("ln -s v1 way/data && chmod 0311 way");
+    path = in_folder("way/data/file");
+    ck_assert_int_eq(open_watch(), 0);
+    ck_assert_int_eq(file_watch_set(watch, &path, 1), 0);
+    shell("ln -s v2 way/tmp && mv -T way/tmp way/data");
+    await_told();
+    shell("echo 3 >way/v2/file");
+    await_told();
+    shell("mv way gone");
+    await_told();
+    shell("mv gone way");
+    await_told();
+    assert_silent();
+    shell("chmod 0755 way");
+    close_all();
+}
+
+END_TEST
+
 /* Without a descriptor to be had there is no watch, and that is said. */
 START_TEST(file_watch_needs_a_descriptor)
 {
@@ -365,4 +442,5 @@ UNIT_MAIN("file_watch", file_watch_tells_changes, file_watch_waits_until_it_sett
           file_watch_follows_links_elsewhere, file_watch_survives_its_folder,
           file_watch_takes_another_set, file_watch_refuses_endless_ways,
           file_watch_survives_an_overflow, file_watch_closes_at_any_time,
+          file_watch_looks_into_hidden_folders, file_watch_follows_hidden_folders,
           file_watch_needs_a_descriptor)

@@ -1,5 +1,6 @@
 #include "lib/unit.h"
 
+#include "core/control_group.h"
 #include "core/memory.h"
 
 #include <stdio.h>
@@ -78,7 +79,7 @@ static uint64_t allowed(void)
 
     path_of("groups", groups);
     path_of("root", root);
-    return memory_allowed_by(groups, root);
+    return memory_allowed_by(&(struct control_group_files){groups, root});
 }
 
 static uint64_t machine(void)

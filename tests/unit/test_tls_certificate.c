@@ -168,7 +168,7 @@ START_TEST(tls_certificate_survives_changed_bytes)
 
 END_TEST
 
-/* Lists: issuer, next update, and whether a critical extension limits what they say. */
+/* Lists: issuer, this and next update, and whether a critical extension limits what they say. */
 START_TEST(tls_certificate_reads_lists)
 {
     struct bytes der[4] = {load("ca.crl", "X509 CRL"), load("stale.crl", "X509 CRL"),
@@ -181,6 +181,7 @@ START_TEST(tls_certificate_reads_lists)
     ck_assert(bytes_equal(crl.issuer, authority.subject));
     ck_assert(crl.has_next_update && !crl.has_critical_extension);
     ck_assert_int_eq(tls_crl_read(der[1], &crl), 0);
+    ck_assert_int_eq(crl.this_update_s, 1577836800);
     ck_assert_int_eq(crl.next_update_s, 1580515200);
     ck_assert_int_eq(tls_crl_read(der[2], &crl), 0);
     ck_assert(crl.has_critical_extension);

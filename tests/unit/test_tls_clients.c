@@ -325,6 +325,7 @@ START_TEST(tls_clients_refuse_the_revoked)
     static const struct expected no_list[] = {{"revoked.pem", "uri:spiffe://test/client"}};
 
     CHECK_EACH("ca.pem", "ca.crl", one_list);
+    CHECK_EACH("ca.pem", "soon.crl", one_list);
     CHECK_EACH("both.pem", "all.crl", both_lists);
     CHECK_EACH("ca.pem", NULL, no_list);
 }
@@ -385,6 +386,7 @@ START_TEST(tls_clients_name_bad_files)
         {"ca.pem", "", "tls.crl_file is not set"},
         {"ca.pem", "empty.pem", "holds no revocation list"},
         {"ca.pem", "stale.crl", "has expired (next update 2020-02-01T00:00:00Z)"},
+        {"ca.pem", "future.crl", "is of the future (this update 2099-01-01T00:00:00Z)"},
         {"ca.pem", "partial.crl", "critical extension"},
         {"ca.pem", "twice.crl", "revocation list 2 in"},
         {"ca.pem", "other.crl", "not in tls.client_ca_file"},
