@@ -2,33 +2,55 @@
 #include "http2/grpc_call_internal.h"
 
 /*
- * Bytes of requests that are kept and that no handler has had: a message being gathered (of a
- * secret one its whole declared size, for that room is made at once), one that waits for its turn,
- * and body bytes of a stream that wait. They are counted for the connection and for all of them,
- * whenever bytes have come and whenever a call lets go of some.
+ * What calls keep of requests that no handler has had is counted twice, whenever bytes have come
+ * and whenever a call lets go of some.
  *
- * The limit on all connections together is one that a few greedy clients could keep the others
- * from ever getting below. So while it is reached only those connections are refused that keep more
- * than an equal share of it. All together stay below twice the limit so.
+ * All of it, for all connections together (limits.max_buffered): a message being gathered (of a
+ * secret one its whole declared size, for that room is made at once), one that waits for its turn,
+ * and body bytes of a stream that wait. This limit is one that a few greedy clients could keep the
+ * others from ever getting below. So while it is reached only those connections are refused that
+ * keep more than an equal share of it. All together stay below twice the limit so.
+ *
+ * What a client keeps unfinished, for its connection (limits.max_buffered_per_connection):
+ * messages, and for each call that has not had a whole one the memory of the call itself, or
+ * filling every stream with one byte would cost us megabytes that nobody counts. The rest of a
+ * usual head is part of that; of a larger head the excess counts from its arrival on. What waits of
+ * a stream because its handler has paused is no fault of the client, which has but used the window
+ * it was given: it does not count here.
  *
  * Who is over a limit loses the call whose bytes came, with all it has kept, at once. Over the one
  * of its own connection that is its doing: it costs what a reset does, so that it does not go on
- * for ever.
+ * for ever. A single call is never over it.
  */
 
-static size_t held_size(const struct grpc_call *call)
+static size_t excess_of_head(const struct grpc_call *call)
 {
-    return grpc_frame_held_size(&call->reader) + buf_size(&call->waiting);
+    return call->arena.used > GRPC_CALL_HEAD_USUAL ? call->arena.used - GRPC_CALL_HEAD_USUAL : 0;
+}
+
+/* Of the call, for its connection. */
+static size_t unfinished_size(const struct grpc_call *call)
+{
+    size_t size = grpc_frame_held_size(&call->reader);
+
+    if (call->messages_received == 0 && grpc_call_is_wanted(call)) {
+        size += excess_of_head(call);
+        size += grpc_frame_is_at_border(&call->reader) ? 0 : GRPC_CALL_COST;
+    }
+    return size;
 }
 
 void grpc_call_account(struct grpc_call *call)
 {
     struct grpc_call_host *host = call->host;
-    size_t size = held_size(call);
+    size_t size = grpc_frame_held_size(&call->reader) + buf_size(&call->waiting);
+    size_t unfinished = unfinished_size(call);
 
     host->buffered += size - call->buffered; /* unsigned: also right when it got less */
     host->pool->buffered += size - call->buffered;
     call->buffered = size;
+    host->unfinished += unfinished - call->unfinished;
+    call->unfinished = unfinished;
 }
 
 static uint64_t equal_share(const struct grpc_call_pool *pool)
@@ -46,20 +68,22 @@ void grpc_call_account_arrival(struct grpc_call *call)
 {
     const struct grpc_call_host *host = call->host;
     const struct grpc_call_pool *pool = host->pool;
-    size_t before = call->buffered;
+    uint64_t connection_max = pool->max_buffered_per_connection;
+    size_t buffered = call->buffered;
+    size_t unfinished = call->unfinished;
 
     grpc_call_account(call);
-    if (call->buffered <= before || !grpc_call_is_wanted(call)) {
+    if (!grpc_call_is_wanted(call)) {
         return;
     }
-    if (pool->max_buffered_per_connection != 0 &&
-        host->buffered > pool->max_buffered_per_connection) {
+    if (call->unfinished > unfinished && connection_max != 0 && host->unfinished > connection_max &&
+        host->unfinished > call->unfinished) {
         h2_stream_blame(call->stream);
         refuse(call, LIMITS_HIT_BUFFERED_PER_CONNECTION,
-               "more request bytes of this connection wait to be handled than "
+               "the unfinished requests of this connection take more than "
                "limits.max_buffered_per_connection");
-    } else if (pool->max_buffered != 0 && pool->buffered > pool->max_buffered &&
-               host->buffered > equal_share(pool)) {
+    } else if (call->buffered > buffered && pool->max_buffered != 0 &&
+               pool->buffered > pool->max_buffered && host->buffered > equal_share(pool)) {
         refuse(call, LIMITS_HIT_BUFFERED,
                "more request bytes wait to be handled than limits.max_buffered");
     }

@@ -8,8 +8,10 @@
  * these calls. So heads that no library of gRPC makes are held against the connection
  * (h2_stream_blame): they cost it what resets do, a burst of http2.reset_burst and then
  * http2.reset_rate per second, and unlike other calls they earn nothing by their end. A probe that
- * speaks plain HTTP/2 stays far below that. What an honest client can get wrong by its settings is
- * answered as often as it asks: the encoding, the subtype, too much metadata.
+ * speaks plain HTTP/2 stays far below that. So are heads over the size that we announce
+ * (http2.max_header_list), several times each, for they take longest to decode. What an honest
+ * client can get wrong by its settings is answered as often as it asks: the encoding, the subtype,
+ * too many fields.
  */
 
 /* C1: what is accepted is disclosed, the refused one not among it. */

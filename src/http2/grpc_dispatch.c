@@ -9,6 +9,9 @@
  *
  * A stage that fails the call does so from inside its `begin`, which makes the call finished while
  * the loop over the stages still runs. Their ends wait until that loop is left.
+ *
+ * A call that ends before any stage began has none whose end is due: those that want to see every
+ * call are told that they have missed one.
  */
 
 #define NAME_SHOWN_MAX 128 /* bytes of a foreign name in a message */
@@ -118,9 +121,25 @@ void grpc_dispatch_request(const struct grpc_dispatch *dispatch, struct grpc_cal
     call->method->handler(call->method->service, call, message);
 }
 
+static void run_missed(const struct grpc_dispatch *dispatch, struct grpc_call *call)
+{
+    for (unsigned i = 0; i < dispatch->stage_count; i++) {
+        const struct grpc_stage *stage = &dispatch->stages[i];
+
+        if (stage->missed != NULL) {
+            stage->missed(stage->context, call);
+        }
+    }
+}
+
 void grpc_dispatch_finished(const struct grpc_dispatch *dispatch, struct grpc_call *call)
 {
-    if (!call->in_stages) {
+    if (call->in_stages) {
+        return; /* they still begin: who runs them sees that the call has ended */
+    }
+    if (call->stages_begun == 0) {
+        run_missed(dispatch, call);
+    } else {
         run_ends(dispatch, call);
     }
 }

@@ -21,6 +21,13 @@ struct grpc_stage {
     /* The call is finished; runs for every stage whose `begin` ran, in reverse order. May be NULL.
      */
     void (*end)(void *context, struct grpc_call *call);
+    /* Instead of the other two, for a call that ended before any stage saw it: its head was refused
+     * for itself, it had no time left, or its head never was complete. So a stage with all three
+     * sees each call end exactly once. `method` and `caller` are NULL, the head is there as far as
+     * it came, and `started_ns` says when it was complete or, if it never was, when it began.
+     * Streams that never became a call (REFUSED_STREAM) are counted by grpc_server_stats alone. May
+     * be NULL. */
+    void (*missed)(void *context, struct grpc_call *call);
     void *context;
 };
 

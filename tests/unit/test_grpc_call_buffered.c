@@ -2,6 +2,7 @@
 #include "lib/unit.h"
 
 #include "core/limits_hit.h"
+#include "http2/grpc_call_internal.h"
 #include "http2/grpc_frame.h"
 #include "http2/grpc_gzip.h"
 
@@ -115,10 +116,10 @@ START_TEST(buffered_counts_room_that_was_made)
     h2_stream_reset(client->stream, H2_ERROR_CANCEL);
     call_rig_talk(&rig);
     ck_assert_uint_eq(rig.host.buffered, 0);
-    rig.pool.max_buffered_per_connection = 899;
-    client = start(NULL);
-    write_part(client, 900, 1);
-    call_rig_check(client, GRPC_STATUS_RESOURCE_EXHAUSTED, NULL);
+    write_part(start(NULL), 900, 1);
+    rig.pool.max_buffered_per_connection = 2 * (GRPC_CALL_COST + 900) - 1;
+    write_part(start(NULL), 900, 1);
+    call_rig_check(&clients[2], GRPC_STATUS_RESOURCE_EXHAUSTED, NULL);
     clean_up();
 }
 
@@ -130,23 +131,94 @@ START_TEST(buffered_is_limited_for_a_connection)
 {
     begin(NULL);
     rig.on_request = call_rig_echo;
-    rig.pool.max_buffered_per_connection = 1000;
+    rig.pool.max_buffered_per_connection = 2 * GRPC_CALL_COST + 1000;
     write_part(start(NULL), 900, 600);
     write_part(start(NULL), 900, 400);
     ck_assert_uint_eq(rig.host.buffered, 1000);
+    ck_assert_uint_eq(rig.host.unfinished, 2 * GRPC_CALL_COST + 1000);
     write_part(start(NULL), 900, 1);
     call_rig_check(&clients[2], GRPC_STATUS_RESOURCE_EXHAUSTED,
-                   "more request bytes of this connection wait to be handled than "
+                   "the unfinished requests of this connection take more than "
                    "limits.max_buffered_per_connection");
     ck_assert_uint_eq(rig.host.buffered, 1000);
     ck_assert_uint_eq(hits(LIMITS_HIT_BUFFERED_PER_CONNECTION), 1);
     call_rig_write(&rig, &clients[0], (struct bytes){(const uint8_t[2]){0}, 2}, 2);
     call_rig_check(&clients[0], GRPC_STATUS_RESOURCE_EXHAUSTED, NULL);
     ck_assert_uint_eq(rig.host.buffered, 400);
+    ck_assert_uint_eq(rig.host.unfinished, GRPC_CALL_COST + 400);
     call_rig_write(&rig, &clients[1], (struct bytes){(const uint8_t[500]){0}, 500}, 500);
     finish(&clients[1]);
     call_rig_check(&clients[1], GRPC_STATUS_OK, "");
     ck_assert_uint_eq(rig.host.buffered, 0);
+    clean_up();
+}
+
+END_TEST
+
+/* A message of a byte costs what its call does, and so does one of which only a part of its frame's
+ * head has come; with the message whole that is over. */
+START_TEST(buffered_counts_calls_that_have_no_message)
+{
+    unsigned i;
+
+    begin(NULL);
+    rig.pool.max_buffered_per_connection = 4 * GRPC_CALL_COST;
+    for (i = 0; i < 3; i++) {
+        write_part(start(NULL), 300, 1);
+    }
+    (void)start(NULL); /* a head of a usual size counts nothing */
+    ck_assert_uint_eq(rig.host.unfinished, 3 * (GRPC_CALL_COST + 1));
+    call_rig_write(&rig, start(NULL), (struct bytes){(const uint8_t[2]){0}, 2}, 2);
+    call_rig_check(&clients[4], GRPC_STATUS_RESOURCE_EXHAUSTED, NULL);
+    call_rig_write(&rig, &clients[0], (struct bytes){(const uint8_t[299]){0}, 299}, 299);
+    ck_assert_uint_eq(rig.host.unfinished, 2 * (GRPC_CALL_COST + 1) + 300);
+    call_rig_write(&rig, &clients[3], (struct bytes){(const uint8_t[2]){0}, 2}, 2);
+    ck_assert_uint_eq(rig.host.unfinished, 3 * GRPC_CALL_COST + 2 + 300);
+    clean_up();
+}
+
+END_TEST
+
+/* However little the limit is, one call may use it up: it is bounded by the size of a message. */
+START_TEST(buffered_leaves_room_for_one_call)
+{
+    begin(NULL);
+    rig.pool.max_buffered_per_connection = 900;
+    write_part(start(NULL), 900, 899);
+    ck_assert(grpc_call_is_wanted(rig.call));
+    write_part(start(NULL), 900, 1);
+    call_rig_check(&clients[1], GRPC_STATUS_RESOURCE_EXHAUSTED, NULL);
+    clean_up();
+}
+
+END_TEST
+
+static void grow_head(struct grpc_call *call)
+{
+    ck_assert_ptr_nonnull(arena_alloc(&call->arena, GRPC_CALL_HEAD_USUAL + 1000));
+}
+
+/* What is unusual of a large head counts from its arrival to the first message. */
+START_TEST(buffered_counts_large_heads)
+{
+    size_t excess;
+
+    begin(NULL);
+    rig.on_head = grow_head;
+    rig.pool.max_buffered_per_connection = 4000;
+    (void)start(NULL);
+    excess = rig.host.unfinished;
+    ck_assert_uint_ge(excess, 1000);
+    ck_assert_uint_lt(excess, 2000);
+    (void)start(NULL);
+    ck_assert_uint_eq(rig.host.unfinished, 2 * excess);
+    rig.pool.max_buffered_per_connection = 3 * excess - 1;
+    (void)start(NULL);
+    call_rig_check(&clients[2], GRPC_STATUS_RESOURCE_EXHAUSTED, NULL);
+    ck_assert_uint_eq(rig.requests, 0);
+    ck_assert_uint_eq(rig.host.unfinished, 2 * excess);
+    write_part(&clients[0], 10, 10);
+    ck_assert_uint_eq(rig.host.unfinished, excess + 10);
     clean_up();
 }
 
@@ -194,12 +266,45 @@ START_TEST(buffered_while_a_stream_waits)
     grpc_call_resume(rig.call);
     turn();
     ck_assert_uint_eq(rig.host.buffered, 5);
-    rig.pool.max_buffered_per_connection = 20;
+    rig.pool.max_buffered = 20;
     grpc_call_pause(rig.call);
     write_part(client, 900, 11);
     call_rig_check(client, GRPC_STATUS_RESOURCE_EXHAUSTED, NULL);
     ck_assert_uint_eq(rig.host.buffered, 0);
     ck_assert_ptr_nonnull(strchr(rig.heard, 'x'));
+    clean_up();
+}
+
+END_TEST
+
+/* But not against the connection: that its handlers have paused is not the client's doing. What it
+ * leaves half there is, though a stream that has had a message before is not charged for itself. */
+START_TEST(buffered_bears_streams_that_wait)
+{
+    struct grpc_call *calls[CLIENTS_MAX];
+    unsigned i;
+
+    begin(&call_rig_bidi_stream);
+    rig.pool.max_buffered_per_connection = 1000;
+    for (i = 0; i < CLIENTS_MAX; i++) {
+        (void)start(NULL);
+        calls[i] = rig.call;
+        write_part(&clients[i], 10, 10);
+        grpc_call_pause(calls[i]);
+        write_part(&clients[i], 900, 900);
+        write_part(&clients[i], 900, 200);
+    }
+    ck_assert_uint_eq(rig.host.buffered, CLIENTS_MAX * (900 + 200 + 10));
+    ck_assert_uint_eq(rig.host.unfinished, 0);
+    for (i = 0; i < CLIENTS_MAX; i++) {
+        grpc_call_resume(calls[i]);
+        turn();
+        ck_assert(grpc_call_is_wanted(calls[i]));
+        ck_assert_uint_eq(rig.host.unfinished, 200 * (i + 1));
+    }
+    call_rig_write(&rig, &clients[0], (struct bytes){(const uint8_t[1]){0}, 1}, 1);
+    call_rig_check(&clients[0], GRPC_STATUS_RESOURCE_EXHAUSTED, NULL);
+    ck_assert_uint_eq(hits(LIMITS_HIT_BUFFERED_PER_CONNECTION), 1);
     clean_up();
 }
 
@@ -392,7 +497,9 @@ END_TEST
 
 UNIT_MAIN("grpc_call_buffered", buffered_while_a_message_is_gathered,
           buffered_counts_room_that_was_made, buffered_is_limited_for_a_connection,
-          buffered_is_limited_for_all, buffered_while_a_stream_waits,
-          buffered_while_a_request_waits, buffered_ends_with_the_call,
-          buffered_message_outlives_the_answer, buffered_counts_compressed_messages_as_they_came,
-          buffered_ends_with_a_trim, limits_of_a_request_are_counted)
+          buffered_counts_calls_that_have_no_message, buffered_leaves_room_for_one_call,
+          buffered_counts_large_heads, buffered_is_limited_for_all, buffered_while_a_stream_waits,
+          buffered_bears_streams_that_wait, buffered_while_a_request_waits,
+          buffered_ends_with_the_call, buffered_message_outlives_the_answer,
+          buffered_counts_compressed_messages_as_they_came, buffered_ends_with_a_trim,
+          limits_of_a_request_are_counted)

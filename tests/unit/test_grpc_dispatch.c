@@ -8,6 +8,7 @@ static struct grpc_method_table methods;
 static struct grpc_dispatch dispatch;
 static char trace[256]; /* what ran, in order */
 static char failing;    /* the stage that fails the call */
+static enum grpc_status status_missed;
 
 static void note(char what, char stage)
 {
@@ -40,12 +41,27 @@ static void stage_end(void *context, struct grpc_call *call)
     note('-', name[0]);
 }
 
+static void stage_missed(void *context, struct grpc_call *call)
+{
+    const char *name = context;
+
+    ck_assert(!grpc_call_is_wanted(call));
+    ck_assert_ptr_null(call->method);
+    ck_assert_uint_eq(call->started_ns, rig.reactor.now_ns);
+    status_missed = call->status;
+    note('?', name[0]);
+}
+
 static char names[] = "abc";
 
 static const struct grpc_stage stages[] = {
-    {.name = "a", .begin = stage_begin, .end = stage_end, .context = names},
+    {.name = "a", .begin = stage_begin, .end = stage_end, .missed = stage_missed, .context = names},
     {.name = "b", .begin = stage_begin, .end = NULL, .context = names + 1},
-    {.name = "c", .begin = stage_begin, .end = stage_end, .context = names + 2},
+    {.name = "c",
+     .begin = stage_begin,
+     .end = stage_end,
+     .missed = stage_missed,
+     .context = names + 2},
 };
 
 static void handle(void *service, struct grpc_call *call, struct bytes request)
@@ -102,12 +118,8 @@ static void on_finished(struct grpc_call *call)
     grpc_dispatch_finished(&dispatch, call);
 }
 
-/* One call to `path`, and what the client saw of it. */
-static void check_call(const char *path, enum grpc_status status, const char *message,
-                       const char *expected_trace)
+static void set_up(void)
 {
-    struct h2_peer_call call;
-
     trace[0] = '\0';
     ck_assert_int_eq(grpc_method_table_init(&methods, rows, sizeof(rows) / sizeof(rows[0])), 0);
     dispatch = (struct grpc_dispatch){.methods = &methods, .stages = stages, .stage_count = 3};
@@ -116,13 +128,27 @@ static void check_call(const char *path, enum grpc_status status, const char *me
     rig.on_request = on_request;
     rig.on_open = on_open;
     rig.on_finished = on_finished;
+}
+
+static void clean_up(void)
+{
+    call_rig_deinit(&rig);
+    grpc_method_table_deinit(&methods);
+}
+
+/* One call to `path`, and what the client saw of it. */
+static void check_call(const char *path, enum grpc_status status, const char *message,
+                       const char *expected_trace)
+{
+    struct h2_peer_call call;
+
+    set_up();
     h2_peer_call_unary(&rig.peer, &call, path, "x", 1);
     call_rig_talk(&rig);
     call_rig_check(&call, status, message);
     ck_assert_str_eq(trace, expected_trace);
     h2_peer_call_deinit(&call);
-    call_rig_deinit(&rig);
-    grpc_method_table_deinit(&methods);
+    clean_up();
 }
 
 /* Stages in order, then the handler, then their ends in reverse; a stage without an end is passed
@@ -206,7 +232,67 @@ START_TEST(dispatch_cuts_long_names)
 
 END_TEST
 
+/* A call with these fields beside the usual ones, which no stage is asked about. */
+static void check_missed(const char *path, const char *const *more, enum grpc_status status)
+{
+    struct h2_peer_call call;
+
+    set_up();
+    h2_peer_begin(&rig.peer, &call, path, more);
+    call_rig_talk(&rig);
+    call_rig_check(&call, status, NULL);
+    ck_assert_str_eq(trace, "?a?c");
+    ck_assert_int_eq(status_missed, status);
+    h2_peer_call_deinit(&call);
+    clean_up();
+}
+
+/* Calls refused for their head alone are told to the stages that ask for it, once, and nothing else
+ * of them is. */
+START_TEST(dispatch_tells_what_the_stages_missed)
+{
+    static char large[5000];
+    const char *const timeout[] = {"grpc-timeout", "soon", NULL};
+    const char *const past[] = {"grpc-timeout", "0n", NULL};
+    const char *const binary[] = {"x-bin", "?", NULL};
+    const char *const encoding[] = {"grpc-encoding", "zip", NULL};
+    const char *const too_large[] = {"x-large", large, NULL};
+
+    failing = 0;
+    memset(large, 'v', sizeof(large) - 1);
+    check_missed("/s.S/Echo", timeout, GRPC_STATUS_INTERNAL);
+    check_missed("/s.S/Echo", past, GRPC_STATUS_DEADLINE_EXCEEDED);
+    check_missed("/s.S/Echo", binary, GRPC_STATUS_INTERNAL);
+    check_missed("/s.S/Echo", encoding, GRPC_STATUS_UNIMPLEMENTED);
+    check_missed("/s.S/Echo", too_large, GRPC_STATUS_RESOURCE_EXHAUSTED);
+    check_missed("/malformed", NULL, GRPC_STATUS_UNIMPLEMENTED);
+}
+
+END_TEST
+
+/* So is a call whose head never becomes complete. */
+START_TEST(dispatch_tells_what_never_began)
+{
+    /* HEADERS of stream 1, not the end of its block: ":method: POST" of the static table. */
+    static const uint8_t part[] = {0, 0, 1, 1, 0, 0, 0, 0, 1, 0x83};
+    struct buf bytes = {0};
+
+    set_up();
+    ck_assert_int_eq(buf_append(&bytes, part, sizeof(part)), 0);
+    call_rig_feed(&rig, &bytes);
+    ck_assert_uint_eq(rig.opened, 1);
+    ck_assert_str_eq(trace, "");
+    call_rig_lose(&rig);
+    ck_assert_str_eq(trace, "?a?c");
+    ck_assert_int_eq(status_missed, GRPC_STATUS_CANCELLED);
+    buf_deinit(&bytes);
+    clean_up();
+}
+
+END_TEST
+
 UNIT_MAIN("grpc_dispatch", dispatch_runs_stages_around_the_handler,
           dispatch_stops_at_a_failing_stage, dispatch_judges_the_caller_before_the_name,
           dispatch_tells_a_method_without_handler, dispatch_knows_four_shapes,
-          dispatch_cuts_long_names)
+          dispatch_cuts_long_names, dispatch_tells_what_the_stages_missed,
+          dispatch_tells_what_never_began)
