@@ -1,12 +1,17 @@
 #include "core/conn.h"
 
+#include "core/clock.h"
 #include "core/conn_internal.h"
 #include "core/tls.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -30,6 +35,7 @@
  *
  * What can go wrong:
  *   - The peer does not read: one send lasts longer than send_timeout, and the conn dies.
+ *   - The peer's machine is gone: the kernel gives up what it does not acknowledge (user_timeout).
  *   - The peer does not close: linger_timeout.
  *   - The peer resets while we send: its last bytes may still be unread, so sending stops and
  *     receiving goes on until the end shows (conn_send.c).
@@ -67,6 +73,19 @@ void conn_die(struct conn *conn, enum conn_end end, const char *detail)
         conn_set_phase(conn, CONN_PHASE_DYING);
     }
     conn_defer(conn);
+}
+
+void conn_set_socket_error(struct conn *conn, int error)
+{
+    if (error == ETIMEDOUT && conn->settings->user_timeout_ns != 0) {
+        if (!conn->end_known) {
+            limits_hit_add(&conn->settings->reactor->limits_hit, LIMITS_HIT_KEEPALIVE);
+        }
+        conn_set_end(conn, CONN_END_ERROR, "nothing acknowledged for keepalive.timeout_s");
+        return;
+    }
+    conn_set_end(conn, error == EPIPE || error == ECONNRESET ? CONN_END_PEER : CONN_END_ERROR,
+                 strerror(error));
 }
 
 /* Nothing may be pending, armed or deferred. */
@@ -213,6 +232,17 @@ static int conn_start(struct conn *conn, struct tls_context *context, const char
     return result;
 }
 
+/* Of the kernel's own, once per connection. Sockets that are not TCP have none. */
+static void limit_silence(const struct conn *conn)
+{
+    uint64_t timeout_ms = conn->settings->user_timeout_ns / CLOCK_NS_PER_MS;
+    unsigned value = timeout_ms < INT_MAX ? (unsigned)timeout_ms : INT_MAX;
+
+    if (value != 0) {
+        (void)setsockopt(conn->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &value, sizeof(value));
+    }
+}
+
 int conn_new(const struct conn_settings *settings, int fd, struct tls_context *tls,
              const char *server_name, void *owner, struct conn **ret_conn)
 {
@@ -225,6 +255,7 @@ int conn_new(const struct conn_settings *settings, int fd, struct tls_context *t
     conn->settings = settings;
     conn->owner = owner;
     conn->fd = fd;
+    conn->heard_ns = settings->reactor->now_ns;
     conn->recv_op.done = conn_on_recv;
     conn->send_op.done = conn_on_send;
     conn->shutdown_op.done = conn_on_shutdown;
@@ -239,6 +270,7 @@ int conn_new(const struct conn_settings *settings, int fd, struct tls_context *t
         conn_free(conn);
         goto fail;
     }
+    limit_silence(conn);
     conn_defer(conn);
     *ret_conn = conn;
     return 0;
@@ -291,8 +323,14 @@ void conn_resume(struct conn *conn)
         return;
     }
     conn->paused = false;
+    conn->heard_ns = conn->settings->reactor->now_ns;
     conn->delivery_due = conn->phase == CONN_PHASE_OPEN;
     conn_defer(conn);
+}
+
+uint64_t conn_heard_ns(const struct conn *conn)
+{
+    return conn->paused ? conn->settings->reactor->now_ns : conn->heard_ns;
 }
 
 bool conn_is_paused(const struct conn *conn)

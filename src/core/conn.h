@@ -56,6 +56,8 @@ struct conn_settings {
     uint64_t handshake_timeout_ns; /* from creation to `opened` */
     uint64_t send_timeout_ns;      /* one send may take this long */
     uint64_t linger_timeout_ns;    /* after close: wait for the peer's end this long (P29) */
+    uint64_t user_timeout_ns;      /* TCP_USER_TIMEOUT of new ones: what was sent may stay
+                                      unacknowledged this long (K10); 0 = as the system has it */
     uint32_t flush_bytes_max;      /* plain bytes sealed and sent at once, e.g. 65536 */
 };
 
@@ -79,6 +81,10 @@ void conn_touch(struct conn *conn);
 /* The name in the peer's certificate (tls_peer_identity()); NULL = none. Known when `opened` runs;
  * valid until `closed` returns. */
 const char *conn_peer_identity(const struct conn *conn);
+
+/* When the peer was last heard: any byte of it, of TLS too, but for those that only the kernel has.
+ * While nothing is received because of conn_pause() that is now. */
+uint64_t conn_heard_ns(const struct conn *conn);
 
 /* Stop and restart delivery of received bytes. What the ring had received by then is kept: at most
  * its whole pool of buffers. The rest waits in the kernel, and then at the peer. */

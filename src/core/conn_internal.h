@@ -42,6 +42,7 @@ struct conn {
     struct timer phase_timer; /* of the handshake, later of lingering */
     struct timer send_timer;  /* looks after the send in flight, later after idle buffers */
     uint64_t send_began_ns;   /* the send in flight */
+    uint64_t heard_ns;        /* when bytes last came, or were let in again */
     struct reactor_task task; /* everything that is not the answer to a completion happens in it */
     struct reactor_task handshake_task; /* moves the handshake on with what is in `held` */
 
@@ -81,6 +82,9 @@ void conn_set_end(struct conn *conn, enum conn_end end, const char *detail);
 
 /* Ends without sending anything more; the task does the work. */
 void conn_die(struct conn *conn, enum conn_end end, const char *detail);
+
+/* Remembers that a socket operation failed with this errno, and why. */
+void conn_set_socket_error(struct conn *conn, int error);
 
 /* conn_receive.c */
 

@@ -163,6 +163,7 @@ void conn_on_recv(struct ring_op *op, const struct ring_event *event)
         conn_update_recv(conn); /* before those that took the buffers; see above */
     }
     if (event->result > 0) {
+        conn->heard_ns = conn->settings->reactor->now_ns;
         receive(conn, (struct bytes){event->bytes, (size_t)event->result});
     } else if (event->result == 0 ||
                (event->result == -ECONNRESET && conn->phase == CONN_PHASE_LINGERING)) {
@@ -170,7 +171,8 @@ void conn_on_recv(struct ring_op *op, const struct ring_event *event)
     } else if (event->result == -ECONNRESET) {
         conn_die(conn, CONN_END_PEER, "connection reset");
     } else if (event->result != -ECANCELED && event->result != -ENOBUFS) {
-        conn_die(conn, CONN_END_ERROR, strerror(-event->result));
+        conn_set_socket_error(conn, -event->result);
+        conn_die(conn, CONN_END_ERROR, "");
     }
     conn_defer(conn);
 }

@@ -4,7 +4,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <string.h>
 
 /*
  * The way out. One flush: ask the owner for more (`drain`), seal up to flush_bytes_max plain bytes
@@ -131,7 +130,7 @@ static void break_off(struct conn *conn, int error)
     bool is_gone = error == EPIPE || error == ECONNRESET;
     struct reactor *reactor = conn->settings->reactor;
 
-    conn_set_end(conn, is_gone ? CONN_END_PEER : CONN_END_ERROR, strerror(error));
+    conn_set_socket_error(conn, error);
     conn->send_broken = true;
     buf_deinit(&conn->output);
     buf_deinit(&conn->cipher);

@@ -133,6 +133,7 @@ struct grpc_call *grpc_call_new(struct grpc_call_host *host, struct h2_stream *s
     call->progress_ns = call->started_ns;
     call->arrived = 0;
     call->buffered = 0;
+    call->unfinished = 0;
     call->unsent_seen = SIZE_MAX;
     call->state = GRPC_CALL_HEAD;
     call->status = GRPC_STATUS_UNKNOWN;
@@ -152,8 +153,10 @@ struct grpc_call *grpc_call_new(struct grpc_call_host *host, struct h2_stream *s
     call->stages_begun = 0;
     call->caller = NULL;
     call->identity = NULL;
+    call->authorization_end = NULL;
     call->metadata = NULL;
     call->events = NULL;
+    call->counts = NULL;
     call->request = (struct bytes){0};
     memset(call->stage_state, 0, sizeof(call->stage_state));
     return call;
@@ -171,9 +174,11 @@ static void free_if_idle(struct grpc_call *call)
     assert(!list_is_linked(&call->delivery.link));
     assert(call->waiting.data == NULL);
     assert(call->buffered == 0);
+    assert(call->unfinished == 0);
     list_remove(&call->link);
     free(call->kept_caller);
     call->kept_caller = NULL;
+    grpc_head_wipe(&call->head);
     if (pool->idle_count < IDLE_CALLS_MAX) {
         arena_reset(&call->arena);
         grpc_frame_reader_reset(&call->reader, GRPC_CALL_KEPT_MESSAGE_MAX);
@@ -221,6 +226,7 @@ void grpc_call_trim(struct grpc_call *call)
     free(call->kept_caller);
     call->kept_caller = caller;
     call->caller = caller;
+    grpc_head_wipe(&call->head);
     grpc_head_init(&call->head);
     call->head.path = bytes_from_text(call->method->path);
     call->head.accepts_gzip = accepts_gzip;
@@ -278,7 +284,12 @@ void grpc_call_cancel(struct grpc_call *call, enum grpc_status status, const cha
     const struct grpc_error error = {
         .status = status, .message = message, .reason = reason, .domain = "grpc"};
 
-    grpc_call_abandon(call, &error, false);
+    grpc_call_cancel_for(call, &error);
+}
+
+void grpc_call_cancel_for(struct grpc_call *call, const struct grpc_error *error)
+{
+    grpc_call_abandon(call, error, false);
 }
 
 /* Its deadline has passed, or is near: the client counts from earlier on, and its head may have

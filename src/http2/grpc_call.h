@@ -85,7 +85,7 @@ struct grpc_call_pool {
     unsigned idle_count;
     uint64_t buffered;                    /* by the calls of all hosts */
     uint64_t max_buffered;                /* limits.max_buffered; 0 = any */
-    uint64_t max_buffered_per_connection; /* likewise */
+    uint64_t max_buffered_per_connection; /* of what is unfinished; likewise */
     unsigned host_count;                  /* that share max_buffered: their maker's count */
     uint64_t unpacked_ns;                 /* in the turn that began then, */
     size_t unpacked_size;                 /* so many bytes came out of compressed messages */
@@ -109,6 +109,7 @@ struct grpc_call_host {
     uint32_t compress_min;        /* bytes: smaller messages are sent as they are, */
     uint32_t compress_max;        /* and so are larger ones */
     uint64_t buffered;            /* bytes of requests that its calls keep, not handled yet */
+    uint64_t unfinished;          /* memory of requests that its client has not finished */
     unsigned long_streams;   /* calls of the connection that live long: their service's count */
     unsigned health_streams; /* and, apart from these, those that watch the server's health */
     unsigned auth_failures;  /* calls refused for their token: the auth stage's count */
@@ -129,6 +130,12 @@ struct grpc_call_events {
     void (*cancelled)(struct grpc_call *call, void *context);
 };
 
+/* Messages of calls, whole ones: where a stage has them counted (grpc_call.counts). */
+struct grpc_call_counts {
+    uint64_t received;
+    uint64_t sent;
+};
+
 struct grpc_call {
     struct list link;         /* in the connection's list of calls */
     struct h2_stream *stream; /* NULL once closed */
@@ -144,10 +151,12 @@ struct grpc_call {
     uint64_t deadline_ns; /* monotonic; UINT64_MAX = none */
     uint64_t authorized_until_ns; /* monotonic, set by the auth stage; a stream ends then with
                                      UNAUTHENTICATED. UINT64_MAX = for ever */
-    uint64_t progress_ns;         /* when the body last moved enough, in whichever direction */
-    size_t arrived;               /* bytes of the request's body since then */
-    size_t buffered;              /* bytes of it kept here, as counted for the host */
-    size_t unsent_seen;           /* what waited on the stream then; SIZE_MAX = not looked at yet */
+    const struct grpc_error *authorization_end; /* how, a constant; NULL = the token has expired */
+    uint64_t progress_ns; /* when the body last moved enough, in whichever direction */
+    size_t arrived;       /* bytes of the request's body since then */
+    size_t buffered;      /* bytes of it kept here, as counted for the host, */
+    size_t unfinished;    /* and memory while it is unfinished, likewise */
+    size_t unsent_seen;   /* what waited on the stream then; SIZE_MAX = not looked at yet */
     enum grpc_call_state state;
     enum grpc_status status; /* valid from `finished` on */
     unsigned holds;
@@ -171,6 +180,7 @@ struct grpc_call {
     struct grpc_call_metadata *metadata;   /* of the answer, in the arena; NULL = none */
     const struct grpc_call_events *events; /* the handler's; NULL = nobody listens */
     void *events_context;
+    struct grpc_call_counts *counts; /* set by a stage, outlives the call; NULL = nobody counts */
     struct bytes request; /* the message, in the reader's memory, until its handler runs */
     /* One slot per stage, the stages' own; NULL at first. */
     void *stage_state[GRPC_CALL_STAGES_MAX];
@@ -250,6 +260,9 @@ bool grpc_call_is_wanted(const struct grpc_call *call);
  * takes too long. Does nothing when the call is not wanted any more. */
 void grpc_call_cancel(struct grpc_call *call, enum grpc_status status, const char *reason,
                       const char *message);
+
+/* The same for errors with details, or of another domain. */
+void grpc_call_cancel_for(struct grpc_call *call, const struct grpc_error *error);
 
 /* For the auth stage: the authorization of an open call has a new end, by the monotonic clock. A
  * stream then ends with UNAUTHENTICATED; when that is past, now, and its handler hears of it. */

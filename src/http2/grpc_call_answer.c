@@ -77,6 +77,9 @@ static int send_message(struct grpc_call *call, const struct bytes *parts, size_
         error = grpc_answer_write(call->stream, parts, count, false);
     }
     buf_deinit(&packed);
+    if (error == 0) {
+        grpc_call_count_sent(call);
+    }
     return error;
 }
 
@@ -110,6 +113,7 @@ void grpc_call_reply(struct grpc_call *call, const struct bytes *parts, size_t c
     assert(!call->head_sent);
     if (is_plain(call)) {
         error = grpc_answer_message(call->stream, parts, count);
+        grpc_call_count_sent(call);
     } else {
         error = send_head(call);
         if (error == 0) {

@@ -20,6 +20,10 @@
 #define GRPC_CALL_PROGRESS_BYTES   1024 /* of a body; less is standing still */
 /* Bytes that compressed messages of a connection become before other connections get a turn. */
 #define GRPC_CALL_UNPACK_SLICE 131072
+/* Bytes in the arena of what is no large head, and what a call with such a one takes: itself, its
+ * stream, the engine's part of that, one block of its arena. Measured: 5.3 KiB. */
+#define GRPC_CALL_HEAD_USUAL 4096
+#define GRPC_CALL_COST       6144
 
 /* Custom metadata of the answer. The texts are in the arena too. */
 struct grpc_call_metadata {
@@ -32,6 +36,21 @@ struct grpc_call_metadata {
 static inline bool grpc_call_streams_requests(const struct grpc_call *call)
 {
     return call->method != NULL && grpc_method_streams_requests(call->method);
+}
+
+static inline void grpc_call_count_received(struct grpc_call *call)
+{
+    call->messages_received++;
+    if (call->counts != NULL) {
+        call->counts->received++;
+    }
+}
+
+static inline void grpc_call_count_sent(struct grpc_call *call)
+{
+    if (call->counts != NULL) {
+        call->counts->sent++;
+    }
 }
 
 void grpc_call_set_state(struct grpc_call *call, enum grpc_call_state next);
@@ -50,7 +69,7 @@ void grpc_call_check_head(struct grpc_call *call);
 /* grpc_call_buffered.c: brings the counts up to date with what the call keeps of its request. */
 void grpc_call_account(struct grpc_call *call);
 
-/* The same after bytes have come: over a limit the call fails, and keeps nothing. */
+/* The same after something has come: over a limit the call fails, and keeps nothing. */
 void grpc_call_account_arrival(struct grpc_call *call);
 
 /* What the call keeps of its request nobody will have: gives it back, but for a message that its

@@ -29,6 +29,10 @@
  * them before it reads (X7).
  */
 
+/* So many times what other bad heads are held against the client: to decode it takes much longer.
+ */
+#define LARGE_HEAD_CHARGES 4
+
 static void fail_memory(struct grpc_call *call)
 {
     grpc_call_cancel(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "out of memory");
@@ -134,7 +138,7 @@ static void request_complete(struct grpc_call *call)
  * here. */
 static void take_request(struct grpc_call *call, struct grpc_message *message)
 {
-    call->messages_received++;
+    grpc_call_count_received(call);
     if (call->messages_received > 1) {
         grpc_call_cancel(
             call, GRPC_STATUS_UNIMPLEMENTED, "CARDINALITY_VIOLATION",
@@ -172,7 +176,7 @@ static void tell_message(struct grpc_call *call, const struct grpc_message *mess
     bool is_readable;
 
     call->is_lending = true; /* until everybody below is done with it */
-    call->messages_received++;
+    grpc_call_count_received(call);
     is_readable = check_flag(call, message);
     if (is_readable && message->compressed) {
         is_readable = grpc_call_unpack(call, bytes, &plain);
@@ -346,6 +350,9 @@ static void head_arrived(struct grpc_call *call)
     if (grpc_call_is_wanted(call)) {
         grpc_call_arm_authorization(call);
     }
+    if (grpc_call_is_wanted(call) && call->arena.used > GRPC_CALL_HEAD_USUAL) {
+        grpc_call_account_arrival(call);
+    }
     if (!grpc_call_is_wanted(call)) {
         return;
     }
@@ -387,6 +394,9 @@ void grpc_call_on_fields_too_large(void *context)
     limits_hit_add(&call->host->reactor->limits_hit, LIMITS_HIT_HEADER_LIST);
     grpc_call_cancel(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "HEADER_LIST_TOO_LARGE",
                      "request header list larger than http2.max_header_list");
+    for (unsigned i = 0; i < LARGE_HEAD_CHARGES; i++) {
+        h2_stream_blame(call->stream); /* the client was told the limit */
+    }
 }
 
 /* Body bytes count as progress by the kilobyte; in a stream of requests, whose client may rest

@@ -39,6 +39,11 @@ static bool ends_by_authorization(const struct grpc_call *call)
            call->method->kind != GRPC_METHOD_UNARY;
 }
 
+static const struct grpc_error *authorization_error(const struct grpc_call *call)
+{
+    return call->authorization_end != NULL ? call->authorization_end : &error_token;
+}
+
 static void arm_timer(struct grpc_call *call, uint64_t delay_ns)
 {
     if (reactor_start_timer(call->host->reactor, &call->timer, delay_ns) != 0) {
@@ -76,7 +81,7 @@ void grpc_call_arm_authorization(struct grpc_call *call)
         return;
     }
     if (call->authorized_until_ns <= now_ns) {
-        grpc_call_fail(call, &error_token);
+        grpc_call_fail(call, authorization_error(call));
     } else {
         arm_timer(call, call->authorized_until_ns - now_ns);
     }
@@ -93,7 +98,7 @@ void grpc_call_authorize_until(struct grpc_call *call, uint64_t until_ns)
     call->authorized_until_ns = until_ns;
     end_ns = ends_by_authorization(call) ? until_ns : call->deadline_ns;
     if (ends_by_authorization(call) && until_ns <= now_ns) {
-        grpc_call_abandon(call, &error_token, true);
+        grpc_call_abandon(call, authorization_error(call), true);
     } else if (end_ns != UINT64_MAX) {
         arm_timer(call, end_ns > now_ns ? end_ns - now_ns : 0);
     } else {
@@ -108,7 +113,8 @@ void grpc_call_on_timer(struct timer *timer)
 
     assert(call->stream != NULL);
     if (grpc_call_is_wanted(call)) {
-        grpc_call_abandon(call, ends_by_authorization(call) ? &error_token : &error_deadline, true);
+        grpc_call_abandon(
+            call, ends_by_authorization(call) ? authorization_error(call) : &error_deadline, true);
         return;
     }
     if (now_ns >= call->deadline_ns) {

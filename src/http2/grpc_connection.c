@@ -41,6 +41,9 @@
 #define LOG_LINES_BURST 20
 #define LOG_LINES_PER_S 2
 
+/* Between the GOAWAYs of a server that ends (P27). */
+#define SHUTDOWN_PAUSE_NS CLOCK_NS_PER_S
+
 static struct grpc_connection *connection_of(struct grpc_call_host *host)
 {
     return CONTAINER_OF(host, struct grpc_connection, host);
@@ -63,6 +66,42 @@ static void log_failure(struct grpc_connection *connection, const char *reason)
 {
     connection->owner->stats.connections_failed++;
     grpc_connection_log(connection->owner, "peer_failed", connection->peer, reason);
+}
+
+/* A GOAWAY goes out, the first one with a reason. */
+static void count_goaway(struct grpc_connection *connection, enum grpc_goaway reason)
+{
+    if (!connection->was_told_to_end) {
+        connection->was_told_to_end = true;
+        connection->owner->stats.goaways[reason]++;
+    }
+}
+
+/* The same at the end of a drain. */
+static void count_drain(struct grpc_connection *connection)
+{
+    const char *reason = connection->drain_reason;
+    bool is_old = reason != NULL && strcmp(reason, "max_age") == 0;
+
+    count_goaway(connection, reason == NULL ? GRPC_GOAWAY_SHUTDOWN
+                             : is_old       ? GRPC_GOAWAY_MAX_AGE
+                                            : GRPC_GOAWAY_MAX_IDLE);
+}
+
+static void count_failure(struct grpc_connection *connection)
+{
+    switch (h2_session_failure(connection->session)) {
+    case H2_ERROR_ENHANCE_YOUR_CALM:
+        count_goaway(connection, GRPC_GOAWAY_LIMIT);
+        break;
+    case H2_ERROR_NO_ERROR:
+    case H2_ERROR_INTERNAL:
+        count_goaway(connection, GRPC_GOAWAY_INTERNAL);
+        break;
+    default:
+        count_goaway(connection, GRPC_GOAWAY_PROTOCOL);
+        break;
+    }
 }
 
 static void settle(struct grpc_connection *connection, enum grpc_connection_phase next)
@@ -100,6 +139,7 @@ static void finish(struct grpc_connection *connection)
 static void finish_failed(struct grpc_connection *connection)
 {
     log_failure(connection, h2_session_problem(connection->session));
+    count_failure(connection);
     finish(connection);
 }
 
@@ -107,8 +147,15 @@ void grpc_connection_finish_late(struct grpc_connection *connection, enum h2_err
                                  const char *reason)
 {
     h2_session_end(connection->session, error, reason);
+    count_goaway(connection, GRPC_GOAWAY_TIMEOUT);
     log_failure(connection, reason);
     finish(connection);
+}
+
+void grpc_connection_drop(struct grpc_connection *connection, const char *reason)
+{
+    log_failure(connection, reason);
+    conn_abort(connection->conn);
 }
 
 /* Of a connection that end_connection() has doomed. */
@@ -118,6 +165,7 @@ static void run_end(struct reactor_task *task)
 
     drain_more(connection, connection->session); /* answers first: this GOAWAY ends everything */
     h2_session_end(connection->session, H2_ERROR_ENHANCE_YOUR_CALM, connection->end_reason);
+    count_goaway(connection, GRPC_GOAWAY_AUTH_FAILURES);
     log_failure(connection, connection->end_reason);
     finish(connection);
 }
@@ -234,24 +282,40 @@ static const struct grpc_call_host_ops host_ops = {
     .freed = call_freed,
 };
 
+static void *refuse_call(struct grpc_connection *connection, enum grpc_call_refusal reason)
+{
+    struct grpc_connection_owner *owner = connection->owner;
+
+    if (reason == GRPC_CALL_REFUSAL_RUNNING) {
+        limits_hit_add(&owner->reactor->limits_hit, LIMITS_HIT_RUNNING);
+    } else if (reason == GRPC_CALL_REFUSAL_STREAMS) {
+        limits_hit_add(&owner->reactor->limits_hit, LIMITS_HIT_STREAMS);
+    }
+    owner->stats.calls_refused++;
+    owner->stats.calls_refused_by[reason]++;
+    return NULL;
+}
+
 static void *stream_opened(void *context, struct h2_stream *stream)
 {
     struct grpc_connection *connection = context;
     struct grpc_connection_owner *owner = connection->owner;
-    struct grpc_call *call = NULL;
+    struct grpc_call *call;
 
     /* Calls count until they are let go of, not until their stream is closed: a reset does not stop
      * a handler's work, and who resets may not start more of it (P31). */
     if (owner->stats.calls_running >= owner->options.max_running) {
-        limits_hit_add(&owner->reactor->limits_hit, LIMITS_HIT_RUNNING);
-    } else if (connection->streams_max != 0 && connection->call_count >= connection->streams_max) {
-        limits_hit_add(&owner->reactor->limits_hit, LIMITS_HIT_STREAMS);
-    } else if (connection->end_reason == NULL) {
-        call = grpc_call_new(&connection->host, stream);
+        return refuse_call(connection, GRPC_CALL_REFUSAL_RUNNING);
     }
+    if (connection->streams_max != 0 && connection->call_count >= connection->streams_max) {
+        return refuse_call(connection, GRPC_CALL_REFUSAL_STREAMS);
+    }
+    if (connection->end_reason != NULL) {
+        return refuse_call(connection, GRPC_CALL_REFUSAL_ENDING);
+    }
+    call = grpc_call_new(&connection->host, stream);
     if (call == NULL) {
-        owner->stats.calls_refused++;
-        return NULL;
+        return refuse_call(connection, GRPC_CALL_REFUSAL_MEMORY);
     }
     list_push_back(&connection->calls, &call->link);
     connection->call_count++;
@@ -265,14 +329,21 @@ void grpc_connection_end_session(struct grpc_connection *connection)
 {
     if (connection->phase == GRPC_CONNECTION_ANNOUNCED) {
         connection->phase = GRPC_CONNECTION_ENDING;
+        count_drain(connection);
         h2_session_end(connection->session, H2_ERROR_NO_ERROR, connection->drain_reason);
         conn_touch(connection->conn);
     }
 }
 
+/* Not from here: requests that the peer sent before it read the first GOAWAY may lie behind the
+ * acknowledgement, since many clients write theirs first. At the end of the turn they have been
+ * read. */
 static void end_acknowledged(void *context)
 {
-    grpc_connection_end_session(context);
+    struct grpc_connection *connection = context;
+
+    connection->is_end_due = true;
+    conn_touch(connection->conn);
 }
 
 static void on_opened(void *context)
@@ -280,6 +351,7 @@ static void on_opened(void *context)
     struct grpc_connection *connection = context;
     struct grpc_connection_owner *owner = connection->owner;
 
+    owner->stats.handshakes_done += connection->has_tls;
     if (h2_session_new(H2_ROLE_SERVER, &owner->options.h2, &owner->h2_events, connection,
                        owner->reactor->now_ns, &connection->session) != 0) {
         conn_abort(connection->conn);
@@ -362,6 +434,10 @@ static void on_drain(void *context)
     if (connection->has_waiting) {
         deliver_waiting(connection);
     }
+    if (connection->is_end_due) {
+        connection->is_end_due = false;
+        grpc_connection_end_session(connection);
+    }
     if (h2_session_drain(connection->session, conn_output(connection->conn), FLUSH_BYTES_MAX) !=
         0) {
         finish_failed(connection);
@@ -390,6 +466,10 @@ static void on_closed(void *context, enum conn_end end, const char *detail)
     struct grpc_connection *connection = context;
     struct h2_session *session = connection->session;
 
+    connection->owner->stats.connections_closed[end]++;
+    if (connection->has_tls && connection->phase == GRPC_CONNECTION_SHAKING) {
+        connection->owner->stats.handshakes_failed[end]++;
+    }
     log_end(connection, end, detail);
     reactor_stop_timer(connection->owner->reactor, &connection->watch);
     settle(connection, GRPC_CONNECTION_CLOSING);
@@ -417,6 +497,7 @@ void grpc_connection_owner_set_options(struct grpc_connection_owner *owner,
     owner->options = *options;
     owner->options.h2.pool = pool;
     owner->options.h2.hits = &owner->reactor->limits_hit;
+    owner->options.h2.stats = &owner->stats.h2;
     owner->options.h2.pings = (struct h2_ping_limits){
         .min_ns = options->min_ping_ns,
         .max_strikes = options->max_ping_strikes,
@@ -427,6 +508,8 @@ void grpc_connection_owner_set_options(struct grpc_connection_owner *owner,
     owner->conn_settings.handshake_timeout_ns = options->tls_timeout_ns;
     owner->conn_settings.send_timeout_ns = options->send_timeout_ns;
     owner->conn_settings.linger_timeout_ns = options->linger_timeout_ns;
+    owner->conn_settings.user_timeout_ns =
+        options->keepalive_ns != 0 ? options->keepalive_timeout_ns : 0;
 }
 
 void grpc_connection_owner_init(struct grpc_connection_owner *owner, struct reactor *reactor,
@@ -470,6 +553,7 @@ int grpc_connection_new(struct grpc_connection_owner *owner, int fd, struct tls_
     list_init(&connection->end_task.link);
     connection->end_task.run = run_end;
     connection->owner = owner;
+    connection->has_tls = tls != NULL;
     connection->aged_ns = UINT64_MAX;
     connection->grace_end_ns = UINT64_MAX;
     connection->watch.fire = grpc_connection_on_watch;
@@ -496,11 +580,12 @@ int grpc_connection_new(struct grpc_connection_owner *owner, int fd, struct tls_
     return 0;
 }
 
-void grpc_connection_begin_drain(struct grpc_connection *connection, const char *reason)
+void grpc_connection_begin_drain(struct grpc_connection *connection, const char *reason,
+                                 uint64_t pause_ns)
 {
     connection->phase = GRPC_CONNECTION_ANNOUNCED;
     connection->drain_reason = reason;
-    connection->announced_ns = connection->owner->reactor->now_ns;
+    connection->final_due_ns = connection->owner->reactor->now_ns + pause_ns;
     h2_session_announce_end(connection->session);
     conn_touch(connection->conn);
 }
@@ -510,8 +595,10 @@ void grpc_connection_drain(struct grpc_connection *connection)
     if (connection->phase == GRPC_CONNECTION_SHAKING) {
         conn_abort(connection->conn);
     } else if (connection->phase == GRPC_CONNECTION_OPEN) {
-        grpc_connection_begin_drain(connection, NULL);
+        grpc_connection_begin_drain(connection, NULL, SHUTDOWN_PAUSE_NS);
         grpc_connection_reconsider(connection);
+    } else if (connection->phase == GRPC_CONNECTION_ANNOUNCED) {
+        grpc_connection_hasten(connection, SHUTDOWN_PAUSE_NS);
     }
 }
 
@@ -528,6 +615,7 @@ void grpc_connection_cut(struct grpc_connection *connection, const char *reason,
                          reason, message);
     }
     h2_session_end(connection->session, H2_ERROR_NO_ERROR, connection->drain_reason);
+    count_drain(connection);
     finish(connection);
 }
 

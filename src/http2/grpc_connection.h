@@ -63,10 +63,15 @@ struct grpc_connection {
     unsigned call_count;  /* of these */
     uint32_t streams_max; /* calls that the client was told it may have; 0 = any */
     enum grpc_connection_phase phase;
+    bool has_tls;
+    bool was_told_to_end; /* by a GOAWAY, and counted */
     bool has_received;
+    bool is_used;    /* a call has begun, once */
+    bool is_end_due; /* the peer has seen the first GOAWAY: the final one goes out with this turn */
     bool has_waiting; /* request messages wait until the client takes answers */
     uint64_t opened_ns;
-    uint64_t announced_ns;
+    uint64_t final_due_ns;    /* the final GOAWAY, while the first one is not acknowledged */
+    uint64_t pinged_ns;       /* our PING that nothing has come after yet; 0 = there is none */
     uint64_t idle_since_ns;   /* meaningful while there is no call */
     uint64_t aged_ns;         /* when it is drained for its age; UINT64_MAX = never */
     uint64_t grace_end_ns;    /* when its calls are ended then; UINT64_MAX = not yet known */

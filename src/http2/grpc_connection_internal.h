@@ -10,9 +10,6 @@
 
 #include "http2/grpc_connection.h"
 
-/* Between the GOAWAYs, if no PING comes back earlier (P27). */
-#define GRPC_CONNECTION_ANNOUNCE_PAUSE_NS CLOCK_NS_PER_S
-
 static inline bool grpc_connection_has_session(const struct grpc_connection *connection)
 {
     return connection->session != NULL;
@@ -22,8 +19,16 @@ static inline bool grpc_connection_has_session(const struct grpc_connection *con
 void grpc_connection_finish_late(struct grpc_connection *connection, enum h2_error error,
                                  const char *reason);
 
-/* Begins the graceful end, whose final GOAWAY says why. */
-void grpc_connection_begin_drain(struct grpc_connection *connection, const char *reason);
+/* Drops a connection whose peer takes nothing any more: nothing is sent to it. */
+void grpc_connection_drop(struct grpc_connection *connection, const char *reason);
+
+/* Begins the graceful end, whose final GOAWAY says why, and comes when the peer has seen the first
+ * one, or after the pause. */
+void grpc_connection_begin_drain(struct grpc_connection *connection, const char *reason,
+                                 uint64_t pause_ns);
+
+/* Makes the rest of that pause no longer than this. */
+void grpc_connection_hasten(struct grpc_connection *connection, uint64_t pause_ns);
 
 /* The final GOAWAY, when the first one is out: open calls finish. */
 void grpc_connection_end_session(struct grpc_connection *connection);

@@ -21,6 +21,16 @@ void grpc_head_init(struct grpc_head *head)
     *head = (struct grpc_head){.timeout_ns = GRPC_TIMEOUT_NONE};
 }
 
+void grpc_head_wipe(struct grpc_head *head)
+{
+    void *memory = (void *)(uintptr_t)head->authorization.data; /* copy() made it */
+
+    if (memory != NULL) {
+        explicit_bzero(memory, head->authorization.size);
+    }
+    head->authorization = (struct bytes){0};
+}
+
 /* Keeps the fault that comes first in the order of the verdict. */
 static void note_fault(struct grpc_head *head, enum grpc_head_fault fault)
 {
@@ -265,8 +275,9 @@ static bool add_known(struct grpc_head *head, struct arena *arena, struct bytes 
     } else if (NAME_IS(name, "user-agent")) {
         head->user_agent = copy(head, arena, value);
     } else if (NAME_IS(name, "authorization")) {
-        head->authorization_count++;
-        head->authorization = copy(head, arena, value);
+        if (head->authorization_count++ == 0) { /* a second one is not looked at, only counted */
+            head->authorization = copy(head, arena, value);
+        }
     } else if (NAME_IS(name, "host")) {
         head->host_count++;
     } else {

@@ -61,6 +61,9 @@ struct grpc_head {
 
 void grpc_head_init(struct grpc_head *head);
 
+/* Overwrites the credentials where they lie, which is in the arena, and forgets them. */
+void grpc_head_wipe(struct grpc_head *head);
+
 /* Takes one field; what must outlive the block is copied into the arena. */
 void grpc_head_add(struct grpc_head *head, struct arena *arena, const struct h2_field *field);
 

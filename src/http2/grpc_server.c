@@ -101,6 +101,19 @@ static void check_drained(struct grpc_server *server)
     }
 }
 
+static const char *refuse_for(struct grpc_server *server, enum limits_hit_reason reason)
+{
+    limits_hit_add(&server->owner.reactor->limits_hit, reason);
+    server->owner.stats.connections_refused_by[reason]++;
+    return limits_hit_name(reason);
+}
+
+static const char *refuse_for_memory(struct grpc_server *server)
+{
+    server->owner.stats.connections_refused_memory++;
+    return "out of memory";
+}
+
 /* Judges a peer and counts it in. Returns why it may not come in, or NULL. */
 static const char *admit(struct server_listener *listener, const struct sockaddr_storage *peer,
                          struct grpc_guest *guest, struct grpc_guest **ret_evicted)
@@ -111,20 +124,22 @@ static const char *admit(struct server_listener *listener, const struct sockaddr
     int outcome;
 
     if (server->is_draining) {
+        owner->stats.connections_refused_draining++;
         return "the server is shutting down";
     }
     if (server->is_refusing) {
-        limits_hit_add(&owner->reactor->limits_hit, LIMITS_HIT_MEMORY_SOFT);
-        return limits_hit_name(LIMITS_HIT_MEMORY_SOFT);
+        return refuse_for(server, LIMITS_HIT_MEMORY_SOFT);
     }
     outcome = grpc_admission_enter(&server->admission, peer, listener->tls != NULL,
                                    owner->reactor->now_ns, guest, &verdict);
     if (outcome < 0) {
-        return "out of memory";
+        return refuse_for_memory(server);
     }
     if (outcome == GRPC_ADMISSION_E_REFUSED) {
-        limits_hit_add(&owner->reactor->limits_hit, verdict.reason);
-        return limits_hit_name(verdict.reason);
+        if (verdict.reason == LIMITS_HIT_CONNECTIONS) {
+            verdict.reason = owner->options.max_connections_reason;
+        }
+        return refuse_for(server, verdict.reason);
     }
     *ret_evicted = verdict.evicted;
     return NULL;
@@ -135,10 +150,9 @@ static void evict(struct grpc_server *server, struct grpc_guest *guest)
 {
     struct grpc_connection *connection = CONTAINER_OF(guest, struct grpc_connection, guest);
 
-    limits_hit_add(&server->owner.reactor->limits_hit, LIMITS_HIT_HANDSHAKES);
     server->owner.stats.connections_refused++;
     grpc_connection_log(&server->owner, "connection_refused", connection->peer,
-                        limits_hit_name(LIMITS_HIT_HANDSHAKES));
+                        refuse_for(server, LIMITS_HIT_HANDSHAKES));
     grpc_connection_abort(connection);
 }
 
@@ -175,7 +189,7 @@ static void on_accepted(void *context, int fd, const struct sockaddr_storage *pe
     } else if (grpc_connection_new(&server->owner, fd, listener->tls, peer_text, &connection) !=
                0) {
         grpc_admission_leave(&server->admission, &guest);
-        problem = "out of memory";
+        problem = refuse_for_memory(server);
     }
     if (problem != NULL) {
         server->owner.stats.connections_refused++;
@@ -292,26 +306,55 @@ int grpc_server_new(struct reactor *reactor, const struct grpc_server_options *o
     return 0;
 }
 
-int grpc_server_listen(struct grpc_server *server, const char *address, struct tls_context *tls,
-                       char *problem)
+/* The place for one more listener; NULL, with the problem, when there is none. */
+static struct server_listener *next_listener(struct grpc_server *server, struct tls_context *tls,
+                                             const char *what, char *problem)
 {
     struct server_listener *listener = &server->listeners[server->listener_count];
-    int error;
 
     if (server->listener_count == LISTENERS_MAX) {
-        (void)snprintf(problem, RING_PROBLEM_SIZE, "%s: more than %d addresses to listen on",
-                       address, LISTENERS_MAX);
-        return -E2BIG;
+        (void)snprintf(problem, RING_PROBLEM_SIZE, "%s: more than %d addresses to listen on", what,
+                       LISTENERS_MAX);
+        return NULL;
     }
     listener->server = server;
     listener->tls = tls;
-    error = listener_open(server->owner.reactor, address, server->owner.options.backlog,
-                          &listener_events, listener, problem, &listener->listener);
+    return listener;
+}
+
+/* Counts it, when it listens. */
+static int count_listener(struct grpc_server *server, int error)
+{
     if (error == 0) {
         server->listener_count++;
         server->listeners_open++;
     }
     return error;
+}
+
+int grpc_server_listen(struct grpc_server *server, const char *address, struct tls_context *tls,
+                       char *problem)
+{
+    struct server_listener *listener = next_listener(server, tls, address, problem);
+
+    return listener == NULL ? -E2BIG
+                            : count_listener(server, listener_open(server->owner.reactor, address,
+                                                                   server->owner.options.backlog,
+                                                                   &listener_events, listener,
+                                                                   problem, &listener->listener));
+}
+
+int grpc_server_listen_on(struct grpc_server *server, int fd, struct tls_context *tls,
+                          char *problem)
+{
+    struct server_listener *listener = next_listener(server, tls, "a passed socket", problem);
+
+    if (listener == NULL) {
+        (void)close(fd); /* nothing was written */
+        return -E2BIG;
+    }
+    return count_listener(server, listener_adopt(server->owner.reactor, fd, &listener_events,
+                                                 listener, problem, &listener->listener));
 }
 
 void grpc_server_set_tls(struct grpc_server *server, struct tls_context *tls)
@@ -353,6 +396,41 @@ const char *grpc_server_address(const struct grpc_server *server, unsigned index
 const struct grpc_server_stats *grpc_server_stats(const struct grpc_server *server)
 {
     return &server->owner.stats;
+}
+
+struct grpc_server_gauges grpc_server_gauges(const struct grpc_server *server)
+{
+    return (struct grpc_server_gauges){
+        .streams = server->pool.stream_count,
+        .buffered_bytes = server->owner.calls.buffered,
+        .unsent_bytes = server->pool.unsent_bytes,
+        .session_bytes = server->pool.used_bytes,
+        .session_bytes_cached = server->pool.cached_bytes,
+    };
+}
+
+const char *grpc_goaway_name(enum grpc_goaway reason)
+{
+    static const char *const names[GRPC_GOAWAY_COUNT] = {
+        [GRPC_GOAWAY_SHUTDOWN] = "shutdown",           [GRPC_GOAWAY_MAX_AGE] = "max_age",
+        [GRPC_GOAWAY_MAX_IDLE] = "max_idle",           [GRPC_GOAWAY_TIMEOUT] = "timeout",
+        [GRPC_GOAWAY_AUTH_FAILURES] = "auth_failures", [GRPC_GOAWAY_LIMIT] = "limit",
+        [GRPC_GOAWAY_PROTOCOL] = "protocol",           [GRPC_GOAWAY_INTERNAL] = "internal",
+    };
+
+    return names[reason];
+}
+
+const char *grpc_call_refusal_name(enum grpc_call_refusal reason)
+{
+    static const char *const names[GRPC_CALL_REFUSAL_COUNT] = {
+        [GRPC_CALL_REFUSAL_RUNNING] = "limits.max_running",
+        [GRPC_CALL_REFUSAL_STREAMS] = "http2.max_concurrent_streams",
+        [GRPC_CALL_REFUSAL_ENDING] = "ending",
+        [GRPC_CALL_REFUSAL_MEMORY] = "out_of_memory",
+    };
+
+    return names[reason];
 }
 
 uint64_t grpc_server_buffered_size(const struct grpc_server *server)

@@ -233,20 +233,43 @@ void h2_inbound_closed(struct h2_session *session, int32_t stream_id, uint32_t e
 
 /* The log says how often they came and which option to look at (K12), the GOAWAY what clients look
  * for (K5). */
+static void fail_for_pings(struct h2_session *session)
+{
+    char text[H2_PROBLEM_SIZE];
+
+    (void)snprintf(text, sizeof(text),
+                   "too many pings: the last came after %llu ms; see keepalive.min_ping_s%s",
+                   (unsigned long long)(session->pings.gap_ns / CLOCK_NS_PER_MS),
+                   list_is_empty(&session->streams) ? " and permit_without_calls" : "");
+    h2_session_count(session, LIMITS_HIT_PING_STRIKES);
+    session->goaway_text = "too_many_pings";
+    h2_session_fail(session, H2_ERROR_ENHANCE_YOUR_CALM, text);
+}
+
 void h2_inbound_ping(struct h2_session *session)
 {
-    if (session->role == H2_ROLE_SERVER &&
-        !h2_pings_take(&session->pings, &session->options.pings, !list_is_empty(&session->streams),
-                       session->now_ns)) {
-        char text[H2_PROBLEM_SIZE];
+    struct h2_stats *stats = session->options.stats;
+    const uint32_t strikes = session->pings.strikes;
+    bool is_too_many;
 
-        (void)snprintf(text, sizeof(text),
-                       "too many pings: the last came after %llu ms; see keepalive.min_ping_s%s",
-                       (unsigned long long)(session->pings.gap_ns / CLOCK_NS_PER_MS),
-                       list_is_empty(&session->streams) ? " and permit_without_calls" : "");
-        h2_session_count(session, LIMITS_HIT_PING_STRIKES);
-        session->goaway_text = "too_many_pings";
-        h2_session_fail(session, H2_ERROR_ENHANCE_YOUR_CALM, text);
+    if (session->role != H2_ROLE_SERVER) {
+        return;
+    }
+    is_too_many = !h2_pings_take(&session->pings, &session->options.pings,
+                                 !list_is_empty(&session->streams), session->now_ns);
+    if (stats != NULL) {
+        stats->pings_received++;
+        stats->ping_strikes += session->pings.strikes > strikes;
+    }
+    if (is_too_many) {
+        fail_for_pings(session);
+    }
+}
+
+void h2_inbound_reset(struct h2_session *session)
+{
+    if (session->options.stats != NULL) {
+        session->options.stats->resets_received++;
     }
 }
 
@@ -282,6 +305,9 @@ void h2_outbound_reset(struct h2_session *session, int32_t stream_id, uint32_t e
     struct h2_stream *stream = find_stream(session, stream_id);
     enum h2_excess excess;
 
+    if (session->options.stats != NULL) {
+        session->options.stats->resets_sent++;
+    }
     if (session->role != H2_ROLE_SERVER || error == H2_ERROR_NO_ERROR ||
         error == H2_ERROR_REFUSED_STREAM || (stream != NULL && stream->unblamed)) {
         return;
@@ -299,6 +325,7 @@ void h2_outbound_goaway(struct h2_session *session, uint32_t error, struct bytes
         return;
     }
     session->dead = true;
+    session->failure = error;
     if (bytes_equal(debug, BYTES_LITERAL(ENGINE_STREAMS_TEXT))) {
         h2_session_count(session, LIMITS_HIT_STREAMS);
     }

@@ -41,13 +41,14 @@ struct h2_session {
     bool block_is_informational; /* 1xx: not the head yet */
     enum h2_role role;
     int32_t last_stream_id; /* highest that the peer opened */
-    uint32_t failure;       /* the error of the GOAWAY by hand */
+    uint32_t failure;       /* the error of the GOAWAY, by hand or the engine's */
     bool has_settings;
     bool is_acknowledged;
-    bool is_ending;    /* the final GOAWAY is queued */
-    bool is_inside;    /* feeding or draining */
-    bool dead;         /* nothing goes in or out any more */
-    bool needs_goaway; /* by hand, after death */
+    bool is_announcing; /* the first GOAWAY is queued: the PING that goes with it is to follow */
+    bool is_ending;     /* the final GOAWAY is queued */
+    bool is_inside;     /* feeding or draining */
+    bool dead;          /* nothing goes in or out any more */
+    bool needs_goaway;  /* by hand, after death */
     char problem[H2_PROBLEM_SIZE];
     const char *goaway_text; /* of the GOAWAY by hand, a constant; NULL = `problem` */
 };
@@ -75,6 +76,7 @@ void h2_inbound_data(struct h2_session *session, int32_t stream_id, struct bytes
 void h2_inbound_data_ended(struct h2_session *session, int32_t stream_id);
 void h2_inbound_closed(struct h2_session *session, int32_t stream_id, uint32_t error);
 void h2_inbound_ping(struct h2_session *session);
+void h2_inbound_reset(struct h2_session *session);
 void h2_inbound_refused(struct h2_session *session); /* by the engine: a stream over the limit */
 
 /* What the engine has sent. */

@@ -9,9 +9,15 @@
 
 /* Every block has a head that says its class, so that freeing needs no size. Larger blocks than the
  * largest class come from the system each time: sessions need them when they begin, not per
- * request. */
+ * request.
+ *
+ * Blocks are wiped when they are freed, for the header fields that the engine keeps lie in them,
+ * and among these are bearer tokens. The two smallest classes are not: with what the engine puts
+ * before it and the word Bearer, even the shortest token that can pass (103 bytes: HS256, one
+ * letter for a subject) takes more, and most blocks of a call are small. */
 
 #define CLASS_SIZE_MIN 64
+#define WIPE_SIZE_MIN  (2 * CLASS_SIZE_MIN + 1)
 #define CLASS_NONE     H2_POOL_CLASS_COUNT
 
 struct h2_pool_block {
@@ -144,6 +150,9 @@ void h2_pool_free(struct h2_pool *pool, void *memory)
     whole = sizeof(*block) + block->size;
     assert(pool->used_bytes >= whole);
     pool->used_bytes -= whole;
+    if (block->size >= WIPE_SIZE_MIN) {
+        explicit_bzero(block->memory, block->size);
+    }
     if (class_index == CLASS_NONE || pool->cached_bytes + whole > pool->cached_max) {
         free(block);
         return;

@@ -24,6 +24,8 @@ struct h2_pool {
     size_t cached_max;          /* beyond it freed blocks go back to the system */
     struct list parked_streams; /* of struct h2_stream, for h2_stream.c */
     unsigned parked_count;
+    unsigned stream_count; /* open ones, of all sessions; h2_stream.c's, too */
+    size_t unsent_bytes;   /* of bodies, queued on these and not pulled yet */
 };
 
 #define H2_POOL_CACHED_MAX_DEFAULT (1024 * 1024)

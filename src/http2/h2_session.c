@@ -38,8 +38,9 @@
 #define CLIENT_STREAMS_ASSUMED 100 /* until the server's SETTINGS come */
 #define WINDOW_DEFAULT         65535
 
-/* Opaque bytes of the PING that goes with the announcement of the end. */
+/* Opaque bytes of the PING that goes with the announcement of the end, and of all others. */
 static const uint8_t end_ping[8] = {'u', 's', 'e', 'r', 'd', 'e', 'n', 'd'};
+static const uint8_t life_ping[8] = {'u', 's', 'e', 'r', 'd', 'l', 'i', 'f'};
 
 static void fail_by_engine(struct h2_session *session, int engine_error)
 {
@@ -126,6 +127,9 @@ static void ping_acknowledged(struct h2_session *session, const nghttp2_ping *pi
 
 static void goaway_received(struct h2_session *session, const nghttp2_goaway *goaway)
 {
+    if (session->options.stats != NULL) {
+        session->options.stats->goaways_received++;
+    }
     if (session->events->goaway != NULL) {
         session->events->goaway(session->owner, (uint32_t)goaway->last_stream_id,
                                 goaway->error_code,
@@ -163,6 +167,9 @@ static int on_frame_recv(nghttp2_session *engine, const nghttp2_frame *frame, vo
         break;
     case NGHTTP2_GOAWAY:
         goaway_received(session, &frame->goaway);
+        break;
+    case NGHTTP2_RST_STREAM:
+        h2_inbound_reset(session);
         break;
     default:
         break;
@@ -212,6 +219,16 @@ static int on_error(nghttp2_session *engine, int engine_error, const char *text,
     return 0;
 }
 
+/* Only now: nghttp2 lets every PING overtake what waits, and its acknowledgement must mean that the
+ * peer has seen the GOAWAY (P28). */
+static void follow_announcement(struct h2_session *session)
+{
+    if (session->is_announcing) {
+        session->is_announcing = false;
+        check(session, nghttp2_submit_ping(session->engine, NGHTTP2_FLAG_NONE, end_ping));
+    }
+}
+
 static int on_frame_send(nghttp2_session *engine, const nghttp2_frame *frame, void *user_data)
 {
     struct h2_session *session = user_data;
@@ -230,6 +247,7 @@ static int on_frame_send(nghttp2_session *engine, const nghttp2_frame *frame, vo
         h2_outbound_goaway(
             session, frame->goaway.error_code,
             (struct bytes){frame->goaway.opaque_data, frame->goaway.opaque_data_len});
+        follow_announcement(session);
         return 0; /* even when it is the end: the frame itself must get out */
     default:
         break;
@@ -289,6 +307,7 @@ static ssize_t on_body_read(nghttp2_session *engine, int32_t stream_id, uint8_t 
         memcpy(room, buf_bytes(&stream->out).data, size);
         buf_consume(&stream->out, size);
         stream->session->unsent_size -= size;
+        stream->session->pool->unsent_bytes -= size;
     }
     if (buf_size(&stream->out) > 0 && !stream->shares && stream->session->role == H2_ROLE_SERVER) {
         stream->session->greedy = stream;
@@ -621,6 +640,11 @@ const char *h2_session_problem(const struct h2_session *session)
     return session->problem;
 }
 
+uint32_t h2_session_failure(const struct h2_session *session)
+{
+    return session->failure;
+}
+
 uint32_t h2_session_peer_header_list_max(const struct h2_session *session)
 {
     return session->dead ? UINT32_MAX
@@ -628,13 +652,20 @@ uint32_t h2_session_peer_header_list_max(const struct h2_session *session)
                                session->engine, NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE);
 }
 
+void h2_session_ping(struct h2_session *session)
+{
+    if (!session->dead) {
+        check(session, nghttp2_submit_ping(session->engine, NGHTTP2_FLAG_NONE, life_ping));
+    }
+}
+
 void h2_session_announce_end(struct h2_session *session)
 {
     if (session->dead || session->role != H2_ROLE_SERVER) {
         return;
     }
-    if (nghttp2_submit_shutdown_notice(session->engine) != 0 ||
-        nghttp2_submit_ping(session->engine, NGHTTP2_FLAG_NONE, end_ping) != 0) {
+    session->is_announcing = true;
+    if (nghttp2_submit_shutdown_notice(session->engine) != 0) {
         h2_session_fail(session, H2_ERROR_INTERNAL, "out of memory");
     }
 }

@@ -42,6 +42,15 @@ enum h2_error {
     H2_ERROR_INADEQUATE_SECURITY = 0xc,
 };
 
+/* Frames of the sessions of one server, since start. */
+struct h2_stats {
+    uint64_t resets_received;
+    uint64_t resets_sent;
+    uint64_t pings_received; /* without acknowledgements */
+    uint64_t ping_strikes;   /* of these, those that came too soon (K3) */
+    uint64_t goaways_received;
+};
+
 /* Zero means the protocol's default, and for budgets and caps: no limit. */
 struct h2_options {
     uint32_t max_concurrent_streams; /* http2.max_concurrent_streams */
@@ -60,6 +69,7 @@ struct h2_options {
     uint32_t max_outq;               /* frames waiting, http2.max_outq: heeded by who feeds */
     struct h2_ping_limits pings;     /* of a client, for the server role */
     struct limits_hit *hits; /* counts those of these limits that are reached; NULL = nobody does */
+    struct h2_stats *stats;  /* likewise, frames */
     struct h2_pool *pool;    /* memory shared by many sessions, must outlive them; NULL = its own */
 };
 
@@ -157,8 +167,15 @@ uint64_t h2_session_header_block_since_ns(const struct h2_session *session);
  * peer reads in the GOAWAY is the same, but for "too_many_pings" (K5). */
 const char *h2_session_problem(const struct h2_session *session);
 
+/* The error in the GOAWAY that goes with it. */
+uint32_t h2_session_failure(const struct h2_session *session);
+
 /* Bytes the peer allows for one header list (P22); UINT32_MAX = it set no limit. */
 uint32_t h2_session_peer_header_list_max(const struct h2_session *session);
+
+/* Queues a PING. Its acknowledgement is no event: whoever asks for a sign of life sees that bytes
+ * come (K1). */
+void h2_session_ping(struct h2_session *session);
 
 /* Server, first step of a drain: GOAWAY with last id 2^31-1, NO_ERROR, and a PING (P27). */
 void h2_session_announce_end(struct h2_session *session);

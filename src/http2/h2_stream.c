@@ -34,6 +34,7 @@ struct h2_stream *h2_stream_new(struct h2_pool *pool, struct h2_session *session
         list_init(&stream->link);
     }
     stream->session = session;
+    pool->stream_count++;
     return stream;
 }
 
@@ -56,6 +57,7 @@ static void stream_free(struct h2_pool *pool, struct h2_stream *stream)
 static void drop_unsent(struct h2_stream *stream)
 {
     stream->session->unsent_size -= buf_size(&stream->out);
+    stream->session->pool->unsent_bytes -= buf_size(&stream->out);
     buf_clear(&stream->out);
 }
 
@@ -63,6 +65,7 @@ void h2_stream_park(struct h2_pool *pool, struct h2_stream *stream)
 {
     list_remove(&stream->link);
     drop_unsent(stream);
+    pool->stream_count--;
     if (pool->parked_count == PARKED_MAX) {
         stream_free(pool, stream);
         return;
@@ -197,6 +200,7 @@ int h2_stream_write(struct h2_stream *stream, const struct bytes *parts, size_t 
         (void)buf_append(&stream->out, parts[i].data, parts[i].size); /* there is room */
     }
     stream->session->unsent_size += size;
+    stream->session->pool->unsent_bytes += size;
     stream->has_written = true;
     wake(stream);
     return 0;

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -475,6 +476,88 @@ START_TEST(conn_keeps_the_minimal_version)
 
 END_TEST
 
+/* How long sent bytes may stay unacknowledged, as the kernel has it. */
+static unsigned user_timeout_of(int fd)
+{
+    unsigned value = 0;
+    socklen_t size = sizeof(value);
+
+    ck_assert_int_eq(getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &value, &size), 0);
+    return value;
+}
+
+/* A peer whose machine takes nothing any more is given up by the kernel, which is told how long to
+ * wait (K10), and that is counted; without a limit the kernel has its own. Where a send is in
+ * flight meanwhile it may look as if the peer had gone. */
+START_TEST(conn_is_given_up_by_the_kernel)
+{
+    const int small = 4096;
+    const int large = 1048576;
+    int fds[2];
+
+    setup();
+    sockets_tcp(fds);
+    party_open(&server, &loop, fds[0], NULL, NULL);
+    ck_assert_uint_eq(user_timeout_of(fds[0]), 0);
+    party_abort(&server);
+    LOOP_UNTIL(&loop, server.conn == NULL);
+    party_deinit(&server);
+    ck_assert_int_eq(close(fds[1]), 0);
+
+    loop.settings.user_timeout_ns = 100 * CLOCK_NS_PER_MS;
+    sockets_tcp(fds);
+    party_open(&server, &loop, fds[0], NULL, NULL);
+    ck_assert_uint_eq(user_timeout_of(fds[0]), 100);
+    ck_assert_int_eq(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &large, sizeof(large)), 0);
+    ck_assert_int_eq(setsockopt(fds[1], SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+    party_send_pattern(&server, 200000); /* more than the peer's socket holds, and less than both */
+    LOOP_UNTIL(&loop, server.conn == NULL);
+    ck_assert_int_eq(server.end, CONN_END_ERROR);
+    ck_assert_str_eq(server.detail, "nothing acknowledged for keepalive.timeout_s");
+    ck_assert_uint_eq(loop.reactor.limits_hit.counts[LIMITS_HIT_KEEPALIVE], 1);
+    party_deinit(&server);
+    ck_assert_int_eq(close(fds[1]), 0);
+
+    sockets_tcp(fds);
+    party_open(&server, &loop, fds[0], NULL, NULL);
+    party_send_pattern(&server, 16 * 1048576); /* more than both hold */
+    LOOP_UNTIL(&loop, server.conn == NULL);
+    ck_assert_uint_eq(loop.reactor.limits_hit.counts[LIMITS_HIT_SEND_TIMEOUT], 0);
+    party_deinit(&server);
+    ck_assert_int_eq(close(fds[1]), 0);
+    finish();
+}
+
+END_TEST
+
+/* The last time that the peer was heard moves with every byte, and with the owner's own pauses. */
+START_TEST(conn_knows_when_its_peer_was_heard)
+{
+    uint64_t heard_ns;
+
+    setup();
+    connect_both();
+    LOOP_UNTIL(&loop, server.opened_count == 1);
+    heard_ns = conn_heard_ns(server.conn);
+    loop_turn(&loop);
+    ck_assert_uint_eq(conn_heard_ns(server.conn), heard_ns);
+    party_send(&client, "x");
+    LOOP_UNTIL(&loop, party_got(&server, "x"));
+    ck_assert_uint_gt(conn_heard_ns(server.conn), heard_ns);
+    conn_pause(server.conn);
+    loop_turn(&loop);
+    ck_assert_uint_eq(conn_heard_ns(server.conn), loop.reactor.now_ns);
+    heard_ns = loop.reactor.now_ns;
+    conn_resume(server.conn);
+    loop_turn(&loop);
+    ck_assert_uint_eq(conn_heard_ns(server.conn), heard_ns);
+    party_close(&client);
+    party_close(&server);
+    finish_both();
+}
+
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {conn_carries_plain_bytes,
@@ -493,6 +576,8 @@ int main(void)
                                   conn_meets_a_foreign_client,
                                   conn_refuses_clients_without_h2,
                                   conn_keeps_the_minimal_version,
+                                  conn_is_given_up_by_the_kernel,
+                                  conn_knows_when_its_peer_was_heard,
                                   NULL};
     int result;
 

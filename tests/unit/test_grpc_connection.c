@@ -253,6 +253,7 @@ START_TEST(connection_limits_running_handlers)
     SERVE_UNTIL(&rig, &client, refused.closed);
     ck_assert_uint_eq(refused.error, H2_ERROR_REFUSED_STREAM);
     ck_assert_uint_eq(owner.stats.calls_refused, 1);
+    ck_assert_uint_eq(owner.stats.calls_refused_by[GRPC_CALL_REFUSAL_RUNNING], 1);
     ck_assert_uint_eq(rig.loop.reactor.limits_hit.counts[LIMITS_HIT_RUNNING], 1);
     h2_peer_call_deinit(&refused);
     grpc_call_release(call);
@@ -324,6 +325,7 @@ START_TEST(connection_tells_why_it_ends)
     SERVE_UNTIL(&rig, &client, client.has_ended);
     ck_assert_uint_eq(goaway_error(), H2_ERROR_PROTOCOL);
     ck_assert_uint_eq(owner.stats.connections_failed, 1);
+    ck_assert_uint_eq(owner.stats.goaways[GRPC_GOAWAY_PROTOCOL], 1);
     buf_deinit(&in);
     see_the_end();
 }
@@ -355,6 +357,8 @@ START_TEST(connection_takes_a_probe_for_what_it_is)
     ck_assert_int_eq(shutdown(client.fd, SHUT_WR), 0);
     SERVE_UNTIL(&rig, &client, connection == NULL);
     ck_assert_uint_eq(owner.stats.connections_failed, 0);
+    ck_assert_uint_eq(owner.stats.connections_closed[CONN_END_PEER], 1);
+    ck_assert_uint_eq(owner.stats.handshakes_done, 0); /* there is no TLS here */
     clean_up();
 }
 
@@ -457,6 +461,7 @@ START_TEST(connection_ends_when_idle)
     SERVE_UNTIL(&rig, &client, client.has_ended);
     ck_assert_uint_eq(serve_client_count(&client, H2_FRAME_GOAWAY), 2);
     ck_assert_uint_eq(goaway_error(), H2_ERROR_NO_ERROR);
+    ck_assert_uint_eq(owner.stats.goaways[GRPC_GOAWAY_MAX_IDLE], 1);
     see_the_end();
 }
 
@@ -480,7 +485,58 @@ START_TEST(connection_drains_after_its_calls)
     grpc_call_release(rig.held);
     SERVE_UNTIL(&rig, &client, held.closed);
     ck_assert_str_eq(h2_peer_field(&held, "grpc-status"), "0");
+    ck_assert_uint_eq(owner.stats.goaways[GRPC_GOAWAY_SHUTDOWN], 1);
     h2_peer_call_deinit(&held);
+    see_the_end();
+}
+
+END_TEST
+
+/* How many bytes the server sent before the first frame of a type. */
+static size_t place_of(unsigned type)
+{
+    struct bytes rest = buf_bytes(&client.seen);
+    struct h2_frame frame;
+    size_t place = 0;
+
+    while (h2_frame_take(&rest, &frame) && frame.type != type) {
+        place = buf_size(&client.seen) - rest.size;
+    }
+    return place;
+}
+
+/* Many clients acknowledge the PING before they send requests that are already on their way: these
+ * are served, and the final GOAWAY knows them. */
+START_TEST(connection_serves_what_comes_with_the_acknowledgement)
+{
+    struct buf in = {0};
+    struct h2_frame frame;
+
+    serve_rig_init(&rig);
+    open_connection(true);
+    h2_frame_append_preface(&in);
+    serve_client_send(&client, &in);
+    buf_clear(&in);
+    SERVE_UNTIL(&rig, &client, connection->has_received);
+    grpc_connection_drain(connection);
+    SERVE_UNTIL(&rig, &client, serve_client_count(&client, H2_FRAME_PING) == 1);
+    ck_assert_uint_eq(h2_frame_count(buf_bytes(&client.seen), H2_FRAME_GOAWAY, 0, &frame), 1);
+    ck_assert_uint_eq(h2_frame_number(&frame, 0), 0x7fffffff);
+    ck_assert_uint_lt(place_of(H2_FRAME_GOAWAY), place_of(H2_FRAME_PING)); /* P28 */
+    (void)h2_frame_count(buf_bytes(&client.seen), H2_FRAME_PING, 0, &frame);
+    h2_frame_append(&in, H2_FRAME_PING, H2_FLAG_ACK, 0, frame.payload.data, 8);
+    for (int32_t i = 1; i <= 5; i += 2) {
+        h2_frame_append_request(&in, i, 0, "/t.T/Echo", NULL);
+        h2_frame_append(&in, H2_FRAME_DATA, H2_FLAG_END_STREAM, i, "\0\0\0\0\0", 5);
+    }
+    serve_client_send(&client, &in);
+    SERVE_UNTIL(&rig, &client, client.has_ended);
+    ck_assert_uint_eq(owner.stats.calls_finished, 3);
+    ck_assert_uint_eq(serve_client_count(&client, H2_FRAME_DATA), 3);
+    ck_assert_uint_eq(serve_client_count(&client, H2_FRAME_RST_STREAM), 0);
+    ck_assert_uint_eq(h2_frame_count(buf_bytes(&client.seen), H2_FRAME_GOAWAY, 0, &frame), 2);
+    ck_assert_uint_eq(h2_frame_number(&frame, 0), 5);
+    buf_deinit(&in);
     see_the_end();
 }
 
@@ -554,4 +610,5 @@ UNIT_MAIN("grpc_connection", connection_serves_calls, connection_sends_large_ans
           connection_takes_a_probe_for_what_it_is, connection_has_no_patience_without_end,
           connection_ends_a_call_that_stands_still, connection_ends_when_idle,
           connection_drains_after_its_calls, connection_drains_a_silent_peer,
+          connection_serves_what_comes_with_the_acknowledgement,
           connection_hurries_with_a_clean_status, connection_aborts)

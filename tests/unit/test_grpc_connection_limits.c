@@ -255,10 +255,12 @@ START_TEST(age_waits_for_calls)
 
 END_TEST
 
-/* Connections that begin together end at different times, by a tenth either way. */
+/* Connections that begin together end at different times, by a tenth either way. Their age counts
+ * from the first call. */
 START_TEST(age_differs)
 {
     const uint64_t age_ns = 1000 * CLOCK_NS_PER_S;
+    struct h2_peer_call call;
     uint64_t ages_ns[8];
     bool differ = false;
     unsigned i;
@@ -267,8 +269,15 @@ START_TEST(age_differs)
         serve_rig_init(&rig);
         rig.options.max_age_ns = age_ns;
         open_connection(false);
-        ages_ns[i] = connection->aged_ns - connection->opened_ns;
-        ck_assert_uint_ge(ages_ns[i], age_ns / 10 * 9);
+        serve_rig_push_clock(&rig, 2 * age_ns);
+        loop_turn(&rig.loop);
+        ck_assert_int_eq(connection->phase, GRPC_CONNECTION_OPEN);
+        ck_assert_uint_eq(connection->aged_ns, UINT64_MAX);
+        h2_peer_call_unary(&client.peer, &call, "/t.T/Echo", "", 0);
+        SERVE_UNTIL(&rig, &client, call.closed);
+        h2_peer_call_deinit(&call);
+        ages_ns[i] = connection->aged_ns - connection->idle_since_ns; /* from its only call */
+        ck_assert_uint_ge(ages_ns[i], age_ns / 10 * 9 - CLOCK_NS_PER_S);
         ck_assert_uint_le(ages_ns[i], age_ns / 10 * 11);
         differ = differ || ages_ns[i] != ages_ns[0];
         leave();
@@ -439,6 +448,34 @@ START_TEST(bad_heads_end_the_connection)
 
 END_TEST
 
+/* Heads over the size that was announced are answered, and charged several times each. */
+START_TEST(large_heads_end_the_connection)
+{
+    static char value[5000];
+    const char *const more[] = {"x-large", value, NULL};
+    struct buf in = {0};
+
+    memset(value, 'v', sizeof(value) - 1);
+    serve_rig_init(&rig);
+    rig.options.h2.max_header_list = 4000;
+    rig.options.h2.reset_burst = 20;
+    rig.options.h2.reset_rate = 1;
+    open_connection(true);
+    for (int32_t i = 0; i < 20; i++) {
+        h2_frame_append_request(&in, 2 * i + 1, H2_FLAG_END_STREAM, "/t.T/Echo", more);
+    }
+    serve_client_send(&client, &in);
+    see_goaway(H2_ERROR_ENHANCE_YOUR_CALM, "too many bad requests");
+    ck_assert_uint_ge(owner.stats.calls_started, 5);
+    ck_assert_uint_le(owner.stats.calls_started, 7);
+    ck_assert_uint_ge(hits(LIMITS_HIT_HEADER_LIST), 5);
+    ck_assert_uint_eq(hits(LIMITS_HIT_RESETS), 1);
+    buf_deinit(&in);
+    leave();
+}
+
+END_TEST
+
 /* So are requests beyond what may be buffered: filling every stream halfway ends the connection. */
 START_TEST(half_messages_end_the_connection)
 {
@@ -493,4 +530,5 @@ UNIT_MAIN("grpc_connection_limits", pings_too_often_end_the_connection, pings_co
           pings_that_measure_are_honest, age_ends_the_connection, age_waits_for_calls, age_differs,
           idleness_has_a_name, stage_ends_the_connection, stage_ends_a_connection_that_goes,
           memo_lives_as_long_as_the_connection, bad_heads_end_the_connection,
-          half_messages_end_the_connection, bad_heads_among_good_calls_are_borne)
+          large_heads_end_the_connection, half_messages_end_the_connection,
+          bad_heads_among_good_calls_are_borne)

@@ -67,6 +67,30 @@ START_TEST(head_takes_an_ordinary_request)
 
 END_TEST
 
+/* The credentials can be overwritten, and there is one copy of them: a second value is counted
+ * only.
+ */
+START_TEST(head_wipes_credentials)
+{
+    const uint8_t *kept;
+
+    begin("/users.v1.UserService/GetUser", "application/grpc");
+    add("authorization", "Bearer x.y.z");
+    kept = head.authorization.data;
+    add("authorization", "Bearer a.b.c");
+    ck_assert_uint_eq(head.authorization_count, 2);
+    ck_assert_ptr_eq(head.authorization.data, kept);
+    grpc_head_wipe(&head);
+    for (size_t i = 0; i < sizeof("Bearer x.y.z"); i++) {
+        ck_assert_uint_eq(kept[i], 0);
+    }
+    ck_assert_uint_eq(head.authorization.size, 0);
+    grpc_head_wipe(&head);
+    arena_deinit(&arena);
+}
+
+END_TEST
+
 /* Nothing kept of a head points into the block it came from. */
 START_TEST(head_borrows_nothing)
 {
@@ -411,8 +435,8 @@ START_TEST(base64_refuses_the_rest)
 
 END_TEST
 
-UNIT_MAIN("grpc_metadata", head_takes_an_ordinary_request, head_borrows_nothing,
-          head_judges_content_types, head_judges_paths, head_names_the_fault,
+UNIT_MAIN("grpc_metadata", head_takes_an_ordinary_request, head_wipes_credentials,
+          head_borrows_nothing, head_judges_content_types, head_judges_paths, head_names_the_fault,
           head_splits_binary_values, head_keeps_all_custom_fields, head_orders_faults,
           head_passes_without_te, head_bounds_metadata, timeout_is_parsed,
           timeout_is_formatted_to_a_thousandth, timeout_is_formatted_short,

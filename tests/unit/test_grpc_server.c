@@ -225,6 +225,9 @@ START_TEST(server_drains_after_open_calls)
     connect_client(&client, false);
     h2_peer_call_unary(&client.peer, &held, "/t.T/Hold", "", 0);
     SERVE_UNTIL(&rig, &client, rig.held_count == 1);
+    ck_assert_uint_eq(grpc_server_gauges(server).streams, 1);
+    ck_assert_uint_eq(grpc_server_gauges(server).unsent_bytes, 0);
+    ck_assert_uint_gt(grpc_server_gauges(server).session_bytes, 0);
     serve_client_connect(&late, address, false); /* waits in the backlog, or is just accepted */
     drain(3600 * CLOCK_NS_PER_S);
     SERVE_UNTIL(&rig, &client, serve_client_count(&client, H2_FRAME_GOAWAY) == 2);
@@ -450,6 +453,8 @@ START_TEST(server_limits_handshakes_per_address)
     serve_client_connect(&clients[2], grpc_server_address(server, 1), true);
     SERVE_UNTIL(&rig, &clients[2], clients[2].has_ended);
     ck_assert_uint_eq(hits(LIMITS_HIT_HANDSHAKES_PER_IP), 1);
+    ck_assert_uint_eq(
+        grpc_server_stats(server)->connections_refused_by[LIMITS_HIT_HANDSHAKES_PER_IP], 1);
     connect_client(&clients[3], false); /* without TLS there is no handshake */
     SERVE_UNTIL(&rig, &clients[3], serve_client_count(&clients[3], H2_FRAME_SETTINGS) > 0);
     ck_assert_uint_eq(grpc_server_stats(server)->connections_refused, 1);
@@ -656,6 +661,7 @@ START_TEST(server_refuses_connections_when_told)
     connect_client(&second, false);
     SERVE_UNTIL(&rig, &second, second.has_ended);
     ck_assert_uint_eq(hits(LIMITS_HIT_MEMORY_SOFT), 1);
+    ck_assert_uint_eq(grpc_server_stats(server)->connections_refused_by[LIMITS_HIT_MEMORY_SOFT], 1);
     serve_client_deinit(&second);
     h2_peer_call_unary(&first.peer, &call, "/t.T/Echo", "hello", 5);
     SERVE_UNTIL(&rig, &first, call.closed);

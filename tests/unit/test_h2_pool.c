@@ -113,5 +113,33 @@ START_TEST(pool_bounds_what_it_keeps)
 
 END_TEST
 
+/* What was in a block is not there any more when it is freed, or when it moves to a larger one; but
+ * for the smallest ones, in which no token has room. */
+START_TEST(pool_wipes_what_it_gets_back)
+{
+    static const size_t sizes[] = {129, 256, 300, 4096};
+    static const char token[] = "header.payload.signature";
+
+    h2_pool_init(&pool, 0);
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        char *block = h2_pool_alloc(&pool, sizes[i]);
+        char *moved;
+
+        memcpy(block + sizes[i] - sizeof(token), token, sizeof(token));
+        moved = h2_pool_realloc(&pool, block, 2 * sizes[i] + 64);
+        ck_assert_ptr_ne(moved, block);
+        ck_assert_mem_eq(moved + sizes[i] - sizeof(token), token, sizeof(token));
+        ck_assert_ptr_eq(h2_pool_alloc(&pool, sizes[i]), block);
+        for (size_t at = 0; at < sizes[i]; at++) {
+            ck_assert_int_eq(block[at], 0);
+        }
+        h2_pool_free(&pool, block);
+        h2_pool_free(&pool, moved);
+    }
+    h2_pool_deinit(&pool);
+}
+
+END_TEST
+
 UNIT_MAIN("h2_pool", pool_reuses_blocks, pool_keeps_its_limit, pool_zeroes_on_demand,
-          pool_reallocates, pool_bounds_what_it_keeps)
+          pool_reallocates, pool_bounds_what_it_keeps, pool_wipes_what_it_gets_back)

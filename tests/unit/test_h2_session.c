@@ -448,9 +448,12 @@ END_TEST
 /* A peer's reset closes the stream once, with its error, and later frames of it are nothing. */
 START_TEST(session_tells_a_reset)
 {
+    struct h2_options options = plain_options;
+    struct h2_stats stats = {0};
     struct buf in = {0};
 
-    begin(&plain_options);
+    options.stats = &stats;
+    begin(&options);
     h2_frame_append_preface(&in);
     h2_frame_append_request(&in, 1, 0, "/s.S/M", NULL);
     h2_frame_append_number(&in, H2_FRAME_RST_STREAM, 1, H2_ERROR_CANCEL);
@@ -460,6 +463,8 @@ START_TEST(session_tells_a_reset)
     ck_assert(server.served[0].closed);
     ck_assert_uint_eq(server.served[0].error, H2_ERROR_CANCEL);
     ck_assert_uint_eq(buf_size(&server.served[0].body), 0);
+    ck_assert_uint_eq(stats.resets_received, 2); /* one for a stream that is gone */
+    ck_assert_uint_eq(stats.resets_sent, 0);
     buf_deinit(&in);
     end();
 }

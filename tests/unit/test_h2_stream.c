@@ -4,7 +4,8 @@
 #include "http2/h2_stream.h"
 
 static struct h2_pool pool;
-static struct h2_session session; /* never used as one: the streams here belong to no engine */
+static struct h2_session session = {
+    .pool = &pool}; /* never used as one: the streams here belong to no engine */
 
 /* A parked stream comes back blank, with its memory. */
 START_TEST(stream_is_used_again)
@@ -24,8 +25,10 @@ START_TEST(stream_is_used_again)
     stream->unblamed = true;
     h2_stream_park(&pool, stream);
     ck_assert_uint_eq(pool.parked_count, 1);
+    ck_assert_uint_eq(pool.stream_count, 0);
     ck_assert_ptr_eq(h2_stream_new(&pool, &session), stream);
     ck_assert_uint_eq(pool.parked_count, 0);
+    ck_assert_uint_eq(pool.stream_count, 1);
     ck_assert_ptr_eq(stream->session, &session);
     ck_assert_ptr_null(stream->context);
     ck_assert_uint_eq(h2_stream_unsent_size(stream), 0);
@@ -122,7 +125,7 @@ START_TEST(stream_of_a_dead_session_drops_everything)
     struct h2_stream *stream;
 
     h2_pool_init(&pool, 0);
-    session = (struct h2_session){.role = H2_ROLE_SERVER, .dead = true};
+    session = (struct h2_session){.role = H2_ROLE_SERVER, .pool = &pool, .dead = true};
     stream = h2_stream_new(&pool, &session);
     ck_assert_int_eq(h2_stream_respond(stream, NULL, 0, false), 0);
     ck_assert_int_eq(h2_stream_write(stream, &body, 1), 0);
