@@ -1,5 +1,6 @@
 /*
- * Binds, listens, accepts; hands each socket to its owner.
+ * Binds and listens, or takes a socket that listens already; accepts, and hands each connection to
+ * its owner.
  *
  * Owns:    the listening socket and its multishot accept; accepted sockets until handed over.
  * Thread:  loop only.
@@ -33,6 +34,14 @@ struct listener_events {
 int listener_open(struct reactor *reactor, const char *address, int backlog,
                   const struct listener_events *events, void *owner, char *problem,
                   struct listener **ret_listener);
+
+/* Accepts on a socket that somebody else has bound and made listen, over TCP or AF_UNIX: takes the
+ * descriptor over, also when it fails. Others may have it open too: they go on listening when this
+ * listener is closed, with what waits in the backlog, and a path stays.
+ *
+ * Returns as listener_open(). */
+int listener_adopt(struct reactor *reactor, int fd, const struct listener_events *events,
+                   void *owner, char *problem, struct listener **ret_listener);
 
 /* The bound address as text ("127.0.0.1:41234"), valid while the listener is. */
 const char *listener_address(const struct listener *listener);

@@ -25,7 +25,11 @@ struct signals {
 };
 
 /* Blocks SIGHUP and SIGUSR1, so that who asks for something before signals_open() does not end the
- * process, but is heard then. */
+ * process, but is heard then.
+ *
+ * As process 1, of a container, it also sees to what the kernel does for all others: SIGTERM and
+ * SIGINT end the process until signals_open(), with exit code 128 + number; and processes that it
+ * inherits are gone when they end. */
 void signals_hold_requests(void);
 
 /* Blocks SIGTERM, SIGINT, SIGHUP and SIGUSR1 for the process, and starts listening. `caught` runs

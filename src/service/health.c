@@ -51,7 +51,9 @@ enum status {
 
 /* The whole server and its service go with the state; a full disk still answers reads. A probe for
  * readiness is to take the server out of balancing whenever some calls would fail. One for liveness
- * is to kill a process that a new start would help: not one that is starting or on its way out. */
+ * is to kill a process that a new start would help: not one that is starting or on its way out. A
+ * server that refuses all calls for want of memory is not ready; one that refuses a share of them
+ * because it is late is: all its like are as late, and those that are left would be later. */
 static const struct {
     const char *name;
     uint8_t statuses[STATE_COUNT];
@@ -73,6 +75,7 @@ struct health {
     struct health_stats stats;
     enum health_state state;
     char reason[HEALTH_REASON_SIZE];
+    bool is_short;      /* of memory */
     struct list quiet;  /* of struct health_watcher: nothing is to be done */
     struct list queued; /* that the fan-out comes by, the next one first */
     struct reactor_task fan_out;
@@ -85,11 +88,18 @@ struct health_watcher {
     struct grpc_call *call; /* held */
     uint8_t name;           /* index, or NAME_NONE */
     uint8_t told;           /* enum status */
+    bool behind;            /* it was not told the last one, since it has too much to read */
 };
 
 static enum status status_of(const struct health *health, size_t name)
 {
-    return name == NAME_NONE ? SERVICE_UNKNOWN : (enum status)names[name].statuses[health->state];
+    if (name == NAME_NONE) {
+        return SERVICE_UNKNOWN;
+    }
+    if (name == NAME_READINESS && health->is_short) {
+        return NOT_SERVING;
+    }
+    return (enum status)names[name].statuses[health->state];
 }
 
 /* ---- messages ---- */
@@ -188,13 +198,21 @@ static int watcher_update(struct health_watcher *watcher)
     uint8_t scratch[RESPONSE_SIZE];
     struct bytes message = write_response(status, scratch);
 
-    if (status == (enum status)watcher->told || grpc_call_unsent_size(watcher->call) > 0) {
+    if (status == (enum status)watcher->told) {
+        watcher->health->stats.skipped += watcher->behind;
+        watcher->behind = false;
+        return 0;
+    }
+    if (grpc_call_unsent_size(watcher->call) > 0) {
+        watcher->health->stats.skipped += watcher->behind;
+        watcher->behind = true;
         return 0;
     }
     if (grpc_call_send(watcher->call, &message, 1) != 0) {
         return -ENOMEM;
     }
     watcher->told = (uint8_t)status;
+    watcher->behind = false;
     watcher->health->stats.sent++;
     return 0;
 }
@@ -407,6 +425,14 @@ void health_set(struct health *health, enum health_state state, const char *reas
     queue_all(health);
 }
 
+void health_set_short(struct health *health, bool is_short)
+{
+    if (health->is_short != is_short) {
+        health->is_short = is_short;
+        queue_all(health);
+    }
+}
+
 enum health_state health_state(const struct health *health)
 {
     return health->state;
@@ -414,7 +440,9 @@ enum health_state health_state(const struct health *health)
 
 const char *health_reason(const struct health *health)
 {
-    return health->reason;
+    return health->is_short && health->state == HEALTH_SERVING
+               ? "calls are refused, for memory is short (overload.hard)"
+               : health->reason;
 }
 
 bool health_is_ready(const struct health *health)

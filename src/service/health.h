@@ -1,6 +1,6 @@
 /*
  * grpc.health.v1.Health: whether this server, its service and its probes are to be used, as the
- * composition tells it by one state.
+ * composition tells it by one state, and whether memory is short.
  *
  * Owns:    the watchers.
  * Borrows: the reactor, for its life; the call of each watcher, held.
@@ -33,6 +33,7 @@ struct health_options {
 struct health_stats {
     uint64_t watchers; /* now */
     uint64_t sent;     /* messages to them */
+    uint64_t skipped;  /* states that a slow reader did not see */
     uint64_t refused;  /* watchers over a limit */
     uint64_t checks;   /* calls of Check and List */
 };
@@ -53,9 +54,13 @@ void health_methods(struct health *health, struct grpc_method *ret_methods);
  * state is taken, and anything else does nothing. Watchers hear of it from the loop. */
 void health_set(struct health *health, enum health_state state, const char *reason);
 
+/* Calls are refused, for want of memory, or no longer are. That is nothing of the server's life: it
+ * comes and goes in any state, and only the name "readiness" is told. */
+void health_set_short(struct health *health, bool is_short);
+
 enum health_state health_state(const struct health *health);
 
-/* "" or why the state is what it is. */
+/* "" or why the state is what it is, or why a server that serves is not ready. */
 const char *health_reason(const struct health *health);
 
 /* What the name "readiness" is told. */

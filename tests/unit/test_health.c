@@ -375,6 +375,7 @@ START_TEST(health_skips_for_slow_readers)
         settle();
     }
     TOLD(&call, NOT_SERVING);
+    ck_assert_uint_eq(stats->skipped, 5);
     fake_call_writable(&call);
     TOLD(&call, NOT_SERVING); /* as it was told last */
     call.unsent_size = 7;
@@ -384,6 +385,7 @@ START_TEST(health_skips_for_slow_readers)
     TOLD(&call, NOT_SERVING, SERVING);
     fake_call_writable(&call);
     TOLD(&call, NOT_SERVING, SERVING);
+    ck_assert_uint_eq(stats->skipped, 5);
     end_watch(&call);
     finish();
 }
@@ -511,9 +513,47 @@ START_TEST(health_lets_watchers_go)
 
 END_TEST
 
+/* Want of memory takes readiness alone, in every state, and gives it back; the reason of a worse
+ * state is the one that is told. */
+START_TEST(health_is_not_ready_when_memory_is_short)
+{
+    static struct fake_call ready;
+    static struct fake_call whole;
+
+    start();
+    health_set_short(health, true);
+    check_all(NOT_SERVING, NOT_SERVING, SERVING);
+    health_set(health, HEALTH_SERVING, "");
+    check_all(SERVING, NOT_SERVING, SERVING);
+    ck_assert_ptr_nonnull(strstr(health_reason(health), "overload.hard"));
+    health_set(health, HEALTH_READ_ONLY, "no room");
+    ck_assert_str_eq(health_reason(health), "no room");
+    health_set(health, HEALTH_SERVING, "");
+    call_for(&ready, "Watch", "readiness");
+    call_for(&whole, "Watch", "");
+    health_set_short(health, false);
+    settle();
+    check_all(SERVING, SERVING, SERVING);
+    ck_assert_str_eq(health_reason(health), "");
+    health_set_short(health, true);
+    settle();
+    health_set_short(health, true);
+    settle();
+    TOLD(&ready, NOT_SERVING, SERVING, NOT_SERVING);
+    TOLD(&whole, SERVING);
+    end_watch(&ready);
+    end_watch(&whole);
+    health_set(health, HEALTH_DRAINING, "SIGTERM");
+    health_set_short(health, false);
+    check_all(NOT_SERVING, NOT_SERVING, SERVING);
+    finish();
+}
+
+END_TEST
+
 UNIT_MAIN("health", health_knows_every_state, health_does_not_recover_from_the_end,
           health_matches_names_exactly, health_reads_requests_as_protobuf, health_lists_all_names,
           health_tells_watchers_of_changes, health_merges_changes_of_one_turn,
           health_keeps_watchers_of_unknown_names, health_skips_for_slow_readers,
           health_survives_missing_memory, health_bounds_watchers, health_ends_watchers,
-          health_lets_watchers_go)
+          health_lets_watchers_go, health_is_not_ready_when_memory_is_short)

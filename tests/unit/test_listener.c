@@ -417,7 +417,58 @@ START_TEST(listener_serves_a_path)
 
 END_TEST
 
+/* Takes a socket over that somebody else keeps. */
+static void adopt(int fd)
+{
+    char problem[RING_PROBLEM_SIZE] = "";
+
+    open_reactor();
+    calling = true;
+    ck_assert_msg(listener_adopt(&reactor, fcntl(fd, F_DUPFD_CLOEXEC, 0), &events, &owner, problem,
+                                 &listener) == 0,
+                  "%s", problem);
+    calling = false;
+}
+
+/* It accepts on a socket of somebody else's, who would not wait on it; who connects when it is
+ * closed waits for the next one. */
+START_TEST(listener_adopts_a_socket)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    char problem[RING_PROBLEM_SIZE];
+    char bound[64];
+    int theirs = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    int fds[3];
+
+    ck_assert_int_eq(bind(theirs, (const struct sockaddr *)&address, sizeof(address)), 0);
+    ck_assert_int_eq(listen(theirs, 8), 0);
+    adopt(theirs);
+    (void)snprintf(bound, sizeof(bound), "%s", listener_address(listener));
+    fds[0] = dial();
+    wait_for(1);
+    fds[1] = dial();
+    wait_for(2);
+    address.sin_port = htons((uint16_t)strtol(strrchr(bound, ':') + 1, NULL, 10));
+    close_listener();
+    fds[2] = socket(AF_INET, SOCK_STREAM, 0); /* while nobody accepts */
+    ck_assert_int_eq(connect(fds[2], (const struct sockaddr *)&address, sizeof(address)), 0);
+    adopt(theirs);
+    ck_assert_str_eq(listener_address(listener), bound);
+    wait_for(1);
+    close_listener();
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(close(fds[i]), 0);
+    }
+    ck_assert_int_eq(close(theirs), 0);
+    open_reactor();
+    ck_assert_int_eq(listener_adopt(&reactor, 12345, &events, &owner, problem, &listener), -EBADF);
+    ck_assert_ptr_nonnull(strstr(problem, "cannot listen on a passed socket"));
+    reactor_deinit(&reactor);
+}
+
+END_TEST
+
 UNIT_MAIN("listener", listener_accepts, listener_understands_addresses,
           listener_refuses_bad_addresses, listener_refuses_a_taken_address, listener_pauses,
           listener_closes_early, listener_closes_when_accepted,
-          listener_survives_without_descriptors, listener_serves_a_path)
+          listener_survives_without_descriptors, listener_serves_a_path, listener_adopts_a_socket)
