@@ -9,6 +9,8 @@
 
 #include "core/bytes.h"
 
-extern const struct bytes embedded_status_page; /* status_page.html */
+extern const struct bytes embedded_status_page; /* status_page.html, with its style and script */
+extern const char *const embedded_status_page_policy; /* for the field Content-Security-Policy */
+extern const struct bytes embedded_descriptors;       /* a FileDescriptorSet of all services */
 
 #endif
