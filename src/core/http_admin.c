@@ -4,7 +4,7 @@
  *
  *   1. Our listener accepts and hands the socket to libmicrohttpd.
  *   2. The ring polls the descriptor of the epoll set. When something is ready, a task at the end
- *      of the turn has libmicrohttpd read, call on_request(), and write: at most one step for each
+ *      of the turn has libmicrohttpd read, call on_request(), and write: at most two steps for each
  *      connection that is ready.
  *   3. When it has more to do without waiting it is run again in a later turn, else the poll begins
  *      anew.
@@ -28,6 +28,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <microhttpd.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
@@ -116,6 +117,8 @@ static void run_work(struct reactor_task *task)
     MHD_UNSIGNED_LONG_LONG timeout_ms = 0;
 
     http->stats.runs++;
+    (void)MHD_run(http->daemon);
+    /* A connection that one run gives up, the next one closes: nothing else would ask for it. */
     (void)MHD_run(http->daemon);
     /* It knows of no time limits here, so it wants to go on now or not before something comes. */
     if (MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES && timeout_ms == 0) {
@@ -225,6 +228,37 @@ const char *http_admin_header(const struct http_admin_request *request, const ch
     return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 }
 
+const char *http_admin_argument(const struct http_admin_request *request, const char *name)
+{
+    const char *value = NULL;
+
+    if (MHD_lookup_connection_value_n(request->connection, MHD_GET_ARGUMENT_KIND, name,
+                                      strlen(name), &value, NULL) != MHD_YES) {
+        return NULL;
+    }
+    return value != NULL ? value : "";
+}
+
+void http_admin_peer(const struct http_admin_request *request, char out[HTTP_ADMIN_PEER_SIZE])
+{
+    const struct sockaddr *address =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)
+            ->client_addr;
+    bool is_v6 = address->sa_family == AF_INET6;
+    char host[HTTP_ADMIN_PEER_SIZE - 16];
+    char port[8];
+
+    if (address->sa_family == AF_UNIX) {
+        (void)snprintf(out, HTTP_ADMIN_PEER_SIZE, "unix");
+    } else if (getnameinfo(
+                   address, is_v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in), host,
+                   sizeof(host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
+        (void)snprintf(out, HTTP_ADMIN_PEER_SIZE, is_v6 ? "[%s]:%s" : "%s:%s", host, port);
+    } else {
+        (void)snprintf(out, HTTP_ADMIN_PEER_SIZE, "?");
+    }
+}
+
 static bool announces_body(const struct http_admin_request *request)
 {
     const char *size = http_admin_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
@@ -235,11 +269,14 @@ static bool announces_body(const struct http_admin_request *request)
 
 static bool add_fields(struct MHD_Response *response, const struct http_admin_reply *reply)
 {
+    static const char no_rights[] = "default-src 'none'; frame-ancestors 'none'";
     const char *type = reply->content_type;
     const char *const fields[][2] = {
         {MHD_HTTP_HEADER_CONTENT_TYPE, type != NULL ? type : "text/plain; charset=utf-8"},
         {MHD_HTTP_HEADER_CACHE_CONTROL, "no-store"},
         {"X-Content-Type-Options", "nosniff"},
+        {"Content-Security-Policy", reply->policy != NULL ? reply->policy : no_rights},
+        {"Referrer-Policy", "no-referrer"},
         {MHD_HTTP_HEADER_CONNECTION, "close"},
         {MHD_HTTP_HEADER_ALLOW, reply->allow},
     };
@@ -253,15 +290,30 @@ static bool add_fields(struct MHD_Response *response, const struct http_admin_re
     return true;
 }
 
-/* Without memory the connection is closed. */
-static enum MHD_Result answer(struct MHD_Connection *connection,
-                              const struct http_admin_reply *reply)
+/* A constant is borrowed, whatever the parameter's type says; a body is given away, since it may be
+ * large. */
+static struct MHD_Response *make_response(struct http_admin_reply *reply)
 {
-    size_t size = buf_size(&reply->body);
-    /* Copied at once: what is given is not written to, whatever the parameter's type says. */
-    void *bytes = size > 0 ? reply->body.data + reply->body.start : NULL;
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        size, bytes, size > 0 ? MHD_RESPMEM_MUST_COPY : MHD_RESPMEM_PERSISTENT);
+    struct bytes borrowed = reply->page;
+    struct MHD_Response *response;
+
+    if (borrowed.data != NULL || buf_size(&reply->body) == 0) {
+        return MHD_create_response_from_buffer(borrowed.size, (void *)(uintptr_t)borrowed.data,
+                                               MHD_RESPMEM_PERSISTENT);
+    }
+    assert(reply->body.start == 0); /* nobody has read from it */
+    response = MHD_create_response_from_buffer(buf_size(&reply->body), reply->body.data,
+                                               MHD_RESPMEM_MUST_FREE);
+    if (response != NULL) {
+        reply->body = (struct buf){0};
+    }
+    return response;
+}
+
+/* Without memory the connection is closed. */
+static enum MHD_Result answer(struct MHD_Connection *connection, struct http_admin_reply *reply)
+{
+    struct MHD_Response *response = make_response(reply);
     enum MHD_Result result = MHD_NO;
 
     if (response == NULL) {
@@ -304,6 +356,15 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     return result;
 }
 
+/* Decodes a path, or a name or value of the query, in place. What hides a NUL stays as it is, so
+ * that nothing behind it is overlooked. */
+static size_t decode(void *context, struct MHD_Connection *connection, char *text)
+{
+    (void)context;
+    (void)connection;
+    return strstr(text, "%00") != NULL ? strlen(text) : MHD_http_unescape(text);
+}
+
 /* ---- life ---- */
 
 static struct MHD_Daemon *start_daemon(struct http_admin *http)
@@ -311,8 +372,9 @@ static struct MHD_Daemon *start_daemon(struct http_admin *http)
     return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL, on_request,
                             http, MHD_OPTION_CONNECTION_LIMIT, http->options.max_connections,
                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, MEMORY_LIMIT,
-                            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION,
-                            on_connection, http, MHD_OPTION_END);
+                            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, decode,
+                            NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+                            MHD_OPTION_END);
 }
 
 static struct http_admin *allocate(struct reactor *reactor,
@@ -359,8 +421,11 @@ int http_admin_new(struct reactor *reactor, const struct http_admin_options *opt
                        strerror(-result));
         goto fail;
     }
-    result = listener_open(reactor, options->address, BACKLOG, &listener_events, http, problem,
-                           &http->listener);
+    result = options->passed_fd != 0
+                 ? listener_adopt(reactor, options->passed_fd, &listener_events, http, problem,
+                                  &http->listener)
+                 : listener_open(reactor, options->address, BACKLOG, &listener_events, http,
+                                 problem, &http->listener);
     if (result != 0) {
         goto fail;
     }

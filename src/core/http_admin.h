@@ -20,23 +20,35 @@ struct reactor;
 /* Borrowed until the handler returns. */
 struct http_admin_request {
     const char *method; /* as sent: "GET" */
-    const char *path;   /* decoded, without a query */
+    const char *path;   /* without a query; decoded, but for one with %00 in it, which stays */
     void *connection;   /* http_admin.c's own */
 };
 
 /* The value of the first field of that name, NULL when there is none. */
 const char *http_admin_header(const struct http_admin_request *request, const char *name);
 
+/* The decoded value of the first argument of that name, in capitals or not, in the query: "" when
+ * it has none, NULL when there is no such argument. */
+const char *http_admin_argument(const struct http_admin_request *request, const char *name);
+
+#define HTTP_ADMIN_PEER_SIZE 64
+
+/* Writes who asks: "127.0.0.1:40000", "[::1]:40000", or "unix". */
+void http_admin_peer(const struct http_admin_request *request, char out[HTTP_ADMIN_PEER_SIZE]);
+
 /* Zero but for `status` 200 at first. The body may stay empty; it is freed for the handler. */
 struct http_admin_reply {
     unsigned status;
     const char *content_type; /* a constant; NULL = plain text */
     const char *allow;        /* a constant, for 405; NULL = no such field */
+    const char *policy;       /* a constant, what a browser may do with it; NULL = nothing */
+    struct bytes page;        /* a constant that is sent instead of the body; NULL = the body is */
     struct buf body;
 };
 
 struct http_admin_options {
     const char *address;      /* as listener_open() takes it */
+    int passed_fd;            /* as listener_adopt() takes it, in place of `address`; 0 = none */
     unsigned max_connections; /* more are closed at once */
     uint64_t timeout_ns;      /* from accept to the last byte of the answer; then it is closed */
     /* Runs from the loop for every whole request without a body; those with one are refused before.

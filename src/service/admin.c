@@ -1,45 +1,33 @@
 #include "service/admin.h"
 
 #include "core/http_admin.h"
+#include "core/log.h"
 #include "core/reactor.h"
+#include "service/admin_sender.h"
+#include "service/config_table.h"
+#include "service/embedded.h"
 #include "service/health.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /*
  * A request is looked at in this order: may it come from where it comes from, is there such a path,
- * does it take the method, and then the route answers. The table of routes is all there is; GET /
- * shows it.
+ * does it take the method, and then the route answers. The table of routes is all there is; GET
+ * /help shows it.
  *
- * There are no passwords here, because the port is for who can reach it. A web page in a browser on
- * such a machine can reach it too, though it must not:
- *
- *   - A page of another site may send a POST without asking. The browser says where it comes from,
- *     in Origin and Sec-Fetch-Site, and then it is refused. Nothing but a POST changes anything,
- *     and the answer to a GET such a page does not get to see.
- *   - A page may have its own name point to our address (DNS rebinding), and is then our own site
- *     for the browser; but Host has its name. Names are therefore refused, but for localhost and
- *     the one in admin.listen, where a browser is likely: on loopback addresses, and for a POST
- *     anywhere. A GET of a monitor that knows a server in the network by name passes.
+ * Nothing but a POST changes anything, and every POST leaves a line in the log.
  */
-
-#define UNIX_PREFIX "unix:"
 
 #define LINE_SIZE_MAX (HEALTH_REASON_SIZE + 128)
 
 struct admin {
     struct admin_options options;
+    struct admin_sender sender;
     struct http_admin *http;
-    char host[NI_MAXHOST]; /* of admin.listen; "" = it has none */
-    bool is_unix;
-    bool is_loopback;
 };
 
 /* ---- replies ---- */
@@ -71,19 +59,36 @@ static void refuse(struct http_admin_reply *reply, unsigned status, const char *
     add_line(reply, "%s", cause);
 }
 
-/* ---- routes ---- */
+/* ---- what is asked ---- */
 
-static void answer_alive(struct admin *admin, struct http_admin_reply *reply)
+typedef void (*answer_fn)(struct admin *admin, const struct http_admin_request *request,
+                          struct http_admin_reply *reply);
+
+static void answer_page(struct admin *admin, const struct http_admin_request *request,
+                        struct http_admin_reply *reply)
 {
     (void)admin;
+    (void)request;
+    reply->content_type = "text/html; charset=utf-8";
+    reply->policy = embedded_status_page_policy;
+    reply->page = embedded_status_page;
+}
+
+static void answer_alive(struct admin *admin, const struct http_admin_request *request,
+                         struct http_admin_reply *reply)
+{
+    (void)admin;
+    (void)request;
     add_line(reply, "alive");
 }
 
-static void answer_ready(struct admin *admin, struct http_admin_reply *reply)
+static void answer_ready(struct admin *admin, const struct http_admin_request *request,
+                         struct http_admin_reply *reply)
 {
     const struct health *health = admin->options.health;
     const char *reason = health_reason(health);
 
+    (void)request;
     if (health_is_ready(health)) {
         add_line(reply, "ready");
         return;
@@ -93,10 +98,91 @@ static void answer_ready(struct admin *admin, struct http_admin_reply *reply)
              reason[0] == '\0' ? "" : ": ", reason);
 }
 
-static void answer_snapshot(struct admin *admin, struct http_admin_reply *reply)
+/* What a function of the options has written; half of it is none. */
+static void finish_text(struct http_admin_reply *reply, int result)
+{
+    if (result != 0) {
+        buf_clear(&reply->body);
+        reply->content_type = NULL;
+        refuse(reply, 500, "out of memory");
+    }
+}
+
+static void answer_metrics(struct admin *admin, const struct http_admin_request *request,
+                           struct http_admin_reply *reply)
+{
+    const char *accept = http_admin_header(request, "Accept");
+    /* Who knows this format at all prefers it, so their order and weights need no look. */
+    bool is_open = accept != NULL && strstr(accept, "application/openmetrics-text") != NULL;
+
+    reply->content_type = is_open ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                                  : "text/plain; version=0.0.4; charset=utf-8";
+    finish_text(reply, admin->options.write_metrics(admin->options.context, is_open, &reply->body));
+}
+
+static void answer_config(struct admin *admin, const struct http_admin_request *request,
+                          struct http_admin_reply *reply)
+{
+    (void)request;
+    finish_text(reply, admin->options.write_config(admin->options.context, &reply->body));
+}
+
+/* ---- the log level ---- */
+
+/* Their names, by enum log_level. */
+static const char *const *level_names(void)
+{
+    return config_option_find("log", "level")->choices;
+}
+
+static void answer_level(struct admin *admin, const struct http_admin_request *request,
+                         struct http_admin_reply *reply)
+{
+    (void)request;
+    add_line(reply, "%s", level_names()[admin->options.log->level]);
+}
+
+/* This line is there whatever the level was and is: it says why more or fewer follow. */
+static void log_level_change(struct admin *admin, const struct http_admin_request *request,
+                             enum log_level level)
+{
+    struct log *log = admin->options.log;
+    char peer[HTTP_ADMIN_PEER_SIZE];
+    enum log_level old = log->level;
+
+    http_admin_peer(request, peer);
+    log->level = LEVEL_DEBUG;
+    log_event(log, LEVEL_INFO, "log_level_set", FIELD_TEXT("peer", peer),
+              FIELD_TEXT("level", level_names()[level]), FIELD_TEXT("before", level_names()[old]),
+              FIELD_TEXT("until", "the next reload"));
+    log->level = old;
+}
+
+static void set_level(struct admin *admin, const struct http_admin_request *request,
+                      struct http_admin_reply *reply)
+{
+    const char *wanted = http_admin_argument(request, "level");
+    const char *const *names = level_names();
+
+    for (unsigned i = 0; wanted != NULL && names[i] != NULL; i++) {
+        if (strcmp(wanted, names[i]) == 0) {
+            log_level_change(admin, request, (enum log_level)i);
+            admin->options.log->level = (enum log_level)i;
+            add_line(reply, "%s, until the next reload", names[i]);
+            return;
+        }
+    }
+    refuse(reply, 400, "write POST /log?level=debug, or info, warn, error");
+}
+
+/* ---- what is told to begin ---- */
+
+static void begin_snapshot(struct admin *admin, const struct http_admin_request *request,
+                           struct http_admin_reply *reply)
 {
     int result = admin->options.take_snapshot(admin->options.context);
 
+    (void)request;
     if (result == 0) {
         reply->status = 202;
         add_line(reply, "a snapshot has begun; the log of userd tells how it ends");
@@ -109,164 +195,126 @@ static void answer_snapshot(struct admin *admin, struct http_admin_reply *reply)
     }
 }
 
-static void answer_metrics(struct admin *admin, struct http_admin_reply *reply)
+static void begin_reload(struct admin *admin, const struct http_admin_request *request,
+                         struct http_admin_reply *reply)
 {
-    if (admin->options.write_metrics(admin->options.context, &reply->body) != 0) {
-        buf_clear(&reply->body);
-        refuse(reply, 500, "out of memory");
-        return;
+    int result = admin->options.reload(admin->options.context);
+
+    (void)request;
+    if (result == 0) {
+        reply->status = 202;
+        add_line(reply, "a reload has begun; the log of userd tells how it ends");
+    } else {
+        reply->status = 503;
+        add_line(reply, "no reload: %s", strerror(-result));
     }
-    reply->content_type = "text/plain; version=0.0.4; charset=utf-8";
 }
 
-static void answer_index(struct admin *admin, struct http_admin_reply *reply);
+/* ---- routes ---- */
+
+static void answer_help(struct admin *admin, const struct http_admin_request *request,
+                        struct http_admin_reply *reply);
 
 struct route {
     const char *path;
-    bool is_post; /* and else GET and HEAD */
-    void (*answer)(struct admin *admin, struct http_admin_reply *reply);
+    answer_fn get;   /* and HEAD; NULL = neither */
+    answer_fn post;  /* NULL = none */
+    bool is_private; /* see admin_sender.h */
     const char *help;
 };
 
 static const struct route routes[] = {
-    {"/", false, answer_index, "this list"},
-    {"/healthz", false, answer_alive, "200 while the process is alive"},
-    {"/readyz", false, answer_ready, "200 when it is ready to serve, or 503 and why it is not"},
-    {"/metrics", false, answer_metrics, "counts and gauges for Prometheus"},
-    {"/snapshot", true, answer_snapshot, "take a snapshot now: 202, or 409 while one is taken"},
+    {"/", answer_page, NULL, false, "how the server does, for a browser"},
+    {"/help", answer_help, NULL, false, "this list"},
+    {"/healthz", answer_alive, NULL, false, "200 while the process is alive"},
+    {"/readyz", answer_ready, NULL, false, "200 when it is ready to serve, or 503 and why not"},
+    {"/metrics", answer_metrics, NULL, false, "counts and gauges for Prometheus"},
+    {"/config", answer_config, NULL, true, "the configuration in force, without secrets"},
+    {"/log", answer_level, set_level, false,
+     "the log level; ?level=debug and so on sets it until the next reload"},
+    {"/reload", NULL, begin_reload, false, "read configuration and files again, as SIGHUP does"},
+    {"/snapshot", NULL, begin_snapshot, false,
+     "take a snapshot now: 202, or 409 while one is taken"},
 };
 
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))
 
-static void answer_index(struct admin *admin, struct http_admin_reply *reply)
+/* The methods that a route takes, for Allow. */
+static const char *methods_of(const struct route *route)
+{
+    if (route->get == NULL) {
+        return "POST";
+    }
+    return route->post == NULL ? "GET, HEAD" : "GET, HEAD, POST";
+}
+
+static void answer_help(struct admin *admin, const struct http_admin_request *request,
+                        struct http_admin_reply *reply)
 {
     (void)admin;
+    (void)request;
     for (size_t i = 0; i < ROUTE_COUNT; i++) {
-        add_line(reply, "%-4s %-12s %s", routes[i].is_post ? "POST" : "GET", routes[i].path,
-                 routes[i].help);
+        add_line(reply, "%-15s  %-10s  %s", methods_of(&routes[i]), routes[i].path, routes[i].help);
     }
 }
 
-/* ---- who asks ---- */
-
-/* Takes the host out of "host", "host:port" or "[v6]:port". False when that is none of them, or the
- * host is too long. */
-static bool split_host(const char *text, char *out, size_t room)
+static const struct route *find_route(const char *path)
 {
-    bool is_bracketed = text[0] == '[';
-    const char *start = is_bracketed ? text + 1 : text;
-    size_t size = strcspn(start, is_bracketed ? "]" : ":");
-    const char *rest = start + size;
-
-    if (is_bracketed) {
-        if (*rest != ']') {
-            return false;
+    for (size_t i = 0; i < ROUTE_COUNT; i++) {
+        if (strcmp(routes[i].path, path) == 0) {
+            return &routes[i];
         }
-        rest++;
     }
-    if ((*rest != '\0' && *rest != ':') || size >= room) {
-        return false;
-    }
-    memcpy(out, start, size);
-    out[size] = '\0';
-    return true;
+    return NULL;
 }
 
-static bool is_address(const char *host)
+static void log_post(struct admin *admin, const struct http_admin_request *request,
+                     const struct http_admin_reply *reply)
 {
-    struct in6_addr address;
+    char peer[HTTP_ADMIN_PEER_SIZE];
 
-    return inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1;
+    http_admin_peer(request, peer);
+    log_event(admin->options.log, reply->status < 400 ? LEVEL_INFO : LEVEL_WARN, "admin_request",
+              FIELD_TEXT("peer", peer), FIELD_TEXT("method", request->method),
+              FIELD_TEXT("path", request->path), FIELD_NUMBER("status", reply->status));
 }
 
-/* Could a page that is not ours have made a browser send this name? */
-static bool host_is_foreign(const struct admin *admin, const char *value)
+static void answer(struct admin *admin, const struct route *route,
+                   const struct http_admin_request *request, struct http_admin_reply *reply)
 {
-    char host[NI_MAXHOST];
+    bool is_read = strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
+    bool is_post = strcmp(request->method, "POST") == 0;
+    answer_fn function = is_read ? route->get : is_post ? route->post : NULL;
 
-    if (value == NULL || admin->is_unix) {
-        return false; /* no browser leaves it out, or connects to a path */
+    if (function == NULL) {
+        reply->allow = methods_of(route);
+        refuse(reply, 405, "it takes other methods: GET /help tells which");
+    } else {
+        function(admin, request, reply);
     }
-    if (!split_host(value, host, sizeof(host))) {
-        return true;
-    }
-    return !is_address(host) && strcasecmp(host, "localhost") != 0 &&
-           (admin->host[0] == '\0' || strcasecmp(host, admin->host) != 0);
-}
-
-/* Does a browser say that a page of another site sends this? */
-static bool is_cross_site(const struct http_admin_request *request)
-{
-    static const char scheme[] = "http://";
-    const char *site = http_admin_header(request, "Sec-Fetch-Site");
-    const char *origin = http_admin_header(request, "Origin");
-    const char *host = http_admin_header(request, "Host");
-
-    if (site != NULL && strcasecmp(site, "none") != 0 && strcasecmp(site, "same-origin") != 0) {
-        return true;
-    }
-    return origin != NULL &&
-           (host == NULL || strncasecmp(origin, scheme, sizeof(scheme) - 1) != 0 ||
-            strcasecmp(origin + sizeof(scheme) - 1, host) != 0);
-}
-
-/* False, with the reply made, when the request is not to be answered otherwise. */
-static bool check_sender(const struct admin *admin, const struct http_admin_request *request,
-                         bool is_read, struct http_admin_reply *reply)
-{
-    if ((admin->is_loopback || !is_read) &&
-        host_is_foreign(admin, http_admin_header(request, "Host"))) {
-        refuse(reply, 403,
-               "the field Host must be an address, localhost or the host of admin.listen");
-        return false;
-    }
-    if (!is_read && is_cross_site(request)) {
-        refuse(reply, 403, "this comes from a page of another site");
-        return false;
-    }
-    return true;
 }
 
 static void handle(void *owner, const struct http_admin_request *request,
                    struct http_admin_reply *reply)
 {
     struct admin *admin = owner;
-    bool is_read = strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
-    const struct route *route = routes;
+    const struct route *route = find_route(request->path);
+    const char *objection =
+        admin_sender_objection(&admin->sender, request, route != NULL && route->is_private);
 
-    if (!check_sender(admin, request, is_read, reply)) {
-        return;
-    }
-    while (route < routes + ROUTE_COUNT && strcmp(route->path, request->path) != 0) {
-        route++;
-    }
-    if (route == routes + ROUTE_COUNT) {
-        refuse(reply, 404, "there is no such page; GET / lists what there is");
-    } else if (route->is_post ? strcmp(request->method, "POST") == 0 : is_read) {
-        route->answer(admin, reply);
+    if (objection != NULL) {
+        refuse(reply, 403, objection);
+    } else if (route == NULL) {
+        refuse(reply, 404, "there is no such page: GET /help lists what there is");
     } else {
-        reply->allow = route->is_post ? "POST" : "GET, HEAD";
-        refuse(reply, 405, route->is_post ? "this takes a POST" : "this takes a GET");
+        answer(admin, route, request, reply);
+    }
+    if (route != NULL && route->post != NULL && strcmp(request->method, "POST") == 0) {
+        log_post(admin, request, reply);
     }
 }
 
 /* ---- life ---- */
-
-/* What the bound address means for who may ask. */
-static void note_address(struct admin *admin)
-{
-    char bound[NI_MAXHOST];
-
-    admin->is_unix = strncmp(admin->options.listen, UNIX_PREFIX, sizeof(UNIX_PREFIX) - 1) == 0;
-    if (admin->is_unix) {
-        return;
-    }
-    if (!split_host(admin->options.listen, admin->host, sizeof(admin->host))) {
-        admin->host[0] = '\0';
-    }
-    admin->is_loopback = split_host(http_admin_address(admin->http), bound, sizeof(bound)) &&
-                         (strncmp(bound, "127.", 4) == 0 || strcmp(bound, "::1") == 0);
-}
 
 int admin_new(struct reactor *reactor, const struct admin_options *options, char *problem,
               struct admin **ret_admin)
@@ -274,6 +322,7 @@ int admin_new(struct reactor *reactor, const struct admin_options *options, char
     struct admin *admin = calloc(1, sizeof(*admin));
     const struct http_admin_options http = {
         .address = options->listen,
+        .passed_fd = options->passed_fd,
         .max_connections = options->max_connections,
         .timeout_ns = options->timeout_ns,
         .handle = handle,
@@ -291,7 +340,7 @@ int admin_new(struct reactor *reactor, const struct admin_options *options, char
         free(admin);
         return result;
     }
-    note_address(admin);
+    admin_sender_init(&admin->sender, options->listen, http_admin_address(admin->http));
     *ret_admin = admin;
     return 0;
 }

@@ -1,8 +1,9 @@
 /*
- * The admin port: what probes and administrators may ask and tell a running server, over HTTP.
+ * The admin port: what probes and administrators may ask and tell a running server, over HTTP. In a
+ * browser it is a page that shows how the server does.
  *
  * Owns:    its HTTP server.
- * Borrows: the reactor, the health and what the options name, for its life.
+ * Borrows: the reactor, the health, the log and what the options name, for its life.
  * Thread:  loop only.
  */
 #ifndef SERVICE_ADMIN_H
@@ -15,18 +16,28 @@
 
 struct admin;
 struct health;
+struct log;
 struct reactor;
 
+/* The functions may not close the admin port. */
 struct admin_options {
-    const char *listen;       /* admin.listen, not "" */
+    const char *listen;       /* admin.listen, not ""; or where the passed socket is */
+    int passed_fd;            /* as listener_adopt() takes it; 0 = none */
     uint32_t max_connections; /* admin.max_connections */
     uint64_t timeout_ns;      /* admin.timeout_s */
     const struct health *health;
+    struct log *log; /* GET and POST /log; each POST has a line in it, which says who and what */
     /* POST /snapshot. Returns as commit_log_ops.checkpoint does: 0 = it has begun, -EBUSY = one is
-     * under way, or another negative errno, which is told. May not close the admin port. */
+     * under way, or another negative errno, which is told. */
     int (*take_snapshot)(void *context);
-    /* GET /metrics: appends text for Prometheus. Returns 0 or -ENOMEM. */
-    int (*write_metrics)(void *context, struct buf *out);
+    /* POST /reload: as SIGHUP. Returns 0 = it has begun, or will once the one that runs has ended;
+     * or a negative errno, which is told. */
+    int (*reload)(void *context);
+    /* GET /config: appends the configuration in force, without secrets. Returns 0 or -ENOMEM. */
+    int (*write_config)(void *context, struct buf *out);
+    /* GET /metrics: appends text for Prometheus, of OpenMetrics 1.0.0 or else 0.0.4. Returns 0 or
+     * -ENOMEM. */
+    int (*write_metrics)(void *context, bool is_open_metrics, struct buf *out);
     void *context;
 };
 

@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """The admin port of a real server, asked by Python's HTTP client."""
 
+import base64
+import hashlib
 import http.client
 import os
 import re
@@ -48,11 +50,87 @@ def test_probes(server):
     assert ask(server, "HEAD", "/readyz")[:2] == (200, "")
 
 
-def test_index_names_the_routes(server):
-    status, body, response = ask(server, "GET", "/")
-    assert status == 200 and "/healthz" in body and "POST /snapshot" in body, body
+def test_help_names_the_routes(server):
+    status, body, response = ask(server, "GET", "/help")
+    assert status == 200, (status, body)
+    for path in ("/", "/healthz", "/readyz", "/metrics", "/config", "/log", "/reload", "/snapshot"):
+        assert re.search(rf"^(GET|POST).* {path} ", body, re.MULTILINE), body
     assert response.getheader("Content-Type") == "text/plain; charset=utf-8"
     assert response.getheader("Cache-Control") == "no-store"
+
+
+def test_the_page_stands_alone(server):
+    """One answer is all of it, and what it may run and fetch is named by hash, in the answer itself."""
+    status, body, response = ask(server, "GET", "/")
+    assert (status, response.getheader("Content-Type")) == (200, "text/html; charset=utf-8")
+    rights = dict(part.strip().split(" ", 1) for part in
+                  response.getheader("Content-Security-Policy").split(";"))
+    assert rights["default-src"] == "'none'" and rights["connect-src"] == "'self'", rights
+    for tag in ("script", "style"):
+        inside = re.search(rf"<{tag}>(.*)</{tag}>", body, re.DOTALL).group(1)
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert rights[f"{tag}-src"] == f"'sha256-{digest}'", rights
+    assert not re.search(r"(src|href)=\"(?!/|data:,)", body) and "//" not in re.sub(r"'[^']*'", "", body), "an outside address"
+    assert ask(server, "HEAD", "/")[:2] == (200, "")
+
+
+def test_config_shows_what_is_in_force(server):
+    status, body, response = ask(server, "GET", "/config")
+    assert (status, response.getheader("Content-Type")) == (200, "text/plain; charset=utf-8")
+    assert f"data_dir = {server.data} ; {server.config}:" in body, body
+    assert re.search(r"^max_message = \S+ ; default, reloadable$", body, re.MULTILINE), body
+    assert re.search(r"^backlog = 1024 ; default$", body, re.MULTILINE), body
+    printed = subprocess.run([USERD, "--config", str(server.config), "--print-config"],
+                             stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert body == printed
+    assert ask(server, "GET", "/config", {"Host": "evil.example"})[0] == 403
+
+
+def test_config_hides_secrets(_server):
+    secret = "a-secret-that-nobody-may-see-anywhere"
+    server = Server({"auth": {"jwt_secret_file": ""}})
+    server.environment["JWT_SECRET"] = secret
+    try:
+        server.start()
+        body = ask(server, "GET", "/config")[1]
+        assert "; jwt_secret = ******** ; environment JWT_SECRET" in body and secret not in body, body
+        server.stop()
+        assert secret not in server.log()
+    finally:
+        server.remove()
+
+
+def test_reload_on_demand(_server):
+    with Server.running() as server:
+        assert re.search(r"^max_message = 64KiB ; default", ask(server, "GET", "/config")[1], re.MULTILINE)
+        server.config.write_text(server.config.read_text().replace("[limits]", "[limits]\nmax_message = 32KiB"))
+        status, body, _ = ask(server, "POST", "/reload")
+        assert (status, body) == (202, "a reload has begun; the log of userd tells how it ends\n")
+        server.wait_for(r" admin_request peer=127\.0\.0\.1:\d+ method=POST path=/reload status=202")
+        server.wait_for(r" reloaded .*limits\.max_message")
+        line = rf"^max_message = 32KiB ; {server.config}:\d+, reloadable$"
+        assert re.search(line, ask(server, "GET", "/config")[1], re.MULTILINE)
+        for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}):
+            assert ask(server, "POST", "/reload", headers)[0] == 403
+        server.wait_for(r" warn admin_request .* path=/reload status=403")
+        assert server.log().count(" reloaded ") == 1, server.log()
+
+
+def test_the_log_level_until_the_next_reload(_server):
+    with Server.running() as server:
+        assert ask(server, "GET", "/log")[:2] == (200, "info\n")
+        assert ask(server, "POST", "/log?level=loud")[0] == 400
+        assert ask(server, "GET", "/log?level=debug")[1] == "info\n"
+        assert ask(server, "POST", "/log?level=error")[0] == 200
+        server.wait_for(r" log_level_set peer=127\.0\.0\.1:\d+ level=error before=info ")
+        assert ask(server, "POST", "/log?level=debug")[:2] == (200, "debug, until the next reload\n")
+        server.wait_for(r" log_level_set .* level=debug before=error ")
+        create(server)
+        server.wait_for(r" debug .*CreateUser")
+        assert ask(server, "POST", "/reload")[0] == 202
+        server.wait_for(r" reloaded ")
+        wait_until(lambda: ask(server, "GET", "/log")[1] == "info\n")
+        server.shared_channel.close()
 
 
 def test_what_it_does_not_know(server):

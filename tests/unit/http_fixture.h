@@ -34,7 +34,7 @@ static inline void http_say(int fd, const char *text)
 /* Everything the server sends until it closes, as text, good until the next call. Closes too. */
 static inline const char *http_listen(struct loop *loop, int fd)
 {
-    static char text[16384];
+    static char text[131072];
     size_t size = 0;
 
     for (;;) {

@@ -19,7 +19,9 @@ static uint64_t pushed_ns;
 static struct http_admin *http;
 static const struct http_admin_stats *stats;
 static unsigned handled;
-static char seen[1024];  /* "METHOD path Host;" of each request */
+static char seen[1024];   /* "METHOD path Host;" of each request */
+static char argument[64]; /* `a` of the last one's query; "-" = there is none */
+static char peer[HTTP_ADMIN_PEER_SIZE];
 static size_t body_size; /* of the answers; 0 = "hello\n" */
 
 static uint64_t pushed_clock_ns(struct clock_source *source)
@@ -32,6 +34,7 @@ static void handle(void *owner, const struct http_admin_request *request,
                    struct http_admin_reply *reply)
 {
     const char *host = http_admin_header(request, "host");
+    const char *value = http_admin_argument(request, "a");
     size_t used = strlen(seen);
 
     ck_assert_ptr_eq(owner, &handled);
@@ -39,6 +42,8 @@ static void handle(void *owner, const struct http_admin_request *request,
     handled++;
     (void)snprintf(seen + used, sizeof(seen) - used, "%s %s %s;", request->method, request->path,
                    host == NULL ? "-" : host);
+    (void)snprintf(argument, sizeof(argument), "%s", value == NULL ? "-" : value);
+    http_admin_peer(request, peer);
     if (body_size == 0) {
         ck_assert_int_eq(buf_append(&reply->body, "hello\n", 6), 0);
     } else {
@@ -53,6 +58,10 @@ static void handle(void *owner, const struct http_admin_request *request,
         reply->status = 405;
         reply->allow = "POST";
         reply->content_type = "text/strange";
+    }
+    if (strcmp(request->path, "/page") == 0) {
+        reply->page = BYTES_LITERAL("a page");
+        reply->policy = "script-src 'self'";
     }
 }
 
@@ -139,6 +148,151 @@ START_TEST(http_admin_takes_what_the_handler_says)
     ck_assert_ptr_nonnull(strstr(answer, "\r\nContent-Length: 6\r\n"));
     ck_assert_str_eq(strstr(answer, "\r\n\r\n"), "\r\n\r\n");
     ck_assert_str_eq(seen, "POST /empty x;HEAD / x;");
+    finish();
+}
+
+END_TEST
+
+/* A constant page goes out in place of the body, with the rights that it names; others have none.
+ */
+START_TEST(http_admin_sends_pages)
+{
+    const char *answer;
+
+    start();
+    answer = ask(GET("/page"));
+    ck_assert_ptr_nonnull(strstr(answer, "\r\nContent-Security-Policy: script-src 'self'\r\n"));
+    ck_assert_ptr_nonnull(strstr(answer, "\r\n\r\na page"));
+    answer = ask("HEAD /page HTTP/1.1\r\nHost: x\r\n\r\n");
+    ck_assert_ptr_nonnull(strstr(answer, "\r\nContent-Length: 6\r\n"));
+    ck_assert_str_eq(strstr(answer, "\r\n\r\n"), "\r\n\r\n");
+    answer = ask(GET("/"));
+    ck_assert_ptr_nonnull(strstr(answer, "\r\nContent-Security-Policy: default-src 'none'; "
+                                         "frame-ancestors 'none'\r\n"));
+    ck_assert_ptr_nonnull(strstr(answer, "\r\nReferrer-Policy: no-referrer\r\n"));
+    finish();
+}
+
+END_TEST
+
+/* What stands in the query is found by its name, decoded. */
+START_TEST(http_admin_reads_arguments)
+{
+    static const char *const cases[][2] = {
+        {GET("/"), "-"},
+        {GET("/?"), "-"},
+        {GET("/?a"), ""},
+        {GET("/?b=a&aa=c"), "-"},
+        {GET("/?a="), ""},
+        {GET("/?a=b"), "b"},
+        {GET("/?A=b"), "b"},
+        {GET("/?x=1&a=b%20c&y"), "b c"},
+        {GET("/?a=b=c"), "b=c"},
+        {GET("/?a=1&a=2"), "1"},
+        {GET("/?%61=b"), "b"},
+        {GET("/?a=%zz"), "%zz"},
+        {GET("/?a=b%00c"), "b%00c"},
+        {GET("/?a%00=b"), "-"},
+        {GET("/?&&=&a=d"), "d"},
+    };
+
+    start();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        ck_assert_int_eq(strncmp(ask(cases[i][0]), "HTTP/1.1 200 ", 13), 0);
+        ck_assert_msg(strcmp(argument, cases[i][1]) == 0, "%s: %s", cases[i][0], argument);
+    }
+    finish();
+}
+
+END_TEST
+
+/* A path is decoded before it is looked up, but one with a NUL in it is not its first half. */
+START_TEST(http_admin_decodes_paths)
+{
+    start();
+    (void)ask(GET("/%61%2Fb%25?%00"));
+    ck_assert_str_eq(seen, "GET /a/b% 127.0.0.1;");
+    seen[0] = '\0';
+    (void)ask(GET("/%61%00b"));
+    ck_assert_str_eq(seen, "GET /%61%00b 127.0.0.1;");
+    finish();
+}
+
+END_TEST
+
+/* What takes more than there is for a request ends at once, not when its time is over. */
+START_TEST(http_admin_ends_what_it_has_no_room_for)
+{
+    char request[2048] = "GET /?";
+    int fd;
+
+    start();
+    memset(request + strlen(request), '&', 1000);
+    for (size_t i = strlen("GET /?"); i < 1000; i += 2) {
+        request[i] = 'a';
+    }
+    (void)snprintf(request + strlen(request), 64, " HTTP/1.1\r\nHost: x\r\n\r\n");
+    fd = connect_client();
+    LOOP_UNTIL(&loop, stats->connections_open == 1 && list_is_empty(&loop.reactor.slow_tasks));
+    http_say(fd, request); /* it comes alone, and wakes the loop once */
+    (void)http_listen(&loop, fd);
+    LOOP_UNTIL(&loop, stats->connections_open == 0);
+    ck_assert_uint_eq(stats->connections_timed_out, 0);
+    ck_assert_uint_eq(handled, 0);
+    finish();
+}
+
+END_TEST
+
+/* Who asks is told by address and port. */
+START_TEST(http_admin_tells_the_peer)
+{
+    struct sockaddr_in name;
+    socklen_t size = sizeof(name);
+    char expected[32];
+    int fd;
+
+    start();
+    fd = connect_client();
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&name, &size), 0);
+    http_say(fd, GET("/"));
+    (void)http_listen(&loop, fd);
+    (void)snprintf(expected, sizeof(expected), "127.0.0.1:%u", ntohs(name.sin_port));
+    ck_assert_str_eq(peer, expected);
+    finish();
+}
+
+END_TEST
+
+/* An answer of the size of all metrics arrives whole, however little of it the client takes at a
+ * time; others are answered meanwhile. */
+START_TEST(http_admin_sends_large_answers)
+{
+    const int little = 32768;
+    size_t received = 0;
+    int fd;
+
+    start();
+    body_size = 150000;
+    fd = connect_client();
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)), 0);
+    http_say(fd, GET("/"));
+    LOOP_UNTIL(&loop, handled == 1);
+    body_size = 0;
+    ck_assert_ptr_nonnull(strstr(ask(GET("/")), "\r\n\r\nhello\n"));
+    for (;;) {
+        char piece[1000];
+        ssize_t got = recv(fd, piece, sizeof(piece), MSG_DONTWAIT);
+
+        if (got == 0) {
+            break;
+        }
+        received += got > 0 ? (size_t)got : 0;
+        loop_turn(&loop);
+    }
+    ck_assert_uint_gt(received, 150000);
+    ck_assert_uint_lt(received, 150000 + 1000);
+    (void)close(fd);
     finish();
 }
 
@@ -359,14 +513,49 @@ START_TEST(http_admin_listens_where_told)
     ck_assert_int_eq(connect(fd, (const struct sockaddr *)&name, sizeof(name)), 0);
     http_say(fd, GET("/"));
     ck_assert_int_eq(strncmp(http_listen(&loop, fd), "HTTP/1.1 200 ", 13), 0);
+    ck_assert_str_eq(peer, "unix");
     finish();
     ck_assert_int_eq(rmdir(folder), 0);
 }
 
 END_TEST
 
-UNIT_MAIN("http_admin", http_admin_answers, http_admin_takes_what_the_handler_says,
-          http_admin_takes_requests_in_pieces, http_admin_refuses_bodies,
-          http_admin_survives_nonsense, http_admin_bounds_connections,
+/* A socket that somebody passed is as good as an address, and stays theirs. */
+START_TEST(http_admin_listens_on_a_passed_socket)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct http_admin_options options = {
+        .address = "not looked at",
+        .max_connections = CONNECTIONS_MAX,
+        .timeout_ns = TIMEOUT_NS,
+        .handle = handle,
+        .owner = &handled,
+    };
+    char problem[RING_PROBLEM_SIZE];
+    int theirs = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    ck_assert_int_eq(bind(theirs, (const struct sockaddr *)&address, sizeof(address)), 0);
+    ck_assert_int_eq(listen(theirs, 8), 0);
+    loop_init(&loop);
+    for (unsigned i = 0; i < 2; i++) {
+        options.passed_fd = fcntl(theirs, F_DUPFD_CLOEXEC, 0);
+        ck_assert_msg(http_admin_new(&loop.reactor, &options, problem, &http) == 0, "%s", problem);
+        ck_assert_ptr_nonnull(strstr(ask("GET /x HTTP/1.1\r\nHost: a\r\n\r\n"), "hello"));
+        http_admin_close(http);
+        LOOP_UNTIL(&loop, http_admin_is_closed(http));
+        http_admin_free(http);
+    }
+    loop_deinit(&loop);
+    ck_assert_int_eq(close(theirs), 0);
+}
+
+END_TEST
+
+UNIT_MAIN("http_admin", http_admin_listens_on_a_passed_socket, http_admin_answers,
+          http_admin_takes_what_the_handler_says, http_admin_sends_pages,
+          http_admin_reads_arguments, http_admin_decodes_paths,
+          http_admin_ends_what_it_has_no_room_for, http_admin_tells_the_peer,
+          http_admin_sends_large_answers, http_admin_takes_requests_in_pieces,
+          http_admin_refuses_bodies, http_admin_survives_nonsense, http_admin_bounds_connections,
           http_admin_ends_slow_requests, http_admin_ends_slow_readers, http_admin_rests,
           http_admin_closes_with_connections, http_admin_listens_where_told)
