@@ -50,6 +50,14 @@ static const struct grpc_error error_denied = {
     .domain = "users.v1",
 };
 
+/* Of a stream that was let in before. */
+static const struct grpc_error error_revoked = {
+    .status = GRPC_STATUS_PERMISSION_DENIED,
+    .message = "Permission denied",
+    .reason = "ACCESS_REVOKED",
+    .domain = "users.v1",
+};
+
 int access_new(const struct access_options *options, struct log *log, struct access **ret_access)
 {
     struct access *access = calloc(1, sizeof(*access));
@@ -208,11 +216,16 @@ struct grpc_stage access_stage(struct access *access)
 
 void access_set_policy(struct access *access, struct policy *policy)
 {
+    policy_free(access->policy);
+    access->policy = policy;
+    access_rejudge(access);
+}
+
+void access_rejudge(struct access *access)
+{
     struct list judged;
     struct list *link;
 
-    policy_free(access->policy);
-    access->policy = policy;
     /* Whatever a call's end sets off, other streams may end by it: none is held on to. */
     list_init(&judged);
     while ((link = list_pop_front(&access->streams)) != NULL) {
@@ -222,7 +235,7 @@ void access_set_policy(struct access *access, struct policy *policy)
         if (!may(access, call)) {
             access->stats.streams_ended++;
             note_denied(access, call);
-            grpc_call_cancel(call, error_denied.status, error_denied.reason, error_denied.message);
+            grpc_call_cancel_for(call, &error_revoked);
         }
     }
     list_splice_back(&access->streams, &judged);

@@ -42,6 +42,9 @@ struct grpc_stage access_stage(struct access *access);
  * with PERMISSION_DENIED, inside this call. Not from inside a stage or a handler. */
 void access_set_policy(struct access *access, struct policy *policy);
 
+/* What is known of the callers has changed: open streams are judged anew, as above. */
+void access_rejudge(struct access *access);
+
 void access_set_options(struct access *access, const struct access_options *options);
 
 const struct access_stats *access_stats(const struct access *access);

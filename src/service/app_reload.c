@@ -8,12 +8,14 @@
 #include "service/app_internal.h"
 #include "service/app_options.h"
 #include "service/config.h"
+#include "service/health_port.h"
+#include "service/observe.h"
 #include "service/overload.h"
 #include "service/policy.h"
 #include "service/rate_limit.h"
 #include "service/token.h"
 
-#include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -28,6 +30,7 @@
  *   2. Look at the files, and see which differ from those in use.
  *   3. Make what is touched: TLS context, token keys, policy.
  *   4. Swap. What needs a restart stays as it is, and the log names it.
+ *   5. After new rules for tokens: judge those of open streams anew, some in each turn.
  *
  * What can go wrong: a mistake in any of them. Then the log has one `reload_failed` for each, a
  * whole reload changes nothing at all, and one of files alone changes only the other part. Files
@@ -38,25 +41,15 @@
 
 #define DAY_NS (24 * 3600 * CLOCK_NS_PER_S)
 
-#define NAMES_SIZE 1024
-
-static int64_t now_s(const struct app *app)
-{
-    return (int64_t)(clock_realtime_ns(app->log.clock) / CLOCK_NS_PER_S);
-}
-
-static const char *source_of(const struct app_reload *reload)
-{
-    return reload->is_whole ? "SIGHUP" : "files";
-}
+#define STREAMS_PER_STEP 16 /* their tokens are read anew */
 
 static void fail(struct app *app, const char *cause)
 {
     app->reload.has_failed = true;
-    log_event(&app->log, LEVEL_ERROR, "reload_failed",
-              FIELD_TEXT("source", source_of(&app->reload)), FIELD_TEXT("cause", cause),
-              FIELD_TEXT("effect", app->reload.is_whole ? "nothing was changed"
-                                                        : "the old one stays in use"));
+    app_log_reload_failed(app, cause);
+    if (app->reload.is_whole) {
+        app_manager_refused(app, cause);
+    }
 }
 
 /* What the step that makes it is to work from. */
@@ -78,41 +71,13 @@ static void drop(struct app_reload *reload)
 {
     tls_context_unref(reload->tls);
     token_keys_free(reload->keys);
+    token_options_free(reload->token_options);
     policy_free(reload->policy);
     reload->tls = NULL;
     reload->keys = NULL;
+    reload->token_options = NULL;
     reload->policy = NULL;
     free_fresh(reload);
-}
-
-/* One event for each line. */
-static void log_lines(struct app *app, const struct buf *lines,
-                      void (*log_line)(struct app *app, const char *line))
-{
-    struct bytes rest = buf_bytes(lines);
-
-    while (rest.size > 0) {
-        const uint8_t *end = memchr(rest.data, '\n', rest.size);
-        char line[APP_PROBLEM_SIZE];
-        size_t size = end == NULL ? rest.size : (size_t)(end - rest.data);
-        size_t shown = size < sizeof(line) ? size : sizeof(line) - 1;
-
-        memcpy(line, rest.data, shown);
-        line[shown] = '\0';
-        log_line(app, line);
-        size += end != NULL;
-        rest = (struct bytes){rest.data + size, rest.size - size};
-    }
-}
-
-static void log_warning(struct app *app, const char *line)
-{
-    log_event(&app->log, LEVEL_WARN, "configuration", FIELD_TEXT("warning", line));
-}
-
-void app_log_warnings(struct app *app, const struct config *config)
-{
-    log_lines(app, &config->warnings, log_warning);
 }
 
 /* Step 1. */
@@ -131,7 +96,7 @@ static void read_config(struct app *app)
         return;
     }
     result = config_load(reload->fresh, app->config->file, (const char *const *)environ, &errors);
-    log_lines(app, &errors, fail);
+    app_log_lines(app, &errors, fail);
     if (result < 0) {
         fail(app, strerror(-result));
     }
@@ -157,23 +122,23 @@ static void look_at_files(struct app *app)
     reload->changed_files = app_files_compare(&app->files, &reload->files);
 }
 
-/* Is the part to be made? */
+/* Is the part to be made? `is_overdue`: it was to be made before, and nothing was taken. */
 static bool is_due(const struct app_reload *reload, const char *section, unsigned files,
-                   bool was_refused)
+                   bool is_overdue)
 {
     if (reload->is_whole && reload->fresh == NULL) {
         return false;
     }
     return (reload->changed_files & files) != 0 ||
-           (reload->is_whole && (was_refused || config_diff_touches(&reload->diff, section)));
+           (reload->is_whole && (is_overdue || config_diff_touches(&reload->diff, section)));
 }
 
 /* Refuses an expired certificate while the one in use is good. */
 static bool is_worse(struct app *app, const struct tls_context *fresh)
 {
-    return app_certificate_judge(tls_context_not_after_s(fresh), now_s(app)) ==
+    return app_certificate_judge(tls_context_not_after_s(fresh), app_now_s(app)) ==
                APP_CERTIFICATE_EXPIRED &&
-           app_certificate_judge(tls_context_not_after_s(app->tls), now_s(app)) !=
+           app_certificate_judge(tls_context_not_after_s(app->tls), app_now_s(app)) !=
                APP_CERTIFICATE_EXPIRED;
 }
 
@@ -182,18 +147,18 @@ static void make_tls(struct app *app)
 {
     struct app_reload *reload = &app->reload;
 
-    if (app->tls == NULL || !is_due(reload, "tls", APP_FILES_TLS, reload->tls_refused)) {
+    if (app->tls == NULL || !is_due(reload, "tls", APP_FILES_TLS, reload->tls_due)) {
         return;
     }
-    reload->tls_refused = true;
+    reload->tls_due = true;
     if (app_parts_tls(config_of(app), reload->problem, &reload->tls) != EX_OK) {
         fail(app, reload->problem);
+        reload->refused_files |= APP_FILES_TLS;
     } else if (is_worse(app, reload->tls)) {
         fail(app, "tls.cert_file: this certificate has expired, and the one in use has not");
+        reload->refused_files |= APP_FILES_TLS;
         tls_context_unref(reload->tls);
         reload->tls = NULL;
-    } else {
-        reload->tls_refused = false;
     }
 }
 
@@ -201,13 +166,27 @@ static void make_keys(struct app *app)
 {
     struct app_reload *reload = &app->reload;
 
-    if (app->verifier == NULL || !is_due(reload, "auth", APP_FILES_KEYS, reload->keys_refused)) {
+    if (app->verifier == NULL || !is_due(reload, "auth", APP_FILES_KEYS, reload->keys_due)) {
         return;
     }
-    reload->keys_refused =
-        app_parts_keys(config_of(app), &app->log, reload->problem, &reload->keys) != EX_OK;
-    if (reload->keys_refused) {
+    reload->keys_due = true;
+    if (app_parts_keys(config_of(app), &app->log, reload->problem, &reload->keys) != EX_OK) {
         fail(app, reload->problem);
+        reload->refused_files |= APP_FILES_KEYS;
+    }
+}
+
+static void make_token_options(struct app *app)
+{
+    struct app_reload *reload = &app->reload;
+    struct token_options options;
+
+    if (app->verifier == NULL || reload->fresh == NULL) {
+        return;
+    }
+    options = app_options_token(reload->fresh);
+    if (token_options_copy(&options, &reload->token_options) != 0) {
+        fail(app, "out of memory");
     }
 }
 
@@ -218,29 +197,6 @@ static void make_policy(struct app *app)
     if (reload->fresh != NULL && reload->diff.policy &&
         app_parts_policy(reload->fresh, &app->methods, reload->problem, &reload->policy) != EX_OK) {
         fail(app, reload->problem);
-    }
-}
-
-void app_log_certificate(struct app *app)
-{
-    int64_t not_after_s = tls_context_not_after_s(app->tls);
-    char when[APP_TIME_SIZE];
-
-    app_time_format(not_after_s, when);
-    switch (app_certificate_judge(not_after_s, now_s(app))) {
-    case APP_CERTIFICATE_GOOD:
-        break;
-    case APP_CERTIFICATE_ENDING:
-        log_event(&app->log, LEVEL_WARN, "certificate_expires",
-                  FIELD_TEXT("file", app->config->tls_cert_file), FIELD_TEXT("not_after", when),
-                  FIELD_NUMBER("days", (not_after_s - now_s(app)) / (24 * 3600)));
-        break;
-    case APP_CERTIFICATE_EXPIRED:
-        log_event(&app->log, LEVEL_ERROR, "certificate_expired",
-                  FIELD_TEXT("file", app->config->tls_cert_file), FIELD_TEXT("not_after", when),
-                  FIELD_TEXT("cause", "clients refuse it: replace tls.cert_file and "
-                                      "tls.key_file; userd takes them without a restart"));
-        break;
     }
 }
 
@@ -275,11 +231,27 @@ static void set_options(struct app *app)
 
     app->log.level = (enum log_level)app->config->log_level;
     app->log.format = (enum log_format)app->config->log_format;
+    app->log.lines_per_s_max = (uint32_t)app->config->log_lines_per_s;
+    observe_set_access(app->observe, (enum access_log_choice)app->config->log_access,
+                       app->config->log_access_sample);
     grpc_server_set_options(app->server, &server);
+    if (app->health_port != NULL) {
+        const struct grpc_server_options probes = app_options_health_port(app->config);
+
+        health_port_set_options(app->health_port, &probes);
+    }
     rate_limit_set_options(app->rate_limit, &rate);
     overload_set_options(app->overload, &overload);
     access_set_options(app->access, &access);
     app_options_auth(app->config, &app->auth);
+    if (app->reload.token_options != NULL) {
+        uint32_t rules = token_verifier_rules(app->verifier);
+
+        token_verifier_set_options(app->verifier, app->reload.token_options);
+        app->reload.token_options = NULL;
+        app->reload.token_rules_changed = token_verifier_rules(app->verifier) != rules;
+        auth_revoke(&app->auth); /* the overlap of removed keys may be another */
+    }
 }
 
 /* The keys go before the policy: a stream whose key is gone ends for that. */
@@ -293,40 +265,16 @@ static void swap_parts(struct app *app)
     reload->policy = NULL;
     if (reload->tls != NULL) {
         swap_tls(app);
+        reload->tls_due = false;
     }
     if (keys != NULL) {
+        reload->keys_due = false;
         token_verifier_set_keys(app->verifier, keys);
         auth_revoke(&app->auth);
     }
     if (policy != NULL) {
         access_set_policy(app->access, policy);
     }
-}
-
-static void log_reload(struct app *app, unsigned files_taken)
-{
-    const struct app_reload *reload = &app->reload;
-    char options[NAMES_SIZE] = "";
-    char files[NAMES_SIZE];
-
-    if (reload->is_whole) {
-        config_diff_name(&reload->diff, true, options, sizeof(options));
-    }
-    app_files_name(files_taken, files, sizeof(files));
-    log_event(&app->log, LEVEL_INFO, "reloaded", FIELD_TEXT("source", source_of(reload)),
-              FIELD_TEXT("options", options), FIELD_TEXT("files", files),
-              FIELD_NUMBER("us", reload->worked_ns / CLOCK_NS_PER_US));
-    if (reload->is_whole && reload->diff.kept > 0) {
-        config_diff_name(&reload->diff, false, options, sizeof(options));
-        log_event(&app->log, LEVEL_WARN, "restart_needed", FIELD_TEXT("options", options),
-                  FIELD_TEXT("cause", "these are taken at the next start"));
-    }
-}
-
-void app_log_unwatched(struct app *app, int error)
-{
-    log_event(&app->log, LEVEL_WARN, "files_not_watched", FIELD_TEXT("cause", strerror(-error)),
-              FIELD_TEXT("effect", "certificates and keys that change are taken at SIGHUP"));
 }
 
 void app_watch_files(struct app *app)
@@ -346,14 +294,14 @@ static void commit_whole(struct app *app)
 
     app->files = reload->files;
     app_log_warnings(app, reload->fresh);
+    app_log_changes(app, reload->fresh, &reload->diff);
     config_diff_take(app->replaceable, reload->fresh);
-    if (reload->diff.taken > 0) {
-        set_options(app);
-    }
+    set_options(app);
     swap_parts(app);
     app_watch_files(app);
     reload->files_wanted = true; /* at new paths nobody watched since step 2 */
-    log_reload(app, reload->changed_files);
+    reload->has_taken = true;
+    app_log_reloaded(app, reload->changed_files);
 }
 
 /* Each part for itself. */
@@ -366,7 +314,8 @@ static void commit_files(struct app *app)
     app->files = reload->files;
     swap_parts(app);
     if ((reload->changed_files & taken) != 0) {
-        log_reload(app, reload->changed_files & taken);
+        reload->has_taken = true;
+        app_log_reloaded(app, reload->changed_files & taken);
     }
 }
 
@@ -374,15 +323,13 @@ static void commit_files(struct app *app)
 static void remember_refused(struct app *app)
 {
     const struct app_reload *reload = &app->reload;
-    unsigned refused =
-        (reload->tls_refused ? APP_FILES_TLS : 0) | (reload->keys_refused ? APP_FILES_KEYS : 0);
     struct app_files now;
     unsigned other;
 
     app_files_look(app->config, &now);
     other = app_files_compare(&now, &reload->files);
     for (unsigned i = 0; i < APP_FILE_COUNT; i++) {
-        if ((refused & ~other & 1U << i) != 0) {
+        if ((reload->refused_files & ~other & 1U << i) != 0) {
             memcpy(app->files.prints[i], now.prints[i], sizeof(now.prints[i]));
         }
     }
@@ -402,26 +349,48 @@ static void commit(struct app *app)
     }
 }
 
+/* Step 5: some streams in each turn, then the policy on all of them. */
+static void rejudge_streams(struct app *app)
+{
+    if (!app->reload.token_rules_changed) {
+        return;
+    }
+    if (auth_rejudge(&app->auth, STREAMS_PER_STEP)) {
+        access_rejudge(app->access); /* their roles may be others */
+    } else {
+        app->reload.step--; /* once more */
+    }
+}
+
 typedef void (*app_reload_step_fn)(struct app *app);
 
 static const app_reload_step_fn steps[] = {
-    read_config, look_at_files, make_tls, make_keys, make_policy, commit,
+    read_config,        look_at_files, make_tls, make_keys,
+    make_token_options, make_policy,   commit,   rejudge_streams,
 };
 
 #define STEP_COUNT (sizeof(steps) / sizeof(steps[0]))
 
-static void begin(struct app *app, bool is_whole)
+/* `source` NULL = files that changed. */
+static void begin(struct app *app, const char *source)
 {
     struct app_reload *reload = &app->reload;
 
     reload->is_running = true;
-    reload->is_whole = is_whole;
+    reload->is_whole = source != NULL;
+    reload->source = source != NULL ? source : "files";
     reload->has_failed = false;
+    reload->has_taken = false;
     reload->step = 0;
     reload->worked_ns = 0;
     reload->changed_files = 0;
+    reload->refused_files = 0;
+    reload->token_rules_changed = false;
     reload->diff = (struct config_diff){.policy = false};
     (void)reactor_start_timer(&app->reactor, &reload->next_step, 0); /* has its place */
+    if (reload->is_whole) {
+        app_manager_reloading(app); /* what the manager may have asked for */
+    }
 }
 
 static void end(struct app *app)
@@ -430,14 +399,20 @@ static void end(struct app *app)
 
     drop(reload);
     reload->is_running = false;
+    app_metrics_note_reload(app, reload->has_taken, reload->has_failed);
     (void)reactor_start_timer(&app->reactor, &reload->next_step, UINT64_MAX);
-    if (reload->whole_wanted) {
-        reload->whole_wanted = false; /* it looks at the files, too */
-        reload->files_wanted = false;
-        begin(app, true);
+    if (reload->is_whole) {
+        app_manager_reloaded(app);
+    }
+    if (reload->whole_wanted != NULL) {
+        const char *source = reload->whole_wanted;
+
+        reload->whole_wanted = NULL;
+        reload->files_wanted = false; /* it looks at the files, too */
+        begin(app, source);
     } else if (reload->files_wanted) {
         reload->files_wanted = false;
-        begin(app, false);
+        begin(app, NULL);
     }
 }
 
@@ -470,15 +445,19 @@ int app_reload_open(struct app *app)
     return result;
 }
 
-void app_reload_whole(struct app *app)
+int app_reload_whole(struct app *app, const char *source)
 {
     struct app_reload *reload = &app->reload;
 
-    if (reload->is_running) {
-        reload->whole_wanted = true;
-    } else if (reload->is_open) {
-        begin(app, true);
+    if (!reload->is_open) {
+        return -ESHUTDOWN;
     }
+    if (reload->is_running) {
+        reload->whole_wanted = source;
+    } else {
+        begin(app, source);
+    }
+    return 0;
 }
 
 void app_reload_files(struct app *app)
@@ -488,7 +467,7 @@ void app_reload_files(struct app *app)
     if (reload->is_running) {
         reload->files_wanted = true;
     } else if (reload->is_open) {
-        begin(app, false);
+        begin(app, NULL);
     }
 }
 

@@ -23,19 +23,24 @@ struct app_reload {
     unsigned step;
     bool is_open;
     bool is_running;
-    bool is_whole;        /* configuration and files; else files alone */
-    bool whole_wanted;    /* asked for while one runs */
-    bool files_wanted;    /* likewise */
-    bool has_failed;      /* a step of the one that runs */
-    bool tls_refused;     /* the files as they were last */
-    bool keys_refused;    /* likewise */
-    uint64_t worked_ns;   /* in the steps so far */
-    struct config *fresh; /* NULL unless it is whole */
+    bool is_whole;            /* configuration and files; else files alone */
+    const char *source;       /* what asked for the one that runs: a constant, for the log */
+    const char *whole_wanted; /* who asked while one runs; NULL = nobody */
+    bool files_wanted;        /* likewise, for files alone */
+    bool has_failed;          /* a step of the one that runs */
+    bool has_taken;           /* it has put something new in force */
+    bool tls_due;             /* it was to be taken, and was refused, or something else was */
+    bool keys_due;            /* likewise */
+    uint64_t worked_ns;       /* in the steps so far */
+    struct config *fresh;     /* NULL unless it is whole */
     struct config_diff diff;
     struct app_files files; /* as they are now */
     unsigned changed_files;
+    bool token_rules_changed;
+    unsigned refused_files;  /* of parts that could not be made */
     struct tls_context *tls; /* what was made and is not in use yet; NULL = nothing */
     struct token_keys *keys;
+    struct token_options *token_options;
     struct policy *policy;
     char problem[APP_PROBLEM_SIZE];
 };
@@ -44,8 +49,10 @@ struct app_reload {
 int app_reload_open(struct app *app);
 
 /* Begins to take what is new: from the configuration and all files it names, or from those files
- * alone. Everything happens in later turns; asking again meanwhile makes one more follow. */
-void app_reload_whole(struct app *app);
+ * alone. Everything happens in later turns, and the log tells how it ends; asking again meanwhile
+ * makes one more follow. `source` says who asked, a constant. Returns 0; or -ESHUTDOWN before the
+ * server serves and when it leaves. */
+int app_reload_whole(struct app *app, const char *source);
 void app_reload_files(struct app *app);
 
 /* Drops what is on its way. Safe when nothing is, and to repeat. */

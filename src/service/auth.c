@@ -28,7 +28,8 @@
  * What a call points to must live as long as it does. Claims lie in the verdict, which the call
  * holds. What is one call's alone (the claims together with a certificate) lies in its arena; but
  * streams give their arena back early, so for a stream it lies in an auth_stream, which also makes
- * the stream known to auth_revoke().
+ * the stream known to auth_revoke() and auth_rejudge(). New streams stand at the end of the list,
+ * and so do those that were judged anew: what is judged by earlier rules stands in front.
  */
 
 /* The last token of a connection. */
@@ -47,6 +48,7 @@ struct auth_stream {
     struct grpc_call *call;
     struct token_verdict *verdict; /* held; NULL = no token */
     uint64_t token_until_ns;       /* monotonic */
+    uint32_t rules;                /* by which it was judged last, whatever came of it */
     struct caller caller;
 };
 
@@ -54,31 +56,40 @@ struct auth_stream {
 
 static const struct caller nobody = {.subject = NULL};
 
-static void refuse_missing(struct grpc_call *call)
-{
-    const struct grpc_error error = {
-        .status = GRPC_STATUS_UNAUTHENTICATED,
-        .message = "No authentication token provided",
-        .reason = "TOKEN_MISSING",
-        .domain = "users.v1",
-    };
+/* As every token that is not good. */
+#define ERROR_TOKEN(reason_)                                                                       \
+    {                                                                                              \
+        .status = GRPC_STATUS_UNAUTHENTICATED, .message = "Invalid authentication token",          \
+        .reason = (reason_), .domain = "users.v1"                                                  \
+    }
 
-    grpc_call_fail(call, &error);
-}
+static const struct grpc_error error_missing = {
+    .status = GRPC_STATUS_UNAUTHENTICATED,
+    .message = "No authentication token provided",
+    .reason = "TOKEN_MISSING",
+    .domain = "users.v1",
+};
+
+static const struct grpc_error error_invalid = ERROR_TOKEN("TOKEN_INVALID");
+
+/* Of streams, when their time is over. */
+static const struct grpc_error error_expired = ERROR_TOKEN("TOKEN_EXPIRED");
+static const struct grpc_error error_key_removed = ERROR_TOKEN("TOKEN_KEY_REMOVED");
+
+static const struct grpc_error error_memory = {
+    .status = GRPC_STATUS_RESOURCE_EXHAUSTED,
+    .message = "out of memory",
+    .reason = "OUT_OF_MEMORY",
+    .domain = "grpc",
+};
 
 /* Too many of these end the connection. */
 static void refuse_invalid(struct auth *auth, struct grpc_call *call, const char *cause)
 {
-    const struct grpc_error error = {
-        .status = GRPC_STATUS_UNAUTHENTICATED,
-        .message = "Invalid authentication token",
-        .reason = "TOKEN_INVALID",
-        .domain = "users.v1",
-    };
     struct grpc_call_host *host = call->host;
 
     log_event(auth->log, LEVEL_DEBUG, "token_refused", FIELD_TEXT("cause", cause));
-    grpc_call_fail(call, &error);
+    grpc_call_fail(call, &error_invalid);
     host->auth_failures++;
     if (auth->max_failures != 0 && host->auth_failures == auth->max_failures + 1) {
         auth->connections_ended++;
@@ -87,11 +98,6 @@ static void refuse_invalid(struct auth *auth, struct grpc_call *call, const char
             host->ops->end_connection(host, "too many authentication failures");
         }
     }
-}
-
-static void fail_for_memory(struct grpc_call *call)
-{
-    grpc_call_fail_text(call, GRPC_STATUS_RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "out of memory");
 }
 
 /* Takes the token out of "Bearer TOKEN"; the scheme's case does not matter (J7). Size 0 = there is
@@ -199,6 +205,11 @@ static struct auth_memo *memo_keep(struct grpc_call_host *host, struct bytes tok
     return memo;
 }
 
+static uint64_t after(uint64_t now_ns, uint64_t time_ns)
+{
+    return time_ns < UINT64_MAX - now_ns ? now_ns + time_ns : UINT64_MAX;
+}
+
 /* The verdict on the token, held for the call, and until when the token is worth something by the
  * clock that timers know. */
 static enum token_fault judge(struct auth *auth, struct grpc_call *call, struct bytes token,
@@ -212,7 +223,7 @@ static enum token_fault judge(struct auth *auth, struct grpc_call *call, struct 
     enum token_fault fault;
 
     if (memo != NULL && now_ns < memo->fresh_ns &&
-        now_ns < token_verdict_key_until_ns(memo->verdict) && is_same_token(memo, token)) {
+        token_verdict_stands(auth->verifier, memo->verdict, now_ns) && is_same_token(memo, token)) {
         auth->passed_by_memo++;
         token_verdict_hold(memo->verdict);
         *ret_verdict = memo->verdict;
@@ -223,13 +234,13 @@ static enum token_fault judge(struct auth *auth, struct grpc_call *call, struct 
     if (fault != TOKEN_OK) {
         return fault;
     }
-    until_ns = pass.left_ns < UINT64_MAX - now_ns ? now_ns + pass.left_ns : UINT64_MAX;
+    until_ns = after(now_ns, pass.left_ns);
     memo = memo_keep(host, token);
     if (memo != NULL) {
         memo->verdict = pass.verdict;
         token_verdict_hold(pass.verdict);
         memo->until_ns = until_ns;
-        memo->fresh_ns = pass.fresh_ns < UINT64_MAX - now_ns ? now_ns + pass.fresh_ns : UINT64_MAX;
+        memo->fresh_ns = after(now_ns, pass.fresh_ns);
     }
     *ret_verdict = pass.verdict;
     *ret_until_ns = until_ns;
@@ -261,6 +272,7 @@ static bool set_own_caller(struct auth *auth, struct grpc_call *call, struct tok
         stream->verdict = verdict;
         stream->token_until_ns = token_until_ns;
         if (verdict != NULL) {
+            stream->rules = verdict->rules;
             list_push_back(&auth->streams, &stream->link);
         }
         caller = &stream->caller;
@@ -278,12 +290,16 @@ static bool set_own_caller(struct auth *auth, struct grpc_call *call, struct tok
     return true;
 }
 
-/* A token is worth something until it ends or its key does. */
-static uint64_t authorized_until(const struct token_verdict *verdict, uint64_t token_until_ns)
+/* A token is worth something until it ends or its key does. Says to the call which it will be, and
+ * returns when. */
+static uint64_t authorized_until(struct grpc_call *call, const struct token_verdict *verdict,
+                                 uint64_t token_until_ns)
 {
     uint64_t key_until_ns = token_verdict_key_until_ns(verdict);
+    bool is_by_key = key_until_ns < token_until_ns;
 
-    return key_until_ns < token_until_ns ? key_until_ns : token_until_ns;
+    call->authorization_end = is_by_key ? &error_key_removed : &error_expired;
+    return is_by_key ? key_until_ns : token_until_ns;
 }
 
 static bool pass_without_token(struct auth *auth, struct grpc_call *call)
@@ -294,20 +310,21 @@ static bool pass_without_token(struct auth *auth, struct grpc_call *call)
     if (call->host->peer_identity == NULL) {
         call->identity = &nobody;
     } else if (!set_own_caller(auth, call, NULL, UINT64_MAX)) {
-        fail_for_memory(call);
+        grpc_call_fail(call, &error_memory);
         return false;
     }
     return true;
 }
 
 /* Takes over the verdict. */
-static bool pass_with_token(struct auth *auth, struct grpc_call *call,
+static bool pass_with_token(struct auth *auth, struct grpc_call *call, struct bytes token,
                             struct token_verdict *verdict, uint64_t until_ns)
 {
     if (call->host->peer_identity != NULL || is_stream(call)) {
-        if (!set_own_caller(auth, call, verdict, until_ns)) {
+        if ((is_stream(call) && token_verdict_keep_claims(verdict, token) != 0) ||
+            !set_own_caller(auth, call, verdict, until_ns)) {
             token_verdict_release(verdict);
-            fail_for_memory(call);
+            grpc_call_fail(call, &error_memory);
             return false;
         }
     } else {
@@ -316,7 +333,7 @@ static bool pass_with_token(struct auth *auth, struct grpc_call *call,
     }
     auth->passed++;
     call->caller = verdict->caller.subject;
-    call->authorized_until_ns = authorized_until(verdict, until_ns);
+    call->authorized_until_ns = authorized_until(call, verdict, until_ns);
     return true;
 }
 
@@ -334,7 +351,7 @@ static bool auth_begin(void *context, struct grpc_call *call)
     }
     if (call->head.authorization_count == 0 || call->head.authorization.size == 0) {
         auth->missing++;
-        refuse_missing(call);
+        grpc_call_fail(call, &error_missing);
         return false;
     }
     token = bearer_token(call->head.authorization);
@@ -345,11 +362,11 @@ static bool auth_begin(void *context, struct grpc_call *call)
     }
     fault = judge(auth, call, token, &verdict, &until_ns);
     if (fault == TOKEN_OK) {
-        return pass_with_token(auth, call, verdict, until_ns);
+        return pass_with_token(auth, call, token, verdict, until_ns);
     }
     auth->refused[fault]++;
     if (fault == TOKEN_NO_MEMORY) {
-        fail_for_memory(call);
+        grpc_call_fail(call, &error_memory);
         return false;
     }
     if (fault == TOKEN_TOO_LONG) {
@@ -408,11 +425,76 @@ void auth_revoke(struct auth *auth)
 
         list_push_back(&auth->streams, link);
         /* May end the call, and others with it: both lists stay as they should. */
-        until_ns = authorized_until(stream->verdict, stream->token_until_ns);
+        until_ns = authorized_until(stream->call, stream->verdict, stream->token_until_ns);
         if (until_ns != stream->call->authorized_until_ns) {
             grpc_call_authorize_until(stream->call, until_ns);
         }
     }
+}
+
+/* The stream's caller is what the new verdict says. May end the call. */
+static void take_verdict(struct auth_stream *stream, const struct token_pass *pass)
+{
+    struct grpc_call *call = stream->call;
+    struct token_verdict *old = stream->verdict;
+    uint64_t until_ns;
+
+    if (call->caller == old->caller.subject) {
+        call->caller = pass->verdict->caller.subject;
+    }
+    stream->verdict = pass->verdict;
+    stream->caller = pass->verdict->caller;
+    stream->caller.certificate = call->host->peer_identity;
+    stream->token_until_ns = after(call->host->reactor->now_ns, pass->left_ns);
+    token_verdict_release(old);
+    until_ns = authorized_until(call, stream->verdict, stream->token_until_ns);
+    if (until_ns != call->authorized_until_ns) {
+        grpc_call_authorize_until(call, until_ns);
+    }
+}
+
+/* How a stream ends whose token does not pass any more. */
+static const struct grpc_error *error_for(enum token_fault fault)
+{
+    if (fault == TOKEN_NO_MEMORY) {
+        return &error_memory;
+    }
+    return fault == TOKEN_EXPIRED ? &error_expired : &error_invalid;
+}
+
+/* May end the call. */
+static void rejudge(struct auth *auth, struct auth_stream *stream)
+{
+    struct token_pass pass;
+    enum token_fault fault = token_rejudge(auth->verifier, stream->verdict, &pass);
+
+    if (fault == TOKEN_OK) {
+        take_verdict(stream, &pass);
+        return;
+    }
+    auth->refused[fault]++;
+    log_event(auth->log, LEVEL_DEBUG, "token_refused",
+              FIELD_TEXT("cause", token_fault_name(fault)));
+    grpc_call_cancel_for(stream->call, error_for(fault));
+}
+
+bool auth_rejudge(struct auth *auth, unsigned count_max)
+{
+    uint32_t rules = auth->verifier == NULL ? 0 : token_verifier_rules(auth->verifier);
+
+    for (unsigned i = 0; i < count_max && !list_is_empty(&auth->streams); i++) {
+        struct auth_stream *stream = CONTAINER_OF(auth->streams.next, struct auth_stream, link);
+
+        if (stream->rules == rules) {
+            return true;
+        }
+        stream->rules = rules;
+        list_remove(&stream->link);
+        list_push_back(&auth->streams, &stream->link);
+        rejudge(auth, stream);
+    }
+    return list_is_empty(&auth->streams) ||
+           CONTAINER_OF(auth->streams.next, struct auth_stream, link)->rules == rules;
 }
 
 uint64_t auth_refused_total(const struct auth *auth)

@@ -47,6 +47,12 @@ struct grpc_stage auth_stage(struct auth *auth);
  * key has an end now end then. From the loop, not from inside a call's events. */
 void auth_revoke(struct auth *auth);
 
+/* The rules for tokens have changed (token_verifier_set_options()): judges the tokens of at most
+ * `count_max` open streams anew. A stream ends with UNAUTHENTICATED when its token is refused now,
+ * and else has the caller that its token says now. Returns whether all are done. From the loop, not
+ * from inside a call's events. */
+bool auth_rejudge(struct auth *auth, unsigned count_max);
+
 /* Calls that were not let pass. */
 uint64_t auth_refused_total(const struct auth *auth);
 

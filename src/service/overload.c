@@ -4,8 +4,10 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/reactor.h"
+#include "core/workpool.h"
 #include "http2/grpc_server.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +19,9 @@
  * Memory: a timer looks at it ten times a second.
  *
  *   1. Over `soft`, what was freed is given back to the system first, for the allocator keeps it
- * and it would count for ever: at most every ten seconds, since that takes time.
+ *      and it would count for ever. With 500 MB in small pieces that takes 50 to 100 ms. So a
+ *      thread does it, and what it gains is waited for, up to a second. Who allocates meanwhile may
+ *      have to wait as well: hence at most every ten seconds, and the seldomer the less it gains.
  *   2. Still over it: no new connections, no new watchers, which are what stays.
  *   3. Over `hard`: no new calls.
  *   4. Each ends a sixteenth below where it began, so that it does not flicker.
@@ -36,6 +40,8 @@
 #define DOMAIN         "users.v1"
 #define LOOK_NS        (100 * CLOCK_NS_PER_MS)
 #define TRIM_PAUSE_NS  (10 * CLOCK_NS_PER_S)
+#define TRIM_PAUSE_MAX (160 * CLOCK_NS_PER_S)
+#define TRIM_WAIT_NS   CLOCK_NS_PER_S
 #define RELIEF_PARTS   16
 #define CALM_NS        (5 * CLOCK_NS_PER_S) /* without an interval over the target: it is over */
 #define SHARE_ALL      256
@@ -52,7 +58,14 @@ struct overload {
     struct overload_stats stats;
     struct memory memory;
     struct grpc_server *server; /* NULL = none */
+    void (*memory_told)(void *context, bool are_calls_refused);
+    void *memory_context;
+    struct workpool *pool; /* NULL = closed */
     struct timer look;
+    struct workpool_job trim;
+    bool is_trimming;
+    uint64_t trim_began_ns;
+    uint64_t trim_pause_ns;
     uint64_t trim_after_ns;
     uint64_t interval_start_ns;
     uint64_t late_until_ns; /* the present time of lateness goes on until then; 0 = there is none */
@@ -96,6 +109,14 @@ static void tell_server(const struct overload *overload)
     }
 }
 
+static void tell_watcher(const struct overload *overload)
+{
+    if (overload->memory_told != NULL) {
+        overload->memory_told(overload->memory_context,
+                              overload->stats.memory == OVERLOAD_MEMORY_HARD);
+    }
+}
+
 static void set_memory(struct overload *overload, enum overload_memory memory)
 {
     static const char *const refused[] = {
@@ -115,23 +136,66 @@ static void set_memory(struct overload *overload, enum overload_memory memory)
               FIELD_NUMBER("used", stats->memory_used), FIELD_NUMBER("max", stats->memory_max),
               FIELD_TEXT("refused", refused[memory]));
     tell_server(overload);
+    tell_watcher(overload);
+}
+
+static void trim(struct workpool_job *job)
+{
+    (void)job;
+    memory_trim();
+}
+
+static void on_trimmed(struct workpool_job *job, bool cancelled)
+{
+    struct overload *overload = CONTAINER_OF(job, struct overload, trim);
+    struct overload_stats *stats = &overload->stats;
+    const uint64_t before = stats->memory_used;
+
+    overload->is_trimming = false;
+    overload->trim_after_ns = overload->reactor->now_ns + overload->trim_pause_ns;
+    if (cancelled || overload->pool == NULL ||
+        memory_used(&overload->memory, &stats->memory_used) != 0) {
+        return;
+    }
+    if (stats->memory_used + before / RELIEF_PARTS <= before) {
+        overload->trim_pause_ns = TRIM_PAUSE_NS;
+    } else if (overload->trim_pause_ns < TRIM_PAUSE_MAX) {
+        overload->trim_pause_ns *= 2;
+    }
+    overload->trim_after_ns = overload->reactor->now_ns + overload->trim_pause_ns;
+    set_memory(overload, judge_memory(overload, stats->memory_used));
+}
+
+/* When the pool is full, the next look tries again. */
+static void begin_trim(struct overload *overload, uint64_t now_ns)
+{
+    overload->trim.work = trim;
+    overload->trim.finish = on_trimmed;
+    if (workpool_submit(overload->pool, &overload->trim) == 0) {
+        overload->is_trimming = true;
+        overload->trim_began_ns = now_ns;
+        overload->stats.trims++;
+    }
 }
 
 static void look_at_memory(struct overload *overload, uint64_t now_ns)
 {
     struct overload_stats *stats = &overload->stats;
+    enum overload_memory memory;
 
     if (memory_used(&overload->memory, &stats->memory_used) != 0) {
         return;
     }
-    if (judge_memory(overload, stats->memory_used) != OVERLOAD_MEMORY_EASY &&
+    memory = judge_memory(overload, stats->memory_used);
+    if (memory != OVERLOAD_MEMORY_EASY && !overload->is_trimming &&
         now_ns >= overload->trim_after_ns) {
-        overload->trim_after_ns = now_ns + TRIM_PAUSE_NS;
-        stats->trims++;
-        memory_trim();
-        (void)memory_used(&overload->memory, &stats->memory_used); /* else as before */
+        begin_trim(overload, now_ns);
     }
-    set_memory(overload, judge_memory(overload, stats->memory_used));
+    if (memory > stats->memory && overload->is_trimming &&
+        now_ns - overload->trim_began_ns < TRIM_WAIT_NS) {
+        return; /* it may be enough */
+    }
+    set_memory(overload, memory);
 }
 
 /* ---- the loop ---- */
@@ -164,7 +228,10 @@ static void judge_delay(struct overload *overload, uint64_t now_ns)
     stats->delay_ns = reactor_take_delay(overload->reactor);
     if (overload->options.target_ns > 0 && stats->delay_ns > overload->options.target_ns) {
         begin_lateness(overload, now_ns);
-        overload->share += overload->share < SHARE_MAX ? SHARE_STEP : 0;
+        overload->share += SHARE_STEP;
+        if (overload->share > SHARE_MAX) {
+            overload->share = SHARE_MAX;
+        }
     } else {
         overload->share = overload->share > SHARE_STEP / 2 ? overload->share / 2 : 0;
         if (overload->late_until_ns != 0 && now_ns >= overload->late_until_ns) {
@@ -291,8 +358,8 @@ void overload_set_options(struct overload *overload, const struct overload_optio
     }
 }
 
-int overload_new(struct reactor *reactor, const struct overload_options *options,
-                 struct overload **ret_overload)
+int overload_new(struct reactor *reactor, struct workpool *pool,
+                 const struct overload_options *options, struct overload **ret_overload)
 {
     struct overload *overload = calloc(1, sizeof(*overload));
     int result;
@@ -301,6 +368,8 @@ int overload_new(struct reactor *reactor, const struct overload_options *options
         return -ENOMEM;
     }
     overload->reactor = reactor;
+    overload->pool = pool;
+    overload->trim_pause_ns = TRIM_PAUSE_NS;
     overload->look.fire = on_look;
     overload_set_options(overload, options);
     result = memory_open(&overload->memory);
@@ -321,6 +390,14 @@ void overload_set_server(struct overload *overload, struct grpc_server *server)
     tell_server(overload);
 }
 
+void overload_watch_memory(struct overload *overload,
+                           void (*told)(void *context, bool are_calls_refused), void *context)
+{
+    overload->memory_told = told;
+    overload->memory_context = context;
+    tell_watcher(overload);
+}
+
 const struct overload_stats *overload_stats(const struct overload *overload)
 {
     return &overload->stats;
@@ -330,6 +407,11 @@ void overload_close(struct overload *overload)
 {
     if (overload != NULL) {
         overload->server = NULL;
+        overload->memory_told = NULL;
+        if (overload->is_trimming && overload->pool != NULL) {
+            workpool_cancel(overload->pool, &overload->trim);
+        }
+        overload->pool = NULL;
         reactor_stop_timer(overload->reactor, &overload->look);
     }
 }
@@ -340,6 +422,7 @@ void overload_free(struct overload *overload)
         return;
     }
     overload_close(overload);
+    assert(!overload->is_trimming);
     memory_close(&overload->memory);
     free(overload);
 }

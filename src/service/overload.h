@@ -3,7 +3,8 @@
  * what was taken is still served.
  *
  * Owns:    its timer and counters, a descriptor of /proc.
- * Borrows: the reactor, for its life; the server, until overload_close().
+ * Borrows: the reactor, for its life; the server, until overload_close(); the pool, until a job of
+ *          its own that may be at work then has finished.
  * Thread:  loop only.
  */
 #ifndef SERVICE_OVERLOAD_H
@@ -11,11 +12,13 @@
 
 #include "http2/grpc_dispatch.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct grpc_server;
 struct overload;
 struct reactor;
+struct workpool;
 
 struct overload_options {
     uint64_t memory_max;  /* bytes, overload.memory_max; 0 = what the system allows */
@@ -43,9 +46,10 @@ struct overload_stats {
     uint64_t trims; /* memory given back to the system */
 };
 
-/* Begins to look at the memory. Returns 0 or negative errno. */
-int overload_new(struct reactor *reactor, const struct overload_options *options,
-                 struct overload **ret_overload);
+/* Begins to look at the memory; what takes long is done in the pool. Returns 0 or negative errno.
+ */
+int overload_new(struct reactor *reactor, struct workpool *pool,
+                 const struct overload_options *options, struct overload **ret_overload);
 
 /* Other limits from now on. */
 void overload_set_options(struct overload *overload, const struct overload_options *options);
@@ -53,15 +57,21 @@ void overload_set_options(struct overload *overload, const struct overload_optio
 /* Which server is not to take connections while memory is short. */
 void overload_set_server(struct overload *overload, struct grpc_server *server);
 
+/* Who is told, from the loop, whether calls are refused for want of memory; at once, and at every
+ * change. NULL = nobody. */
+void overload_watch_memory(struct overload *overload,
+                           void (*told)(void *context, bool are_calls_refused), void *context);
+
 /* The stage. It asks nothing about the caller, so it can be the first that costs anything. */
 struct grpc_stage overload_stage(struct overload *overload);
 
 const struct overload_stats *overload_stats(const struct overload *overload);
 
-/* No further look, and the server may go. Safe twice; NULL is fine. */
+/* No further look, and the server may go. A job may still be at work: workpool_is_idle() tells.
+ * Safe twice; NULL is fine. */
 void overload_close(struct overload *overload);
 
-/* Closes it, too. NULL is fine. */
+/* Closes it, too; no job of its own is at work any more. NULL is fine. */
 void overload_free(struct overload *overload);
 
 #endif

@@ -4,6 +4,7 @@
 #include "core/random.h"
 #include "core/signature.h"
 #include "service/token_cache.h"
+#include "service/token_keyring.h"
 
 #include <jwt.h>
 
@@ -22,39 +23,33 @@
  * get to choose how it is judged. A kid finds a key or the token is refused; there is no second try
  * without it. Only while a key that was replaced under its kid is in its overlap are there two.
  *
- * The library (libjwt) compares HMAC signatures and nothing more. It is never called without a key,
- * because without one it passes everything, and what it says the algorithm was is checked once
- * more. It knows no typ at+jwt and fails such tokens, so their HMAC is compared by
- * core/signature.c; so are all signatures by public keys, for which the library reads the key anew
- * each time, at ten times the cost of the signature.
+ * Signatures are compared by core/signature.c. The library (libjwt) frees its copies of token and
+ * key unwiped, and 1.10 takes no allocator of ours; it knows no typ at+jwt; and for a public key it
+ * reads the key anew each time, at ten times the cost of the signature. What is left to it is a
+ * second opinion on the header and payload of HS256 tokens, after ours: two readers of one text
+ * must agree. It is shown them under a stand-in, a key made at the start and used for nothing else,
+ * so that neither secret nor signature lies in its memory. Without a key it would pass everything;
+ * it is never called so.
  *
- * What we copy of a token is wiped when it was judged. The library copies it too, and does not.
+ * What we copy of a token's signature is wiped when it was judged.
+ *
+ * Options change while verdicts are remembered. Each verdict says by which rules it was judged, and
+ * counts as long as these are in force. Open streams are judged anew by their claims, one after the
+ * other: a stream does not keep its token, only the payload.
  */
 
-#define RETIRED_MAX TOKEN_KEYS_MAX
+#define STAND_IN_SIZE 32
 
 struct token_verifier {
     struct clock_source *clock;
-    struct token_options options;
-    char *issuer; /* what the options point to */
-    char *audience;
-    char *roles_claim;
-    struct token_keys *keys;                /* in use; NULL = none yet */
-    struct token_key *retired[RETIRED_MAX]; /* the one that ends first at the start */
-    unsigned retired_count;
+    struct token_options *options;
+    uint32_t rules; /* how often they changed */
+    uint8_t stand_in[STAND_IN_SIZE];
+    struct token_keyring keyring;
     struct token_cache cache;
     struct arena scratch; /* of the token being judged */
     struct token_stats stats;
 };
-
-static void release_retired(struct token_verifier *verifier, unsigned index)
-{
-    token_key_release(verifier->retired[index]);
-    verifier->retired_count--;
-    for (unsigned i = index; i < verifier->retired_count; i++) {
-        verifier->retired[i] = verifier->retired[i + 1];
-    }
-}
 
 int token_verifier_new(struct clock_source *clock, struct random_source *random,
                        const struct token_options *options, struct token_verifier **ret_verifier)
@@ -64,19 +59,13 @@ int token_verifier_new(struct clock_source *clock, struct random_source *random,
     if (verifier == NULL) {
         return -ENOMEM;
     }
-    verifier->clock = clock;
-    verifier->options = *options;
-    token_cache_init(&verifier->cache, random, options->cache_entries);
-    verifier->issuer = strdup(options->issuer);
-    verifier->audience = strdup(options->audience);
-    verifier->roles_claim = strdup(options->roles_claim);
-    if (verifier->issuer == NULL || verifier->audience == NULL || verifier->roles_claim == NULL) {
-        token_verifier_free(verifier);
+    if (token_options_copy(options, &verifier->options) != 0) {
+        free(verifier);
         return -ENOMEM;
     }
-    verifier->options.issuer = verifier->issuer;
-    verifier->options.audience = verifier->audience;
-    verifier->options.roles_claim = verifier->roles_claim;
+    verifier->clock = clock;
+    random_fill(random, verifier->stand_in, sizeof(verifier->stand_in));
+    token_cache_init(&verifier->cache, random, options->cache_entries);
     *ret_verifier = verifier;
     return 0;
 }
@@ -87,14 +76,9 @@ void token_verifier_free(struct token_verifier *verifier)
         return;
     }
     token_cache_deinit(&verifier->cache);
-    token_keys_free(verifier->keys);
-    while (verifier->retired_count > 0) {
-        release_retired(verifier, verifier->retired_count - 1);
-    }
+    token_keyring_deinit(&verifier->keyring);
     arena_deinit(&verifier->scratch);
-    free(verifier->issuer);
-    free(verifier->audience);
-    free(verifier->roles_claim);
+    token_options_free(verifier->options);
     free(verifier);
 }
 
@@ -103,108 +87,97 @@ struct token_stats token_verifier_stats(const struct token_verifier *verifier)
     struct token_stats stats = verifier->stats;
 
     stats.cache_entries = (uint32_t)verifier->cache.by_digest.count;
-    stats.keys = verifier->keys == NULL ? 0 : verifier->keys->count;
-    stats.keys_retired = verifier->retired_count;
+    stats.keys = verifier->keyring.keys == NULL ? 0 : verifier->keyring.keys->count;
+    stats.keys_retired = verifier->keyring.retired_count;
     return stats;
-}
-
-static void drop_ended_keys(struct token_verifier *verifier, uint64_t now_ns)
-{
-    while (verifier->retired_count > 0 && verifier->retired[0]->until_ns <= now_ns) {
-        release_retired(verifier, 0);
-    }
-}
-
-/* Where a key with the same kid and content stands among those in use, or NULL. */
-static struct token_key **find_same(struct token_key **items, unsigned count,
-                                    const struct token_key *key)
-{
-    for (unsigned i = 0; i < count; i++) {
-        if (memcmp(items[i]->digest, key->digest, DIGEST_SIZE) == 0) {
-            return &items[i];
-        }
-    }
-    return NULL;
-}
-
-/* Lets the new set have the very keys that it shares with those before, and verdicts refer to. */
-static void keep_same_keys(struct token_verifier *verifier, struct token_keys *keys)
-{
-    for (unsigned i = 0; i < keys->count; i++) {
-        struct token_key **same = NULL;
-
-        if (verifier->keys != NULL) {
-            same = find_same(verifier->keys->items, verifier->keys->count, keys->items[i]);
-        }
-        if (same == NULL) {
-            same = find_same(verifier->retired, verifier->retired_count, keys->items[i]);
-        }
-        if (same != NULL) {
-            token_key_release(keys->items[i]);
-            keys->items[i] = *same;
-            token_key_hold(*same);
-        }
-    }
-}
-
-/* Its end begins. */
-static void retire(struct token_verifier *verifier, struct token_key *key, uint64_t now_ns)
-{
-    if (verifier->options.key_overlap_s == 0) {
-        key->until_ns = 0;
-        return;
-    }
-    key->until_ns = now_ns + verifier->options.key_overlap_s * CLOCK_NS_PER_S;
-    if (verifier->retired_count == RETIRED_MAX) {
-        verifier->retired[0]->until_ns = 0;
-        release_retired(verifier, 0);
-    }
-    verifier->retired[verifier->retired_count++] = key;
-    token_key_hold(key);
 }
 
 void token_verifier_set_keys(struct token_verifier *verifier, struct token_keys *keys)
 {
     uint64_t now_ns = clock_monotonic_ns(verifier->clock);
-    struct token_keys *before = verifier->keys;
 
-    assert(keys != before);
-    drop_ended_keys(verifier, now_ns);
-    keep_same_keys(verifier, keys);
-    for (unsigned i = verifier->retired_count; i > 0; i--) {
-        struct token_key *key = verifier->retired[i - 1];
-
-        if (find_same(keys->items, keys->count, key) != NULL) {
-            key->until_ns = UINT64_MAX; /* it is back */
-            release_retired(verifier, i - 1);
-        }
-    }
-    for (unsigned i = 0; before != NULL && i < before->count; i++) {
-        if (find_same(keys->items, keys->count, before->items[i]) == NULL) {
-            retire(verifier, before->items[i], now_ns);
-        }
-    }
-    verifier->keys = keys;
-    token_keys_free(before);
+    token_keyring_set(&verifier->keyring, keys, verifier->options->key_overlap_s * CLOCK_NS_PER_S,
+                      now_ns);
     token_cache_drop_ended(&verifier->cache, now_ns);
 }
 
-static enum token_fault ask_library(const struct token_key *key, struct bytes token,
-                                    struct arena *scratch)
+/* Would both judge alike, and for as long? */
+static bool rules_are_equal(const struct token_options *a, const struct token_options *b)
 {
-    char *text = arena_copy_text(scratch, token);
+    return strcmp(a->issuer, b->issuer) == 0 && strcmp(a->audience, b->audience) == 0 &&
+           strcmp(a->roles_claim, b->roles_claim) == 0 && a->leeway_s == b->leeway_s &&
+           a->cache_ttl_s == b->cache_ttl_s && a->size_max == b->size_max;
+}
+
+void token_verifier_set_options(struct token_verifier *verifier, struct token_options *options)
+{
+    uint64_t now_ns = clock_monotonic_ns(verifier->clock);
+
+    if (!rules_are_equal(verifier->options, options)) {
+        verifier->rules++;
+        verifier->cache.rules = verifier->rules;
+    }
+    token_keyring_set_overlap(&verifier->keyring, verifier->options->key_overlap_s * CLOCK_NS_PER_S,
+                              options->key_overlap_s * CLOCK_NS_PER_S);
+    token_keyring_drop_ended(&verifier->keyring, now_ns);
+    token_options_free(verifier->options);
+    verifier->options = options;
+    token_cache_drop_ended(&verifier->cache, now_ns);
+}
+
+uint32_t token_verifier_rules(const struct token_verifier *verifier)
+{
+    return verifier->rules;
+}
+
+bool token_verdict_stands(const struct token_verifier *verifier,
+                          const struct token_verdict *verdict, uint64_t monotonic_ns)
+{
+    return verdict->rules == verifier->rules && monotonic_ns < token_verdict_key_until_ns(verdict);
+}
+
+/* Base64url without padding (RFC 7515). `out` takes 4 characters for 3 bytes, and a NUL. */
+static void write_base64url(struct bytes bytes, char *out)
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    uint32_t bits = 0;
+    unsigned bit_count = 0;
+
+    for (size_t i = 0; i < bytes.size; i++) {
+        bits = bits << 8 | bytes.data[i];
+        bit_count += 8;
+        while (bit_count >= 6) {
+            bit_count -= 6;
+            *out++ = alphabet[bits >> bit_count & 63];
+        }
+    }
+    if (bit_count > 0) {
+        *out++ = alphabet[bits << (6 - bit_count) & 63];
+    }
+    *out = '\0';
+}
+
+/* The second opinion on header and payload, which have passed ours. */
+static enum token_fault ask_library(struct token_verifier *verifier, struct bytes message)
+{
+    const struct bytes stand_in = {verifier->stand_in, sizeof(verifier->stand_in)};
+    uint8_t mac[SIGNATURE_HMAC_SIZE];
+    char *text = arena_alloc(&verifier->scratch, message.size + 1 + sizeof(mac) * 4 / 3 + 2);
     jwt_t *jwt = NULL;
     enum token_fault fault = TOKEN_BAD_SIGNATURE;
 
     if (text == NULL) {
         return TOKEN_NO_MEMORY;
     }
-    if (key->secret != NULL && key->secret_size > 0 &&
-        jwt_decode(&jwt, text, key->secret, (int)key->secret_size) == 0) {
+    signature_hmac(stand_in, message, mac);
+    memcpy(text, message.data, message.size);
+    text[message.size] = '.';
+    write_base64url((struct bytes){mac, sizeof(mac)}, text + message.size + 1);
+    if (jwt_decode(&jwt, text, stand_in.data, (int)stand_in.size) == 0) {
         fault = jwt_get_alg(jwt) == JWT_ALG_HS256 ? TOKEN_OK : TOKEN_BAD_ALGORITHM;
         jwt_free(jwt);
     }
-    explicit_bzero(text, token.size);
     return fault;
 }
 
@@ -227,16 +200,18 @@ static enum token_fault check_signature(struct token_verifier *verifier,
     bool good;
 
     verifier->stats.signatures_checked++;
-    if (key->algorithm == TOKEN_ALGORITHM_HS256 && judging->header.type != TOKEN_TYPE_ACCESS) {
-        return ask_library(key, judging->token, &verifier->scratch);
-    }
     if (key->algorithm == TOKEN_ALGORITHM_HS256) {
         good = signature_hmac_is_good((struct bytes){key->secret, key->secret_size}, message,
                                       signature);
     } else {
         good = signature_is_good(key->public_key, message, signature);
     }
-    return good ? TOKEN_OK : TOKEN_BAD_SIGNATURE;
+    if (!good) {
+        return TOKEN_BAD_SIGNATURE;
+    }
+    return key->algorithm == TOKEN_ALGORITHM_HS256 && judging->header.type != TOKEN_TYPE_ACCESS
+               ? ask_library(verifier, message)
+               : TOKEN_OK;
 }
 
 /* Is the token this key's? TOKEN_OK, or why not; `fault` when the key is not asked. */
@@ -260,18 +235,12 @@ static enum token_fault find_signer(struct token_verifier *verifier, const struc
                                     struct token_key **ret_key)
 {
     enum token_fault fault = TOKEN_UNKNOWN_KEY;
+    struct token_key *key;
 
-    for (unsigned i = 0; verifier->keys != NULL && i < verifier->keys->count; i++) {
-        fault = try_key(verifier, judging, verifier->keys->items[i], fault);
+    for (unsigned i = 0; (key = token_keyring_at(&verifier->keyring, i)) != NULL; i++) {
+        fault = try_key(verifier, judging, key, fault);
         if (fault == TOKEN_OK) {
-            *ret_key = verifier->keys->items[i];
-            return TOKEN_OK;
-        }
-    }
-    for (unsigned i = verifier->retired_count; i > 0; i--) {
-        fault = try_key(verifier, judging, verifier->retired[i - 1], fault);
-        if (fault == TOKEN_OK) {
-            *ret_key = verifier->retired[i - 1];
+            *ret_key = key;
             return TOKEN_OK;
         }
     }
@@ -283,7 +252,7 @@ static enum token_fault authenticate(struct token_verifier *verifier, struct jud
                                      struct token_key **ret_key)
 {
     enum token_fault fault =
-        token_parse_split(judging->token, verifier->options.size_max, &judging->parts);
+        token_parse_split(judging->token, verifier->options->size_max, &judging->parts);
 
     if (fault == TOKEN_OK) {
         fault = token_parse_header(judging->parts.header, &verifier->scratch, &judging->header);
@@ -299,11 +268,12 @@ static enum token_fault authenticate(struct token_verifier *verifier, struct jud
     return find_signer(verifier, judging, ret_key);
 }
 
-static enum token_fault verify_anew(struct token_verifier *verifier, struct bytes token,
-                                    uint64_t now_s, uint64_t now_ns,
-                                    struct token_verdict **ret_verdict)
+/* The verdict on a payload that the key has signed. */
+static enum token_fault judge_claims(struct token_verifier *verifier, struct bytes payload,
+                                     uint64_t now_s, struct token_key *key,
+                                     struct token_verdict **ret_verdict)
 {
-    const struct token_options *options = &verifier->options;
+    const struct token_options *options = verifier->options;
     const struct token_rules rules = {
         .issuer = options->issuer,
         .audience = options->audience,
@@ -311,17 +281,32 @@ static enum token_fault verify_anew(struct token_verifier *verifier, struct byte
         .leeway_s = options->leeway_s,
         .now_s = now_s,
     };
+    struct token_claims claims;
+    struct token_verdict *verdict;
+    enum token_fault fault = token_parse_claims(payload, &rules, &verifier->scratch, &claims);
+
+    if (fault != TOKEN_OK) {
+        return fault;
+    }
+    verdict = token_verdict_new(&claims, key);
+    if (verdict == NULL) {
+        return TOKEN_NO_MEMORY;
+    }
+    verdict->rules = verifier->rules;
+    *ret_verdict = verdict;
+    return TOKEN_OK;
+}
+
+static enum token_fault verify_anew(struct token_verifier *verifier, struct bytes token,
+                                    uint64_t now_s, uint64_t now_ns,
+                                    struct token_verdict **ret_verdict)
+{
     struct judging judging = {.token = token, .now_ns = now_ns};
     struct token_key *key = NULL;
-    struct token_claims claims;
     enum token_fault fault = authenticate(verifier, &judging, &key);
 
     if (fault == TOKEN_OK) {
-        fault = token_parse_claims(judging.parts.payload, &rules, &verifier->scratch, &claims);
-    }
-    if (fault == TOKEN_OK) {
-        *ret_verdict = token_verdict_new(&claims, key);
-        fault = *ret_verdict == NULL ? TOKEN_NO_MEMORY : TOKEN_OK;
+        fault = judge_claims(verifier, judging.parts.payload, now_s, key, ret_verdict);
     }
     explicit_bzero(judging.signature, judging.signature_size);
     arena_reset(&verifier->scratch);
@@ -360,10 +345,10 @@ enum token_fault token_verify(struct token_verifier *verifier, struct bytes toke
     const uint64_t monotonic_ns = clock_monotonic_ns(verifier->clock);
     struct token_verdict *verdict;
     uint8_t digest[DIGEST_SIZE];
-    uint64_t until_s = now_s + verifier->options.cache_ttl_s;
+    uint64_t until_s = now_s + verifier->options->cache_ttl_s;
     enum token_fault fault;
 
-    if (token.size > verifier->options.size_max) {
+    if (token.size > verifier->options->size_max) {
         return TOKEN_TOO_LONG;
     }
     token_digest(token, digest);
@@ -373,7 +358,7 @@ enum token_fault token_verify(struct token_verifier *verifier, struct bytes toke
         token_verdict_hold(verdict);
         until_s = verdict->remembered_until_s;
     } else {
-        drop_ended_keys(verifier, monotonic_ns);
+        token_keyring_drop_ended(&verifier->keyring, monotonic_ns);
         fault = verify_anew(verifier, token, now_s, monotonic_ns, &verdict);
         if (fault != TOKEN_OK) {
             return fault;
@@ -385,6 +370,59 @@ enum token_fault token_verify(struct token_verifier *verifier, struct bytes toke
         .verdict = verdict,
         .left_ns = left_ns(verdict->expires_s, now_ns),
         .fresh_ns = left_ns(until_s, now_ns),
+    };
+    return TOKEN_OK;
+}
+
+/* The verdict by the rules in force on the token of one by earlier rules; not held for the caller.
+ * It is kept with that one, for the other streams of the same token. */
+static enum token_fault find_successor(struct token_verifier *verifier,
+                                       struct token_verdict *verdict, uint64_t now_s,
+                                       struct token_verdict **ret_verdict)
+{
+    struct token_verdict *latest = verdict->successor != NULL ? verdict->successor : verdict;
+    struct token_verdict *fresh = NULL;
+    enum token_fault fault;
+
+    if (latest->rules == verifier->rules) {
+        *ret_verdict = latest;
+        return TOKEN_OK;
+    }
+    assert(verdict->claims != NULL);
+    fault = judge_claims(verifier, (struct bytes){(uint8_t *)verdict->claims, verdict->claims_size},
+                         now_s, verdict->key, &fresh);
+    arena_reset(&verifier->scratch);
+    if (fault != TOKEN_OK) {
+        return fault;
+    }
+    fresh->claims = malloc(verdict->claims_size);
+    if (fresh->claims == NULL) {
+        token_verdict_release(fresh);
+        return TOKEN_NO_MEMORY;
+    }
+    memcpy(fresh->claims, verdict->claims, verdict->claims_size);
+    fresh->claims_size = verdict->claims_size;
+    token_verdict_release(verdict->successor);
+    verdict->successor = fresh;
+    *ret_verdict = fresh;
+    return TOKEN_OK;
+}
+
+enum token_fault token_rejudge(struct token_verifier *verifier, struct token_verdict *verdict,
+                               struct token_pass *ret_pass)
+{
+    const uint64_t now_ns = clock_realtime_ns(verifier->clock);
+    struct token_verdict *latest = NULL;
+    enum token_fault fault = find_successor(verifier, verdict, now_ns / CLOCK_NS_PER_S, &latest);
+
+    if (fault != TOKEN_OK) {
+        return fault;
+    }
+    token_verdict_hold(latest);
+    *ret_pass = (struct token_pass){
+        .verdict = latest,
+        .left_ns = left_ns(latest->expires_s, now_ns),
+        .fresh_ns = 0,
     };
     return TOKEN_OK;
 }

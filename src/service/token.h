@@ -2,7 +2,7 @@
  * Who is calling: verifies bearer tokens against the configured keys, and signs tokens for
  * development.
  *
- * Owns:    the keys, the cache of verdicts.
+ * Owns:    the keys, the options in force, the cache of verdicts.
  * Borrows: clock and random source, for its life.
  * Thread:  loop only.
  */
@@ -14,6 +14,7 @@
 #include "service/token_parse.h"
 #include "service/token_verdict.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct clock_source;
@@ -46,6 +47,12 @@ struct token_pass {
     uint64_t fresh_ns; /* from now on no need to ask again, while the key counts; <= left_ns */
 };
 
+/* The options with texts of their own. Returns 0 or -ENOMEM. */
+int token_options_copy(const struct token_options *options, struct token_options **ret_copy);
+
+/* NULL is fine. */
+void token_options_free(struct token_options *options);
+
 /* Makes a verifier without keys, which passes nothing; the options are copied. Returns 0 or
  * -ENOMEM. */
 int token_verifier_new(struct clock_source *clock, struct random_source *random,
@@ -59,9 +66,28 @@ void token_verifier_free(struct token_verifier *verifier);
  * or at once, neither for new tokens nor for verdicts: call auth_revoke() after this. */
 void token_verifier_set_keys(struct token_verifier *verifier, struct token_keys *keys);
 
+/* From now on these options count; the verifier owns them, a token_options_copy(). `cache_entries`
+ * stays as it was. Keys in their overlap get the new one, counted from when they were removed; if
+ * anything else differs, no verdict from before counts any more: call auth_rejudge() after this,
+ * until it says that it is done. */
+void token_verifier_set_options(struct token_verifier *verifier, struct token_options *options);
+
+/* Counts the changes of options that verdicts are judged by. */
+uint32_t token_verifier_rules(const struct token_verifier *verifier);
+
+/* May the verdict be taken once more, while its own time is not over: judged by the options in
+ * force and a key that counts? */
+bool token_verdict_stands(const struct token_verifier *verifier,
+                          const struct token_verdict *verdict, uint64_t monotonic_ns);
+
 /* Judges a token. `*ret_pass` is set with TOKEN_OK only. */
 enum token_fault token_verify(struct token_verifier *verifier, struct bytes token,
                               struct token_pass *ret_pass);
+
+/* Judges the token of a verdict by the options in force; its signature and its key hold as they
+ * did. The verdict must have its claims (token_verdict_keep_claims()). As token_verify(). */
+enum token_fault token_rejudge(struct token_verifier *verifier, struct token_verdict *verdict,
+                               struct token_pass *ret_pass);
 
 struct token_stats token_verifier_stats(const struct token_verifier *verifier);
 

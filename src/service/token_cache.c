@@ -50,7 +50,7 @@ struct token_verdict *token_cache_find(struct token_cache *cache, const uint8_t 
     if (verdict == NULL) {
         return NULL;
     }
-    if (now_s >= verdict->remembered_until_s ||
+    if (now_s >= verdict->remembered_until_s || verdict->rules != cache->rules ||
         monotonic_ns >= token_verdict_key_until_ns(verdict)) {
         forget(cache, verdict);
         return NULL;

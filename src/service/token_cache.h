@@ -22,6 +22,7 @@ struct token_cache {
     struct map by_digest;
     struct list by_use; /* of struct token_verdict, the one used last at the end */
     uint32_t entries_max;
+    uint32_t rules; /* verdicts by others are not found */
 };
 
 /* `entries_max` 0 = remembers nothing. Allocates nothing. */
@@ -30,8 +31,8 @@ void token_cache_init(struct token_cache *cache, struct random_source *random,
 
 void token_cache_deinit(struct token_cache *cache);
 
-/* The verdict on the token with that digest, if it is remembered, its time is not over, and its key
- * counts; else NULL. Not held for the caller. */
+/* The verdict on the token with that digest, if it is remembered, its time is not over, and its
+ * rules and its key count; else NULL. Not held for the caller. */
 struct token_verdict *token_cache_find(struct token_cache *cache, const uint8_t digest[DIGEST_SIZE],
                                        uint64_t now_s, uint64_t monotonic_ns);
 

@@ -4,6 +4,7 @@
 #include "service/token_parse.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,8 +81,30 @@ void token_verdict_release(struct token_verdict *verdict)
         return;
     }
     assert(!list_is_linked(&verdict->link));
+    token_verdict_release(verdict->successor);
     token_key_release(verdict->key);
+    free(verdict->claims);
     free(verdict);
+}
+
+int token_verdict_keep_claims(struct token_verdict *verdict, struct bytes token)
+{
+    struct token_parts parts;
+
+    if (verdict->claims != NULL) {
+        return 0;
+    }
+    if (token_parse_split(token, token.size, &parts) != TOKEN_OK) {
+        assert(false); /* it was good a moment ago */
+        return -EINVAL;
+    }
+    verdict->claims = malloc(parts.payload.size);
+    if (verdict->claims == NULL) {
+        return -ENOMEM;
+    }
+    memcpy(verdict->claims, parts.payload.data, parts.payload.size);
+    verdict->claims_size = parts.payload.size;
+    return 0;
 }
 
 uint64_t token_verdict_key_until_ns(const struct token_verdict *verdict)

@@ -6,6 +6,7 @@ for it, what is bad is refused and the old kept, and who lost a right loses it a
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,8 +19,8 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 
 from userd_calls import DEADLINE_S, create, expect, failure, stub_of  # noqa: E402
-from userd_harness import (PATIENCE_S, ROOT, Certificates, Server, base64url, run,  # noqa: E402
-                           sign_token)
+from userd_harness import (PATIENCE_S, ROOT, USERD, Certificates, Server, base64url,  # noqa: E402
+                           run, sign_token)
 
 import grpc  # noqa: E402
 from users.v1 import users_pb2  # noqa: E402
@@ -45,6 +46,8 @@ extendedKeyUsage = serverAuth
 subjectAltName = DNS:localhost,IP:127.0.0.1
 """
 POLICY = "/users.v1.UserService/"
+ISSUER = "https://id.example"
+NOBODY = 65534
 
 
 def openssl(*words, data=None):
@@ -143,6 +146,11 @@ class ReloadServer(Server):
         for section, keys in changes.items():
             whole[section] = {**whole.get(section, {}), **keys} if section != "policy" else keys
         self._write_config(whole)
+
+    def token(self, **claims):
+        """One that passes whatever rules the tests set."""
+        return super().token(**{"iss": ISSUER, "aud": ["others", "users"], "groups": ["admin"],
+                                **claims})
 
     def key_set(self, *names):
         return json.dumps({"keys": [self.signers[name].jwk for name in names]}).encode()
@@ -426,6 +434,11 @@ def watch(server, token):
     return stream, channel
 
 
+def ends_with(stream, status, reason):
+    details = expect(failure(next, stream), status)
+    assert details["ErrorInfo"]["reason"] == reason, details
+
+
 def get_with(server, token):
     with contextlib.closing(server.channel(token=token)) as channel:
         return server.stub(channel).GetUser(users_pb2.GetUserRequest(id="nobody"),
@@ -446,7 +459,7 @@ def test_a_key_that_is_removed_counts_no_more(server):
         kept, kept_channel = watch(server, tokens["two"])
         line = server.change(lambda: rename_over(server.jwks, server.key_set("two", "three")))
         assert "files=auth.jwks_file" in line, line
-        expect(failure(next, lost), grpc.StatusCode.UNAUTHENTICATED)
+        ends_with(lost, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_KEY_REMOVED")
         stub = server.stub(lost_channel)  # the connection lives; it knew the token
         expect(failure(stub.GetUser, users_pb2.GetUserRequest(id="x"), timeout=DEADLINE_S),
                grpc.StatusCode.UNAUTHENTICATED)
@@ -482,9 +495,88 @@ def test_a_secret_is_replaced(_server):
         server.change = ReloadServer.change.__get__(server)
         line = server.change(lambda: rename_over(server.certificates.secret, new + b"\n"))
         assert "files=auth.jwt_secret_file" in line, line
-        expect(failure(next, lost), grpc.StatusCode.UNAUTHENTICATED)
+        ends_with(lost, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_KEY_REMOVED")
         assert passes(server, sign_token(new)) and not passes(server, sign_token(old))
         channel.close()
+
+
+class NobodysServer(Server):
+    """One of a user who may go through the folder with the secret, but not read it."""
+
+    def __init__(self):
+        super().__init__()
+        program = shutil.copy(USERD, self.folder / "userd")  # which nobody else's folders hide
+        self.wrapper = ["sh", "-c", "shift; exec setpriv --reuid=65534 --regid=65534 "
+                                    f"--clear-groups {program} \"$@\"", "sh"]
+        for path in (self.folder, *self.folder.rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+        os.chown(self.certificates.folder, 0, 0)
+        self.certificates.folder.chmod(0o711)
+
+    def replace_secret(self, content):
+        path = self.certificates.secret
+        new = path.with_name("new")
+        write_secret(new, content)
+        os.chown(new, NOBODY, NOBODY)
+        new.rename(path)
+
+
+def test_a_folder_that_may_not_be_read(_server):
+    if os.geteuid() != 0:
+        print("SKIPPED: test_a_folder_that_may_not_be_read: only root can become somebody else")
+        return
+    with NobodysServer.running() as server:
+        server.change = ReloadServer.change.__get__(server)
+        for letter in (b"n", b"m"):  # the way is looked at again after the first time
+            line = server.change(lambda c=letter: server.replace_secret(c * 48 + b"\n"))
+            assert "files=auth.jwt_secret_file" in line, line
+            assert passes(server, sign_token(letter * 48))
+        assert not re.search("files_not_watched", server.log())
+
+
+def test_rules_for_tokens(server):
+    """Each change refuses one more token: new calls with it, those on a connection that knew it, and
+    the stream that it had opened. All others go on."""
+    unauthenticated = grpc.StatusCode.UNAUTHENTICATED
+    auth = {**server.settings["auth"], "leeway_s": "600"}
+    changes = (
+        ({"issuer": ISSUER}, {"iss": ISSUER + "/other"}, unauthenticated, "TOKEN_INVALID"),
+        ({"audience": "users"}, {"aud": "others"}, unauthenticated, "TOKEN_INVALID"),
+        ({"leeway_s": "0"}, {"ttl_s": -60}, unauthenticated, "TOKEN_EXPIRED"),
+        ({"roles_claim": "groups"}, {"groups": None}, grpc.StatusCode.PERMISSION_DENIED,
+         "ACCESS_REVOKED"),
+        ({"max_token": "600"}, {"note": "x" * 600}, unauthenticated, None))
+    server.configure(auth=auth)
+    assert server.reload().startswith("reloaded")
+    with Load(server) as load:
+        kept, kept_channel = watch(server, server.token(sub="kept"))
+        for change, claims, status, reason in changes:
+            token = server.token(**claims)
+            assert passes(server, token), claims
+            lost, channel = watch(server, token)
+            auth.update(change)
+            server.configure(auth=auth)
+            since = len(server.lines)
+            line = server.reload()
+            assert line.startswith("reloaded") and f"options=auth.{min(change)}" in line, line
+            server.wait_for(rf"option_changed option=auth.{min(change)} from=\S+ to=\S+ taken=now",
+                            since)
+            if reason is None:
+                lost.cancel()  # how long a token is says nothing against it
+            else:
+                ends_with(lost, status, reason)
+            stub = server.stub(channel)
+            error = failure(stub.GetUser, users_pb2.GetUserRequest(id="x"), timeout=DEADLINE_S)
+            assert error.code() == status, (change, error)
+            channel.close()
+            load.progress()
+        assert kept.is_active()
+        kept.cancel()
+        kept_channel.close()
+    server.configure()
+    assert server.reload().startswith("reloaded")
+    assert all(passes(server, server.token(**claims)) for _, claims, _, _ in changes
+               if "ttl_s" not in claims)
 
 
 # --------------------------------------------------------------------------------- rules and limits
@@ -505,8 +597,7 @@ def test_a_right_that_is_withdrawn_ends_at_once(server):
         load.progress()
         server.configure(policy={"allow /*": "role:admin", f"allow {POLICY}GetUser": "role:viewer"})
         assert server.reload().startswith("reloaded")
-        expect(failure(next, stream), grpc.StatusCode.PERMISSION_DENIED, "Permission denied",
-               domain=None)
+        ends_with(stream, grpc.StatusCode.PERMISSION_DENIED, "ACCESS_REVOKED")
         assert passes(server, viewer) and other.is_active()
         expect(failure(next, server.stub(channel).WatchUser(users_pb2.GetUserRequest(id="x"))),
                grpc.StatusCode.PERMISSION_DENIED)

@@ -3,7 +3,8 @@
 leaves behind: log, data directory, metrics, and memory as a core file would show it.
 
 The memory is read from /proc/PID/mem, mapping by mapping, which needs no debugger. What a core file
-leaves out (VmFlags dd) is read too, to see that the search finds what is there.
+leaves out (VmFlags dd) is read too, to see that the search finds what is there. Of tokens their
+signatures count, without which nobody can use one; they are searched for as HPACK writes them, too.
 """
 
 import base64
@@ -16,10 +17,12 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 
+from h2_by_hand import Peer, get_user  # noqa: E402
 from test_admin import ask  # noqa: E402
-from userd_harness import PATIENCE_S, SLOW, Server, run  # noqa: E402
+from userd_harness import PATIENCE_S, SLOW, Server, run, sign_token  # noqa: E402
 
 import grpc  # noqa: E402
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH  # noqa: E402
 from users.v1 import users_pb2  # noqa: E402
 
 MAPPING_MAX = 512 * 1024 * 1024  # larger ones are shadows of a sanitizer
@@ -32,6 +35,8 @@ PASSWORDS = {
     "refused": "canary-refused-" + "07c1e5a4d2f896b3" * 100,
 }
 SUBJECT = "canary-subject"
+ENDS = 6  # bytes of each end of a signature that may be lost: what is left is as good as found
+TOKEN_SIZES = (0, 100, 300, 1000, 3000, 5500)  # of a claim: a field of each size that is kept somewhere
 
 
 class SecretServer(Server):
@@ -62,8 +67,17 @@ def planted(server):
     secrets["key"] = key_scalar(server.certificates.key)
     secrets["page token key"] = (server.data / "page-token.key").read_bytes()
     for name, token in server.tokens.items():
-        secrets[f"token {name}"] = token.rpartition(".")[2].encode()
+        secrets[f"token {name}"] = token.rpartition(".")[2].encode()[ENDS:-ENDS]
     return secrets
+
+
+def in_huffman(text):
+    """What HPACK makes of a text that stands behind another (RFC 7541, 5.2), at each bit where it may
+    begin, without its first and last bits."""
+    bits = "".join(f"{REQUEST_CODES[byte]:0{REQUEST_CODES_LENGTH[byte]}b}" for byte in text)
+    for shift in range(8):
+        size = (len(bits) - shift) // 8
+        yield int(bits[shift:shift + 8 * size], 2).to_bytes(size, "big")
 
 
 def mappings(pid):
@@ -93,19 +107,65 @@ def read_memory(pid):
                     pass  # vvar and the like
 
 
+def make_tokens(server):
+    """name -> token, and whether it is good."""
+    def make(number, **claims):
+        return server.token(sub=SUBJECT, number=number, **claims)
+
+    tokens = {f"of a claim of {size} bytes": (make(size, note="n" * size), True)
+              for size in TOKEN_SIZES}
+    tokens["that is sent first"] = make(1), True
+    tokens["of a stream"] = make(2), True
+    tokens["that has expired"] = make(3, ttl_s=-3600), False
+    tokens["of another secret"] = sign_token(b"x" * 48, sub=SUBJECT), False
+    tokens["that is none"] = "canary." + make(5).rpartition(".")[2], False
+    tokens["too long"] = make(6, note="n" * 9000), False
+    return tokens
+
+
+def call_with(server, token, is_good):
+    with server.channel(token=token) as channel:
+        try:
+            server.stub(channel).GetUser(users_pb2.GetUserRequest(id="x"), timeout=PATIENCE_S)
+            raise AssertionError("found user x")
+        except grpc.RpcError as error:
+            assert error.code() == (grpc.StatusCode.NOT_FOUND if is_good
+                                    else grpc.StatusCode.UNAUTHENTICATED), error
+
+
+def send_tokens(server):
+    """Each on a connection of its own, and by a peer that writes Huffman code all on one; some in ways
+    that no library uses."""
+    tokens = make_tokens(server)
+    server.tokens = {name: token for name, (token, _) in tokens.items()}
+    for token, is_good in tokens.values():
+        call_with(server, token, is_good)
+    with Peer(server) as peer:
+        for number, token in enumerate(server.tokens.values()):
+            peer.request(get_user("x"), 2 * number + 1, authorization="Bearer " + token)
+            assert peer.answer(2 * number + 1).ended
+
+    def one_more(name, number):
+        server.tokens[name] = server.token(sub=SUBJECT, number=number)
+        return "Bearer " + server.tokens[name]
+
+    with Peer(server) as peer:
+        fields = peer.head(authorization=one_more("beside another", 11))
+        peer.request(get_user("x"), 1, fields + [("authorization", one_more("behind another", 12))])
+        assert peer.answer(1)["grpc-status"] == "16"
+        fields = peer.head(content_type="text/plain", authorization=one_more("of no gRPC call", 13))
+        peer.request(get_user("x"), 3, fields)
+        assert peer.answer(3).ended
+        head = peer.headers(5, peer.head(authorization=one_more("of half a head", 14))).serialize()
+        peer.send_raw(head[:-20])  # and away
+    with Peer(server) as peer:
+        peer.send(peer.headers(1, peer.head(authorization=one_more("of a call without a body", 15))))
+
+
 def exercise(server):
     """Everything that takes a secret, on connections that are closed afterwards."""
-    server.tokens = {"good": server.token(sub=SUBJECT),
-                     "expired": server.token(sub=SUBJECT, ttl_s=-3600),
-                     "forged": server.token(sub=SUBJECT)[:-8] + "AAAAAAAA"}
-    for name in ("expired", "forged"):
-        with server.channel(token=server.tokens[name]) as channel:
-            try:
-                server.stub(channel).GetUser(users_pb2.GetUserRequest(id="x"), timeout=PATIENCE_S)
-                raise AssertionError(f"the {name} token passed")
-            except grpc.RpcError as error:
-                assert error.code() == grpc.StatusCode.UNAUTHENTICATED, error
-    with server.channel(token=server.tokens["good"]) as channel:
+    send_tokens(server)
+    with server.channel(token=server.tokens["of a stream"]) as channel:
         stub = server.stub(channel)
 
         def request(name):
@@ -113,7 +173,9 @@ def exercise(server):
                                                email=f"{name}@example.com",
                                                password=PASSWORDS[name])
 
-        stub.CreateUser(request("plain"), timeout=PATIENCE_S)
+        user = stub.CreateUser(request("plain"), timeout=PATIENCE_S).user
+        watch = stub.WatchUser(users_pb2.GetUserRequest(id=user.id), timeout=PATIENCE_S)
+        next(watch)
         stub.CreateUser(request("gzip"), timeout=PATIENCE_S, compression=grpc.Compression.Gzip)
         assert len(list(stub.BatchCreateUsers(iter([request("batch")]), timeout=PATIENCE_S))) == 1
         for name in ("short", "refused"):
@@ -124,6 +186,7 @@ def exercise(server):
                 assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, error
         assert stub.ListUsers(users_pb2.ListUsersRequest(page_size=1),
                               timeout=PATIENCE_S).next_page_token
+        watch.cancel()
     end = time.monotonic() + PATIENCE_S
     while re.search(r"^userd_connections (?!0$)", ask(server, "GET", "/metrics")[1], re.MULTILINE):
         assert time.monotonic() < end, "the connections stay"
@@ -168,9 +231,7 @@ def test_admin_port(server):
 
 
 def test_memory(server):
-    """The keys are there, and locked; passwords are not, though core files are allowed here. Tokens
-    may be: libjwt and nghttp2 free their copies of them unwiped, which is why no core file is written
-    by default."""
+    """The keys are there, and locked; passwords are not, though core files are allowed here."""
     secrets = {name: secret for name, secret in planted(server).items()
                if not name.startswith("token ") or name == "token secret"}
     kept = {name: False for name in ("token secret", "page token key")}
@@ -181,6 +242,37 @@ def test_memory(server):
                 assert name in kept or name == "key", f"the {name} is still in memory"
                 kept[name] = True
     assert all(kept.values()), f"the search does not find what must be there: {kept}"
+
+
+def find_tokens(server):
+    """name of a token -> where it is."""
+    found = {}
+    forms = {(name, form): text for name, secret in planted(server).items()
+             if name.startswith("token ") and name != "token secret"
+             for form, text in (("as it is", secret),
+                                *((f"in Huffman code from bit {bit}", text)
+                                  for bit, text in enumerate(in_huffman(secret))))}
+    for content, _ in read_memory(server.process.pid):
+        for (name, form), text in forms.items():
+            at = content.find(text)
+            if at >= 0:
+                found[name] = form, content[max(0, at - 64):at + 64]
+    return found
+
+
+def test_tokens_in_memory(server):
+    """While a connection is open its last token is there; when it has closed no token is."""
+    found = find_tokens(server)
+    assert not found, found
+    with server.channel(token=server.tokens["that is sent first"]) as channel:
+        stub = server.stub(channel)
+        watch = stub.WatchUser(users_pb2.GetUserRequest(id="x"), timeout=PATIENCE_S)
+        try:
+            next(watch)
+            raise AssertionError("user x is there")
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.NOT_FOUND, error
+        assert "token that is sent first" in find_tokens(server), "the search finds nothing"
 
 
 def test_nobody_may_look(server):

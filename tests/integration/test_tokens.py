@@ -233,12 +233,17 @@ def test_a_stream_ends_with_its_token(server):
     channel.close()
 
 
+def ends_by_key(stream):
+    details = expect(failure(next, stream), grpc.StatusCode.UNAUTHENTICATED, REFUSED)
+    assert details["ErrorInfo"]["reason"] == "TOKEN_KEY_REMOVED", details
+
+
 def test_a_stream_ends_with_its_key(server):
     lost, lost_channel = watch(server, server.keys["RS256"].token)
     kept, kept_channel = watch(server, server.keys["ES256"].token)
     server.put_keys(server.keys["ES256"], server.keys["EdDSA"])
     server.reload()
-    expect(failure(next, lost), grpc.StatusCode.UNAUTHENTICATED, REFUSED)
+    ends_by_key(lost)
     assert not passes(server, server.keys["RS256"].token())
     assert passes(server, server.keys["ES256"].token()) and kept.is_active()
     server.put_keys(*server.keys.values())
@@ -259,8 +264,25 @@ def test_a_key_may_overlap(_server):
         server.reload()
         still = passes(server, token) and stream.is_active()
         assert still or time.monotonic() - before >= overlap_s
-        expect(failure(next, stream), grpc.StatusCode.UNAUTHENTICATED, REFUSED)
+        ends_by_key(stream)
         assert time.monotonic() - before >= overlap_s
+        assert not passes(server, token)
+        channel.close()
+        server.bare_channel.close()
+
+
+def test_an_overlap_may_be_cut_short(_server):
+    """As when the key that was removed turns out to be stolen."""
+    with TokenServer.running({"key_overlap_s": 3600}) as server:
+        token = server.keys["EdDSA"].token()
+        stream, channel = watch(server, lambda: token)
+        server.put_keys(server.keys["RS256"])
+        server.reload()
+        assert passes(server, token) and stream.is_active()
+        server.config.write_text(server.config.read_text().replace("key_overlap_s = 3600",
+                                                                   "key_overlap_s = 0"))
+        assert "options=auth.key_overlap_s" in server.reload()
+        ends_by_key(stream)
         assert not passes(server, token)
         channel.close()
         server.bare_channel.close()

@@ -66,11 +66,13 @@ static void end(struct grpc_call *call)
     ck_assert_ptr_null(call->stage_state[SLOT]);
 }
 
-static void assert_denial(enum grpc_status status, const char *reason, const char *message)
+static void assert_denial(const struct grpc_error *error, const char *reason)
 {
-    ck_assert_int_eq(status, GRPC_STATUS_PERMISSION_DENIED);
-    ck_assert_str_eq(reason, "PERMISSION_DENIED");
-    ck_assert_str_eq(message, "Permission denied");
+    ck_assert_int_eq(error->status, GRPC_STATUS_PERMISSION_DENIED);
+    ck_assert_str_eq(error->reason, reason);
+    ck_assert_str_eq(error->message, "Permission denied");
+    ck_assert_str_eq(error->domain, "users.v1");
+    ck_assert_uint_eq(error->metadata_count, 0);
 }
 
 /* These stand in for the ones of grpc_call.c. */
@@ -81,9 +83,7 @@ bool grpc_call_is_wanted(const struct grpc_call *call)
 
 void grpc_call_fail(struct grpc_call *call, const struct grpc_error *error)
 {
-    assert_denial(error->status, error->reason, error->message);
-    ck_assert_str_eq(error->domain, "users.v1");
-    ck_assert_uint_eq(error->metadata_count, 0);
+    assert_denial(error, "PERMISSION_DENIED");
     failed_count++;
     end(call);
 }
@@ -98,12 +98,11 @@ void grpc_call_fail_text(struct grpc_call *call, enum grpc_status status, const 
     end(call);
 }
 
-void grpc_call_cancel(struct grpc_call *call, enum grpc_status status, const char *reason,
-                      const char *message)
+void grpc_call_cancel_for(struct grpc_call *call, const struct grpc_error *error)
 {
     struct grpc_call *other = set_off;
 
-    assert_denial(status, reason, message);
+    assert_denial(error, "ACCESS_REVOKED");
     cancelled_count++;
     end(call);
     set_off = NULL;

@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "core/memory.h"
 #include "core/reactor.h"
+#include "core/workpool.h"
 #include "http2/grpc_call.h"
 #include "http2/grpc_server.h"
 #include "service/overload.h"
@@ -65,6 +66,45 @@ uint64_t memory_allowed(void)
     return 1000 * MIB;
 }
 
+/* Stands in for the pool: a job that waits, until the next pass() ends or for as long as held. */
+static struct workpool_job *job;
+static bool job_is_at_work;
+static bool job_is_cancelled;
+static bool pool_is_full;
+static bool pool_is_held;
+static uint8_t pool_memory;
+static struct workpool *const pool = (struct workpool *)(void *)&pool_memory;
+
+int workpool_submit(struct workpool *asked, struct workpool_job *submitted)
+{
+    ck_assert_ptr_eq(asked, pool);
+    ck_assert_ptr_null(job);
+    if (pool_is_full) {
+        return WORKPOOL_E_FULL;
+    }
+    job = submitted;
+    job_is_cancelled = false;
+    return 0;
+}
+
+static void finish_job(bool cancelled)
+{
+    struct workpool_job *finished = job;
+
+    job = NULL;
+    if (!cancelled) {
+        finished->work(finished);
+    }
+    finished->finish(finished, cancelled);
+}
+
+void workpool_cancel(struct workpool *asked, struct workpool_job *cancelled)
+{
+    ck_assert_ptr_eq(asked, pool);
+    ck_assert_ptr_eq(job, cancelled);
+    job_is_cancelled = !job_is_at_work;
+}
+
 void memory_trim(void)
 {
     trim_count++;
@@ -104,7 +144,7 @@ static void open_all(void)
     now_ns = 3600 * CLOCK_NS_PER_S;
     reactor = (struct reactor){.clock = &clock_fake, .now_ns = now_ns, .delay_min_ns = UINT64_MAX};
     reactor.turning = true;
-    ck_assert_int_eq(overload_new(&reactor, &options, &overload), 0);
+    ck_assert_int_eq(overload_new(&reactor, pool, &options, &overload), 0);
     overload_set_server(overload, server);
     ck_assert(!server_refuses);
 }
@@ -126,6 +166,9 @@ static void pass(uint64_t ns)
     now_ns += ns;
     reactor.now_ns = now_ns;
     timer_set_run(&reactor.timers, now_ns);
+    if (job != NULL && !pool_is_held) {
+        finish_job(false);
+    }
 }
 
 static bool passes(const struct grpc_method *method)
@@ -255,6 +298,93 @@ START_TEST(overload_trims_first)
 
 END_TEST
 
+/* While it is tried, nothing is refused for a second, and no longer. */
+START_TEST(overload_waits_for_a_trim)
+{
+    open_all();
+    pool_is_held = true;
+    memory_kept = 90 * MIB;
+    use_memory(8);
+    pass(800 * MS);
+    ck_assert_int_eq(stats()->memory, OVERLOAD_MEMORY_EASY);
+    ck_assert_uint_eq(stats()->trims, 1);
+    pass(300 * MS);
+    ck_assert_int_eq(stats()->memory, OVERLOAD_MEMORY_HARD);
+    ck_assert_uint_eq(trim_count, 0);
+    pool_is_held = false;
+    pass(100 * MS);
+    ck_assert_int_eq(stats()->memory, OVERLOAD_MEMORY_EASY);
+    ck_assert_uint_eq(trim_count, 1);
+    ck_assert_uint_eq(stats()->trims, 1);
+    close_all();
+}
+
+END_TEST
+
+/* No place in the pool: what is over the limits is refused, and the next look tries again. */
+START_TEST(overload_trims_when_the_pool_can)
+{
+    open_all();
+    pool_is_full = true;
+    memory_kept = 50 * MIB;
+    use_memory(40);
+    ck_assert_int_eq(stats()->memory, OVERLOAD_MEMORY_SOFT);
+    ck_assert_uint_eq(stats()->trims, 0);
+    pool_is_full = false;
+    pass(100 * MS);
+    ck_assert_uint_eq(trim_count, 1);
+    ck_assert_int_eq(stats()->memory, OVERLOAD_MEMORY_EASY);
+    close_all();
+}
+
+END_TEST
+
+/* What gains little is tried again after twice the time; what gains, after the least. */
+START_TEST(overload_trims_less_when_it_gains_little)
+{
+    static const unsigned pauses_s[] = {20, 40, 80, 160, 160};
+    unsigned expected = 1;
+
+    open_all();
+    use_memory(90);
+    for (unsigned i = 0; i < sizeof(pauses_s) / sizeof(pauses_s[0]); i++) {
+        ck_assert_uint_eq(trim_count, expected++);
+        pass(pauses_s[i] * CLOCK_NS_PER_S - 100 * MS);
+        ck_assert_uint_lt(trim_count, expected);
+        pass(100 * MS);
+    }
+    memory_kept = 10 * MIB;
+    memory_in_use = 80 * MIB;
+    pass(160 * CLOCK_NS_PER_S);
+    ck_assert_uint_eq(memory_kept, 0);
+    ck_assert_uint_eq(trim_count, ++expected);
+    pass(10 * CLOCK_NS_PER_S);
+    ck_assert_uint_eq(trim_count, ++expected);
+    close_all();
+}
+
+END_TEST
+
+/* An end while it is tried: it is called off, or it ends without effect. */
+START_TEST(overload_closes_during_a_trim)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        job_is_at_work = i == 1;
+        pool_is_held = true;
+        open_all();
+        use_memory(90);
+        ck_assert_ptr_nonnull(job);
+        overload_close(overload);
+        ck_assert(job_is_cancelled == (i == 0));
+        finish_job(job_is_cancelled);
+        ck_assert_uint_eq(trim_count, i);
+        ck_assert_int_eq(stats()->memory, OVERLOAD_MEMORY_EASY);
+        close_all();
+    }
+}
+
+END_TEST
+
 /* New limits count from the next look on; 0 asks the system. A server that comes later is told, and
  * one that has gone is not. */
 START_TEST(overload_takes_options)
@@ -296,7 +426,7 @@ START_TEST(overload_lives_and_ends)
     memory_problem = -EIO;
     use_memory(10);
     ck_assert_int_eq(stats()->memory, OVERLOAD_MEMORY_SOFT);
-    ck_assert_int_eq(overload_new(&reactor, &options, &none), -EIO);
+    ck_assert_int_eq(overload_new(&reactor, pool, &options, &none), -EIO);
     ck_assert_ptr_null(none);
     memory_problem = 0;
     overload_close(overload);
@@ -354,6 +484,21 @@ START_TEST(overload_refuses_a_share)
         ck_assert(passes(&method_health));
         ck_assert_int_ne(passes(&method_get), passes(&method_get)); /* every second one */
     }
+    close_all();
+}
+
+END_TEST
+
+/* Nor does it lose more when it was in time for a moment. */
+START_TEST(overload_keeps_to_a_half)
+{
+    open_all();
+    (void)refused_after(6 * MS);
+    ck_assert_uint_eq(refused_after(MS), 8);
+    for (unsigned i = 0; i < 20; i++) {
+        ck_assert_uint_le(refused_after(6 * MS), 128);
+    }
+    ck_assert_uint_eq(stats()->refused_permille, 500);
     close_all();
 }
 
@@ -417,7 +562,44 @@ START_TEST(overload_without_target)
 
 END_TEST
 
-UNIT_MAIN("overload", overload_passes_calls, overload_soft_memory, overload_hard_memory,
-          overload_trims_first, overload_takes_options, overload_lives_and_ends,
-          overload_passes_while_in_time, overload_refuses_a_share, overload_recovers,
-          overload_spreads_retries, overload_without_target)
+static unsigned told_count;
+static bool told_refused;
+
+static void on_told(void *context, bool are_calls_refused)
+{
+    ck_assert_ptr_eq(context, &told_count);
+    told_count++;
+    told_refused = are_calls_refused;
+}
+
+/* Who asked is told at once, and at every step, whether calls are refused. */
+START_TEST(overload_tells_of_memory)
+{
+    open_all();
+    told_count = 0;
+    overload_watch_memory(overload, on_told, &told_count);
+    ck_assert_uint_eq(told_count, 1);
+    ck_assert(!told_refused);
+    use_memory(85);
+    ck_assert(!told_refused);
+    use_memory(96);
+    ck_assert(told_refused);
+    use_memory(85);
+    ck_assert(!told_refused);
+    use_memory(10);
+    ck_assert_uint_eq(told_count, 5);
+    ck_assert(!told_refused);
+    overload_watch_memory(overload, NULL, NULL);
+    use_memory(96);
+    ck_assert_uint_eq(told_count, 5);
+    close_all();
+}
+
+END_TEST
+
+UNIT_MAIN("overload", overload_tells_of_memory, overload_passes_calls, overload_soft_memory,
+          overload_hard_memory, overload_trims_first, overload_waits_for_a_trim,
+          overload_trims_when_the_pool_can, overload_trims_less_when_it_gains_little,
+          overload_closes_during_a_trim, overload_takes_options, overload_lives_and_ends,
+          overload_passes_while_in_time, overload_refuses_a_share, overload_keeps_to_a_half,
+          overload_recovers, overload_spreads_retries, overload_without_target)
