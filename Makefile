@@ -25,6 +25,7 @@ override CC := clang
 endif
 TLS ?= accelerated
 PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
 JOBS ?= $(shell nproc)
 export TLS
 
@@ -97,7 +98,7 @@ PROTOS := $(shell find proto -name '*.proto' 2>/dev/null)
 GOOGLE_PROTOS := $(addprefix google/protobuf/,any.proto empty.proto field_mask.proto)
 GEN_C := $(PROTOS:proto/%.proto=$(GEN)/%.pb-c.c) $(GOOGLE_PROTOS:%.proto=$(GEN)/%.pb-c.c)
 GEN_H := $(GEN_C:.c=.h)
-# The interoperability tests of gRPC, from Debian's grpc-proto: for tests only.
+# Debian's grpc-proto: gRPC's own services, and its interoperability tests (those for tests only).
 GRPC_PROTOS := /usr/share/grpc-proto
 INTEROP_GEN_C := $(GEN)/grpc/testing/messages.pb-c.c
 INTEROP_GEN_H := $(INTEROP_GEN_C:.c=.h)
@@ -121,7 +122,10 @@ HEADERS := $(shell find src tools tests bench -name '*.h' 2>/dev/null)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$1)
 # Files that are built into userd: each is an array of bytes of the name src/service/embedded.h tells.
-EMBEDDED_C := $(GEN)/embedded/status_page.c
+EMBEDDED_C := $(addprefix $(GEN)/embedded/,status_page.c descriptors.c)
+# What reflection tells: the services, and with them all that their files import.
+DESCRIBED_PROTOS := users/v1/users.proto \
+    $(addprefix grpc/,health/v1/health.proto reflection/v1/reflection.proto reflection/v1alpha/reflection.proto)
 GEN_OBJ := $(GEN_C:build/%.c=$(B)/obj/%.o) $(EMBEDDED_C:build/%.c=$(B)/obj/%.o)
 LIB_OBJ := $(call obj,$(LIB_SRC)) $(GEN_OBJ)
 LIBUSERD := $(B)/libuserd.a
@@ -136,7 +140,8 @@ FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(FUZZ_SRC))
 INTEROP_SERVER := $(if $(INTEROP_SRC),$(OUT)/interop-server)
 PY_GEN := $(PROTOS:proto/%.proto=$(GEN)/python/%_pb2.py)
 GRPC_PY_GEN := $(addprefix $(GEN)/python/grpc/,testing/empty_pb2.py testing/messages_pb2.py \
-    testing/test_pb2.py health/v1/health_pb2.py)
+    testing/test_pb2.py health/v1/health_pb2.py reflection/v1/reflection_pb2.py \
+    reflection/v1alpha/reflection_pb2.py)
 
 # ----------------------------------------------------------------------------------------- the targets
 
@@ -171,7 +176,7 @@ test: ## install what is missing; unit, simulation and integration tests
 .PHONY: build-tests
 build-tests: ## build everything, test programs included, and run nothing
 	$(NEED) unit
-	$(SUBMAKE) _build _tests $(if $(wildcard $(GRPC_PROTOS)),_interop)
+	$(SUBMAKE) _build _tests _interop
 
 .PHONY: test-unit
 test-unit: ## unit tests only (T=ring: that module)
@@ -196,6 +201,12 @@ test-integration: ## integration tests only: real binary, foreign clients (T=par
 	$(NEED) test
 	$(SUBMAKE) _build _interop _python
 	$(RUN_TESTS) integration "$(T)"
+
+.PHONY: test-browser
+test-browser: ## the status page in a headless Chromium; pictures of it go to build/browser
+	$(NEED) browser
+	$(SUBMAKE) _build _python
+	$(RUN_TESTS) browser "$(T)"
 
 .PHONY: test-exhaustive
 test-exhaustive: ## every bit flip and every truncation of a reference log and snapshot (about an hour)
@@ -243,7 +254,7 @@ fuzz-smoke: ## every fuzz target for some seconds (TIME=5)
 	@scripts/fuzz.sh build/fuzz $(or $(TIME),5)
 
 .PHONY: check
-check: ## what CI runs: formatting, source rules, lint, both compilers, all tests, fuzz-smoke
+check: ## what CI runs: formatting, source rules, lint, both compilers, all tests, the browser, fuzz-smoke
 	$(NEED) check
 	@scripts/check.sh
 
@@ -306,22 +317,72 @@ bench-snapshot: ## what a running snapshot of a million users costs other calls
 	$(SUBMAKE) _build
 	@PYTHONDONTWRITEBYTECODE=1 USERD=$(OUT)/userd USERBENCH=$(OUT)/userbench bench/snapshot.py
 
+.PHONY: bench-scrape
+bench-scrape: ## what reading /metrics each second costs other calls
+	$(NEED) test
+	$(SUBMAKE) _build
+	@PYTHONDONTWRITEBYTECODE=1 USERD=$(OUT)/userd USERBENCH=$(OUT)/userbench bench/scrape.py
+
+.PHONY: bench-sizing
+bench-sizing: ## memory, disk and CPU of each connection, watcher, user and change
+	$(NEED) test
+	$(SUBMAKE) _build _python
+	@PYTHONDONTWRITEBYTECODE=1 USERD=$(OUT)/userd PYTHONPATH=$(GEN)/python bench/sizing.py
+
 .PHONY: compile-commands
 compile-commands: ## compile_commands.json for editors, in build/
 	$(SUBMAKE) _gen
 	@scripts/compile-commands.sh $(CC) $(TEST_CFLAGS) -- $(ALL_SRC) >build/compile_commands.json
 	@echo "build/compile_commands.json"
 
+.PHONY: man
+man: all ## the manual pages, in build/man
+	@scripts/man.sh $(OUT) build/man $(SYSCONFDIR)
+	@echo "build/man"
+
+# Type=notify-reload came with systemd 253; before it, SIGHUP is sent by a command. Whoever installs for
+# another machine says which version that one has: make install SYSTEMD_VERSION=252.
+SYSTEMD_VERSION ?= $(shell systemctl --version 2>/dev/null | sed -n '1 s/^systemd \([0-9]*\).*/\1/p')
+BINDIR := $(PREFIX)/bin
+MANDIR := $(PREFIX)/share/man
+SHAREDIR := $(PREFIX)/share/userd
+UNITDIR := $(PREFIX)/lib/systemd/system
+SYSUSERSDIR := $(PREFIX)/lib/sysusers.d
+
 .PHONY: install
-install: all ## copy userd, the tools and the configuration to DESTDIR and PREFIX
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/userd
-	install -m 755 $(USERD) $(TOOLS) $(DESTDIR)$(PREFIX)/bin
-	[ -e $(DESTDIR)/etc/userd/userd.ini ] || \
-	    install -m 640 configs/userd.ini $(DESTDIR)/etc/userd/userd.ini
+install: man ## programs, configuration, manual pages, systemd units (DESTDIR, PREFIX, SYSCONFDIR)
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(SYSCONFDIR)/userd $(UNITDIR) $(SYSUSERSDIR) $(SHAREDIR) \
+	    $(MANDIR)/man1 $(MANDIR)/man5 $(MANDIR)/man8)
+	install -m 755 $(USERD) $(TOOLS) $(DESTDIR)$(BINDIR)
+	@scripts/install-config.sh configs/userd.ini $(DESTDIR)$(SYSCONFDIR)/userd/userd.ini
+	sed -e 's|@BINDIR@|$(BINDIR)|; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' -e $(if $(shell \
+	    [ "$(or $(SYSTEMD_VERSION),0)" -ge 253 ] && echo new),'s|@TYPE@|Type=notify-reload|','s|@TYPE@|Type=notify\nExecReload=/bin/kill -HUP $$MAINPID|') \
+	    deploy/systemd/userd.service.in >$(DESTDIR)$(UNITDIR)/userd.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/userd.service
+	install -m 644 deploy/systemd/userd.socket $(DESTDIR)$(UNITDIR)
+	install -m 644 deploy/systemd/userd.sysusers $(DESTDIR)$(SYSUSERSDIR)/userd.conf
+	install -m 644 build/man/*.1 $(DESTDIR)$(MANDIR)/man1
+	install -m 644 build/man/*.5 $(DESTDIR)$(MANDIR)/man5
+	install -m 644 build/man/*.8 $(DESTDIR)$(MANDIR)/man8
+	install -m 644 deploy/prometheus/alerts.yml deploy/prometheus/dashboard.json \
+	    deploy/kubernetes/seccomp-userd.json $(DESTDIR)$(SHAREDIR)
+	@echo
+	@echo "Installed. What is left to do is in docs/OPERATIONS.md, \"Install and run as a service\":"
+	@echo "    systemd-sysusers && systemctl daemon-reload     # the user userd, the units"
+	@echo "    certificate, key, token secret to $(SYSCONFDIR)/userd, root:userd, mode 0640"
+	@echo "    userd --config $(SYSCONFDIR)/userd/userd.ini --check, then systemctl enable --now userd"
+
+.PHONY: uninstall
+uninstall: ## remove what `make install` put there, but for configuration and data
+	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,userd $(notdir $(TOOLS))) \
+	    $(addprefix $(DESTDIR)$(UNITDIR)/,userd.service userd.socket) $(DESTDIR)$(SYSUSERSDIR)/userd.conf \
+	    $(addprefix $(DESTDIR)$(MANDIR)/,man1/userctl.1 man1/userwal.1 man5/userd.ini.5 man8/userd.8) \
+	    $(addprefix $(DESTDIR)$(SHAREDIR)/,alerts.yml dashboard.json seccomp-userd.json)
+	-rmdir $(DESTDIR)$(SHAREDIR)
 
 .PHONY: clean
 clean: ## remove what was built; keep the built wolfSSL, the npm packages, what fuzzing found
-	rm -rf build/gen build/release* build/asan* build/tsan* build/check-logs \
+	rm -rf build/gen build/man build/release* build/asan* build/tsan* build/check-logs \
 	    build/compile_commands.json build/userd build/userctl build/userwal build/userbench \
 	    build/interop-server
 	rm -rf $(addprefix build/fuzz/,obj tests logs flags libuserd.a libtest.a)
@@ -379,10 +440,21 @@ $(GEN)/%.pb-c.c $(GEN)/%.pb-c.h: proto/%.proto
 	@mkdir -p $(@D)
 	$(Q)$(call protoc_c,$<)
 
-$(GEN)/embedded/status_page.c: src/service/status_page.html scripts/embed.sh
+$(GEN)/embedded/status_page.c: src/service/status_page.html $(wildcard src/service/status_page*) scripts/embed.sh
 	$(call say,GEN,$@)
 	@mkdir -p $(@D)
 	$(Q)scripts/embed.sh embedded_status_page $< >$@
+
+# The log of protoc-c is shown when it fails, as above.
+$(GEN)/descriptors.binpb: $(PROTOS) $(wildcard $(DESCRIBED_PROTOS:%=$(GRPC_PROTOS)/%))
+	$(call say,GEN,$@)
+	@mkdir -p $(@D)
+	$(Q)protoc-c --descriptor_set_out=$@ --include_imports -Iproto -I/usr/include -I$(GRPC_PROTOS) \
+	    $(DESCRIBED_PROTOS) 2>$@.log || { cat $@.log >&2; exit 1; }
+$(GEN)/embedded/descriptors.c: $(GEN)/descriptors.binpb scripts/embed.sh
+	$(call say,GEN,$@)
+	@mkdir -p $(@D)
+	$(Q)scripts/embed.sh embedded_descriptors $< >$@
 
 # Messages and client stubs for the Python tests: PYTHONPATH=build/gen/python.
 protoc_python = protoc -Iproto -I/usr/include -I$(GRPC_PROTOS) --python_out=$(GEN)/python \
@@ -406,6 +478,11 @@ $(B)/obj/tests/%.o: tests/%.c $(B)/flags | $(GEN_H)
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(TEST_CFLAGS) -MD -MP -c $< -o $@
+
+# What is compared within a checksum teaches libFuzzer nothing, and takes half of its time.
+ifeq ($(SAN),fuzz)
+$(B)/obj/src/core/hash.o: ALL_CFLAGS += -fno-sanitize-coverage=trace-cmp
+endif
 
 # libFuzzer calls LLVMFuzzerTestOneInput, but no header declares it.
 $(B)/obj/tests/fuzz/%.o: tests/fuzz/%.c $(B)/flags | $(GEN_H)
@@ -466,6 +543,8 @@ $(UNIT_TESTS): $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(LIBTEST) $(LIBUSERD)
 $(SIM_TESTS): $(B)/tests/sim/%: $(B)/obj/tests/sim/%.o $(LIBTEST) $(LIBUSERD)
 	$(link_test)
 $(FUZZ_TARGETS): link += -fsanitize=fuzzer
+# It keeps the window's memory from one input to the next.
+$(B)/tests/fuzz/fuzz_wal_recover: link += -Wl,--wrap=wal_window_init,--wrap=wal_window_deinit
 $(FUZZ_TARGETS): $(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(LIBTEST) $(LIBUSERD)
 	$(link_test)
 

@@ -66,6 +66,7 @@ step tidy make tidy
 step build-gcc make build-tests
 step build-clang make CC=clang build-tests
 tests test release make test
+tests browser release make test-browser
 tests asan asan make asan
 tests tsan tsan make tsan
 tests fuzz-smoke fuzz make fuzz-smoke

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Installs what a part of the work needs, through apt, and builds the accelerated wolfSSL.
 #
-#   scripts/deps.sh [--verify] build|unit|fuzz|test|hostile|check
+#   scripts/deps.sh [--verify] build|unit|fuzz|test|hostile|browser|check
 #
 #   build   what compiling userd needs, wolfSSL included
 #   unit    build, and the unit test library
 #   fuzz    unit, and clang with libFuzzer
 #   test    unit, and the foreign clients of the integration tests
 #   hostile test, and testssl.sh
-#   check   test, fuzz, and the other tools of `make check`
+#   browser test, and a browser with what drives it
+#   check   test, fuzz, browser, promtool, and the other tools of `make check`
 #
 # --verify installs nothing: it names what is missing and exits 1. TLS=system asks for Debian's own
 # wolfSSL binary. When nothing is missing the script is silent and takes well under 0.2 s.
@@ -27,16 +28,18 @@ readonly LOG=$DEPS/deps.log
 readonly TLS=${TLS:-accelerated}
 
 readonly BUILD_PACKAGES="gcc make libc6-dev pkg-config openssl ca-certificates liburing-dev
-    libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler libprotobuf-dev libjwt-dev libsodium-dev
-    libinih-dev libjansson-dev zlib1g-dev libutf8proc-dev libmicrohttpd-dev"
+    libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler libprotobuf-dev grpc-proto libjwt-dev
+    libsodium-dev libinih-dev libjansson-dev zlib1g-dev libutf8proc-dev libmicrohttpd-dev"
 readonly WOLFSSL_PACKAGES="dpkg-dev autoconf automake libtool patch xz-utils debian-archive-keyring"
 readonly UNIT_PACKAGES="check"
 readonly TEST_PACKAGES="python3 python3-grpcio python3-protobuf python3-h2 python3-hpack
-    protobuf-compiler protobuf-compiler-grpc grpc-proto nghttp2-client"
+    python3-prometheus-client python3-yaml python3-seccomp mandoc protobuf-compiler protobuf-compiler-grpc nghttp2-client"
 # libFuzzer and clang's sanitizers are in libclang-rt; llvm has the symbolizer for their stack traces.
 readonly HOSTILE_PACKAGES="testssl.sh"
 readonly FUZZ_PACKAGES="clang libclang-rt-14-dev llvm"
-readonly CHECK_PACKAGES="clang-format clang-tidy cppcheck shellcheck"
+readonly BROWSER_PACKAGES="chromium chromium-driver python3-selenium"
+# systemd-analyze looks at the unit; installing systemd starts nothing.
+readonly CHECK_PACKAGES="clang-format clang-tidy cppcheck shellcheck systemd"
 
 # The configuration of our wolfSSL: TLS 1.3, and 1.2 with ECDHE and AEAD only. Part of the cache key.
 readonly WOLFSSL_CONFIGURE="--enable-static --disable-shared --with-pic
@@ -343,6 +346,31 @@ install_npm() {
     cp "$NPM_MANIFEST" build/node_modules/.installed-for
 }
 
+# ---------------------------------------------------------------------------------------- promtool
+
+# Debian has it in the package of the Prometheus server, which would be started when it is installed.
+# So the package is fetched through apt, and this one program taken out of it.
+readonly PROMTOOL=$DEPS/promtool/promtool
+
+promtool_ready() {
+    [ -x "$PROMTOOL" ]
+}
+
+extract_promtool() {
+    (cd "$1" && apt-get -q -o APT::Sandbox::User=root download prometheus) &&
+        dpkg-deb --fsys-tarfile "$1"/prometheus_*.deb | tar -x -C "$1" --strip-components=3 ./usr/bin/promtool
+}
+
+provide_promtool() {
+    local dir=${PROMTOOL%/*}
+    say "fetching promtool through apt (20 MB)"
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    run_logged extract_promtool "$dir" || { apt_update && run_logged extract_promtool "$dir"; } ||
+        { show_log; die "promtool could not be had"; }
+    rm "$dir"/prometheus_*.deb
+}
+
 # -------------------------------------------------------------------------------------------- main
 
 # Everything a part needs from apt.
@@ -357,12 +385,13 @@ packages_of() {
         command -v npm >/dev/null || echo npm
         ;;
     hostile) echo "$(packages_of test) $HOSTILE_PACKAGES" ;;
-    check) echo "$(packages_of test) $FUZZ_PACKAGES $CHECK_PACKAGES" ;;
+    browser) echo "$(packages_of test) $BROWSER_PACKAGES" ;;
+    check) echo "$(packages_of browser) $FUZZ_PACKAGES $CHECK_PACKAGES" ;;
     esac
 }
 
 main() {
-    local verify=no part missing npm=no
+    local verify=no part missing npm=no promtool=no
     if [ "${1:-}" = --verify ]; then
         verify=yes
         shift
@@ -370,12 +399,17 @@ main() {
     part=${1:-}
     case $part in
     build | unit | fuzz) ;;
-    test | hostile | check) npm=yes ;;
-    *) die "usage: scripts/deps.sh [--verify] build|unit|fuzz|test|hostile|check" ;;
+    test | hostile | browser) npm=yes ;;
+    check)
+        npm=yes
+        promtool=yes
+        ;;
+    *) die "usage: scripts/deps.sh [--verify] build|unit|fuzz|test|hostile|browser|check" ;;
     esac
 
     missing=$(missing_of "$(packages_of "$part")")
-    if [ -z "$missing" ] && wolfssl_ready && { [ $npm = no ] || npm_ready; }; then
+    if [ -z "$missing" ] && wolfssl_ready && { [ $npm = no ] || npm_ready; } &&
+        { [ $promtool = no ] || promtool_ready; }; then
         return
     fi
     if [ $verify = yes ]; then
@@ -391,6 +425,7 @@ main() {
     [ -z "$missing" ] || install_packages "$missing"
     wolfssl_ready || provide_wolfssl
     [ $npm = no ] || npm_ready || install_npm
+    [ $promtool = no ] || promtool_ready || provide_promtool
     say "everything that '$part' needs is there"
 }
 

@@ -7,6 +7,7 @@
 # sim          BUILD_FOLDER/tests/sim/*: programs that end with the line below, 300 s each;
 #              with SEED and RUNS so many seeds from that one on, without a limit in time
 # integration  the executable files tests/integration/test_*, 600 s each, one after the other
+# browser      the executable files tests/browser/test_*, likewise; pictures of pages go to build/browser
 # mutants      tests/mutants/run.py; part of `all` in the plain build
 # hostile      tests/hostile: attacks, malformed connections, testssl.sh; 1 h each
 # soak         one integration test named NAMES with SEED (NAME=VALUE) in its environment, without a limit
@@ -126,22 +127,23 @@ run_named() {
     done
 }
 
-run_integration() {
-    local program any=no
-    for program in tests/integration/test_*; do
+# run_files KIND: the executable files tests/KIND/test_*.
+run_files() {
+    local kind=$1 program any=no
+    for program in tests/"$kind"/test_*; do
         if ! [[ -f $program && $program == *$NAMES* ]]; then
             continue
         fi
         any=yes
         if [ -x "$program" ]; then
-            run_one integration 600 "./$program"
+            run_one "$kind" 600 "./$program"
         else
-            printf '%-11s %-32s not executable\n' integration "$(basename "$program")"
+            printf '%-11s %-32s not executable\n' "$kind" "$(basename "$program")"
             failed=$((failed + 1))
             failures+=("$program (not executable)")
         fi
     done
-    nothing_matched integration $any "$NAMES"
+    nothing_matched "$kind" $any "$NAMES"
 }
 
 # A name that fits no test is a mistake of the caller, not a success.
@@ -157,7 +159,7 @@ mkdir -p "$LOGS"
 case $KIND in
 unit) run_named unit test_ 120 ;;
 sim) run_named sim '' 300 ;;
-integration) run_integration ;;
+integration | browser) run_files "$KIND" ;;
 hostile)
     for program in tests/hostile/run.py tests/hostile/connections.py tests/hostile/testssl.py; do
         [[ $program == *$NAMES* ]] || continue
@@ -179,10 +181,10 @@ all)
     if [ "$BUILD" = build/release ]; then
         run_one mutants 1200 tests/mutants/run.py
     fi
-    run_integration
+    run_files integration
     ;;
 *)
-    echo "usage: scripts/run-tests.sh BUILD_FOLDER PROGRAM_FOLDER all|unit|sim|integration|mutants|hostile|soak [NAMES]" >&2
+    echo "usage: scripts/run-tests.sh BUILD_FOLDER PROGRAM_FOLDER all|unit|sim|integration|browser|mutants|hostile|soak [NAMES]" >&2
     exit 64
     ;;
 esac

@@ -13,6 +13,7 @@ struct arguments {
     const char *config_file; /* NULL = defaults and environment only */
     bool check;
     bool print_config;
+    bool print_options;
     bool version;
     bool help;
 };
@@ -21,7 +22,7 @@ static void print_usage(FILE *out)
 {
     (void)fputs(
         "Usage: userd [--config FILE] [--check | --print-config]\n"
-        "       userd --version | --help\n"
+        "       userd --print-options | --version | --help\n"
         "\n"
         "Serves users.v1.UserService until SIGTERM or SIGINT.\n"
         "\n"
@@ -29,6 +30,8 @@ static void print_usage(FILE *out)
         "  --check          say what is wrong with configuration, certificate and secret,\n"
         "                   and start nothing\n"
         "  --print-config   show every effective value and where it came from\n"
+        "  --print-options  show a table of all options, for programs: tabs between option, type,\n"
+        "                   default, range, unit, when a change is taken, and meaning\n"
         "  --version        show the version, the licence and the libraries\n"
         "  --help           show this\n"
         "\n"
@@ -72,9 +75,13 @@ static int usage_error(const char *what, const char *which)
 static int parse_arguments(int count, char **words, struct arguments *arguments)
 {
     static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
-        {"print-config", no_argument, NULL, 'p'}, {"version", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+        {"config", required_argument, NULL, 'c'},
+        {"check", no_argument, NULL, 'k'},
+        {"print-config", no_argument, NULL, 'p'},
+        {"version", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
+        {"print-options", no_argument, NULL, 'o'},
+        {NULL, 0, NULL, 0},
     };
     int option;
 
@@ -92,6 +99,9 @@ static int parse_arguments(int count, char **words, struct arguments *arguments)
             break;
         case 'p':
             arguments->print_config = true;
+            break;
+        case 'o':
+            arguments->print_options = true;
             break;
         case 'v':
             arguments->version = true;
@@ -134,6 +144,19 @@ static int print_config(const struct config *config)
     int exit_code = EX_SOFTWARE;
 
     if (config_print(config, &text) == 0) {
+        print_lines(stdout, "", &text);
+        exit_code = EX_OK;
+    }
+    buf_deinit(&text);
+    return exit_code;
+}
+
+static int print_options(void)
+{
+    struct buf text = {0};
+    int exit_code = EX_SOFTWARE;
+
+    if (config_print_options(&text) == 0) {
         print_lines(stdout, "", &text);
         exit_code = EX_OK;
     }
@@ -203,6 +226,9 @@ int main(int argc, char **argv)
     if (arguments.version) {
         print_version();
         return EX_OK;
+    }
+    if (arguments.print_options) {
+        return print_options();
     }
     return run(&arguments);
 }

@@ -239,7 +239,7 @@ static int snapshot_dry_run(const struct userwal_arguments *arguments,
 int userwal_snapshot(const struct userwal_arguments *arguments)
 {
     char name[WAL_FORMAT_NAME_SIZE];
-    struct userwal_engine engine;
+    static struct userwal_engine engine; /* large for a stack */
     struct disk *disk = NULL;
     uint64_t lsn = 0;
     int result = arguments->to_file == NULL ? 0 : check_target(arguments->to_file);

@@ -29,6 +29,11 @@ uint64_t clock_thread_ns(void)
     return read_clock(CLOCK_THREAD_CPUTIME_ID);
 }
 
+uint64_t clock_process_ns(void)
+{
+    return read_clock(CLOCK_PROCESS_CPUTIME_ID);
+}
+
 struct clock_source *clock_system(void)
 {
     static struct clock_source source = {system_monotonic_ns, system_realtime_ns};

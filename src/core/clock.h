@@ -25,6 +25,9 @@ struct clock_source *clock_system(void);
 /* The time that the system has given to this thread, as against the time that has passed. */
 uint64_t clock_thread_ns(void);
 
+/* The same of all threads of the process. */
+uint64_t clock_process_ns(void);
+
 static inline uint64_t clock_monotonic_ns(struct clock_source *source)
 {
     return source->monotonic_ns(source);

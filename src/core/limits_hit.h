@@ -45,6 +45,7 @@
     X(OUTQ, "http2.max_outq")                                                                      \
     X(UNSENT, "http2.max_unsent")                                                                  \
     X(PING_STRIKES, "keepalive.max_strikes")                                                       \
+    X(KEEPALIVE, "keepalive.timeout_s")                                                            \
     X(TOKEN_SIZE, "auth.max_token")                                                                \
     X(AUTH_FAILURES, "auth.max_failures")                                                          \
     X(RATE_ADDRESS, "rate.address_per_s")                                                          \
@@ -64,6 +65,7 @@
     X(MEMORY_HARD, "overload.hard")                                                                \
     X(LOOP_DELAY, "overload.target_ms")                                                            \
     X(ADMIN_CONNECTIONS, "admin.max_connections")                                                  \
+    X(HEALTH_CONNECTIONS, "health.max_connections")                                                \
     X(TLS_RECORDS, "tls") /* what no honest peer sends: tls_guard.h */                             \
     X(FILES, "files")     /* of the process: accepting had to pause */
 

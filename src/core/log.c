@@ -4,6 +4,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +21,11 @@
 #define LINE_SIZE_MAX       4096
 #define LINE_TAIL           16 /* closing quote, brace, newline */
 #define LINES_PER_S_DEFAULT 1000
+
+_Static_assert(LINE_SIZE_MAX <= PIPE_BUF, "a line must go into a pipe whole");
+
+/* Of the lines of a second so many are kept for warnings and errors. */
+#define URGENT_PART 8
 
 struct line {
     char text[LINE_SIZE_MAX];
@@ -202,6 +209,16 @@ static void line_begin(struct line *line, const struct log *log, uint64_t now_ns
     (void)line_put_text(line, head);
 }
 
+/* Whether a line can be written without waiting: behind a pipe may be a reader that has stopped,
+ * and the loop must not stop with it. What is no longer than PIPE_BUF then goes whole or not at
+ * all. */
+static bool takes_line(int fd)
+{
+    struct pollfd target = {.fd = fd, .events = POLLOUT};
+
+    return poll(&target, 1, 0) != 0; /* an error is none of waiting */
+}
+
 static void line_send(struct line *line, int fd)
 {
     ssize_t written;
@@ -216,29 +233,33 @@ static void line_send(struct line *line, int fd)
     /* Other failures have nowhere to be told. */
 }
 
-/* True when a line may be written. `line` is only room, for the report on the second that is over:
- * how many lines were dropped in it. */
-static bool log_admit(struct log *log, uint64_t now_ns, struct line *line)
+/* A new second: says how many lines were dropped before it. `line` is only room. */
+static void begin_second(struct log *log, uint64_t now_ns, struct line *line)
 {
-    uint64_t now_s = now_ns / CLOCK_NS_PER_S;
+    struct log_field count = FIELD_NUMBER("count", log->dropped);
 
-    if (log->lines_per_s_max == 0) {
-        return true;
+    log->window_start_s = now_ns / CLOCK_NS_PER_S;
+    log->window_lines = 0;
+    if (log->dropped > 0 && takes_line(log->fd)) {
+        log->dropped = 0;
+        line_begin(line, log, now_ns, LEVEL_WARN, "log_lines_dropped");
+        line_put_field(line, &count);
+        line_send(line, log->fd);
     }
-    if (now_s != log->window_start_s) {
-        log->window_start_s = now_s;
-        log->window_lines = 0;
-        if (log->dropped > 0) {
-            struct log_field count = FIELD_NUMBER("count", log->dropped);
+}
 
-            log->dropped = 0;
-            line_begin(line, log, now_ns, LEVEL_WARN, "log_lines_dropped");
-            line_put_field(line, &count);
-            line_send(line, log->fd);
-        }
+/* True when a line may be written; else it is counted. `line` is only room. */
+static bool log_admit(struct log *log, uint64_t now_ns, enum log_level level, struct line *line)
+{
+    const uint32_t urgent = level >= LEVEL_WARN ? 0 : log->lines_per_s_max / URGENT_PART;
+
+    if (now_ns / CLOCK_NS_PER_S != log->window_start_s) {
+        begin_second(log, now_ns, line);
     }
-    if (log->window_lines >= log->lines_per_s_max) {
+    if ((log->lines_per_s_max != 0 && log->window_lines >= log->lines_per_s_max - urgent) ||
+        !takes_line(log->fd)) {
         log->dropped++;
+        log->dropped_total++;
         return false;
     }
     log->window_lines++;
@@ -267,7 +288,7 @@ void log_write(struct log *log, enum log_level level, const char *event,
         return;
     }
     now_ns = clock_realtime_ns(log->clock);
-    if (!log_admit(log, now_ns, &line)) {
+    if (!log_admit(log, now_ns, level, &line)) {
         return;
     }
     line_begin(&line, log, now_ns, level, event);

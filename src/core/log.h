@@ -1,6 +1,6 @@
 /*
  * One structured line per event on stderr: time, level, event name, then key=value fields (or the
- * same as JSON).
+ * same as JSON). A line that could not be written at once is dropped, and counted.
  *
  * Owns:    nothing but its settings.
  * Borrows: everything passed in, for the call.
@@ -33,8 +33,10 @@ struct log {
     int fd;                  /* where lines go: 2, or a test's pipe */
     uint64_t window_start_s; /* second in which `window_lines` were written */
     uint32_t window_lines;
-    uint32_t lines_per_s_max; /* 0 = no cap; beyond it lines are counted, and the count is logged */
-    uint64_t dropped;         /* lines dropped since the last report of it */
+    uint32_t lines_per_s_max; /* 0 = no cap; beyond it lines are counted, and the count is logged.
+                                 The last eighth is for warnings and errors. */
+    uint64_t dropped;         /* lines dropped since the last report of it, */
+    uint64_t dropped_total;   /* and since the start */
 };
 
 /* One field of a line. Values are escaped, control bytes included; never pass secrets. */

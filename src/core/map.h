@@ -70,6 +70,13 @@ int map_insert(struct map *map, void *value);
  * none and nothing changed. */
 void *map_replace(struct map *map, void *value);
 
+/* Bytes that its slots take. */
+static inline size_t map_memory(const struct map *map)
+{
+    return (map->table.capacity + map->old.capacity + map->spare.capacity) *
+           sizeof(struct map_slot);
+}
+
 /* Takes the value out and returns it, or NULL. */
 void *map_remove(struct map *map, struct bytes key);
 

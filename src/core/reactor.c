@@ -26,10 +26,9 @@ void reactor_deinit(struct reactor *reactor)
     reactor->ring = NULL;
 }
 
-static uint64_t sleep_ns(struct reactor *reactor, uint64_t timeout_ns)
+static uint64_t sleep_ns(struct reactor *reactor, uint64_t timeout_ns, uint64_t now_ns)
 {
     uint64_t deadline_ns = timer_set_next_ns(&reactor->timers);
-    uint64_t now_ns;
 
     if (!list_is_empty(&reactor->tasks) || !list_is_empty(&reactor->slow_tasks)) {
         return 0;
@@ -37,7 +36,6 @@ static uint64_t sleep_ns(struct reactor *reactor, uint64_t timeout_ns)
     if (timeout_ns == 0 || deadline_ns == UINT64_MAX) {
         return timeout_ns;
     }
-    now_ns = clock_monotonic_ns(reactor->clock);
     if (deadline_ns <= now_ns) {
         return 0;
     }
@@ -138,10 +136,15 @@ static void run_slow_part(struct reactor *reactor)
 int reactor_turn(struct reactor *reactor, uint64_t timeout_ns)
 {
     const bool was_ready = ring_is_ready(reactor->ring);
+    const uint64_t wait_ns = clock_monotonic_ns(reactor->clock);
     int result;
 
     assert(!reactor->turning);
-    result = ring_wait(reactor->ring, sleep_ns(reactor, timeout_ns));
+    if (reactor->has_turned) {
+        histogram_add(&reactor->turn_ns, wait_ns - reactor->now_ns);
+    }
+    reactor->has_turned = true;
+    result = ring_wait(reactor->ring, sleep_ns(reactor, timeout_ns, wait_ns));
     if (result < 0) {
         return result;
     }

@@ -13,6 +13,7 @@
 #ifndef CORE_REACTOR_H
 #define CORE_REACTOR_H
 
+#include "core/histogram.h"
 #include "core/limits_hit.h"
 #include "core/list.h"
 #include "core/ring.h"
@@ -43,8 +44,10 @@ struct reactor {
     uint64_t now_ns;              /* monotonic time, read once per turn after the wait */
     uint64_t worked_ns; /* by the thread until this turn began, if the last one was long; else 0 */
     uint64_t slow_ns;   /* of its work since then, on slow tasks */
-    uint64_t delay_min_ns; /* see reactor_take_delay() */
-    bool turning;          /* within a turn, after the wait: `now_ns` is fresh */
+    uint64_t delay_min_ns;    /* see reactor_take_delay() */
+    struct histogram turn_ns; /* what turns took, from after the wait until before the next one */
+    bool has_turned;          /* once at least */
+    bool turning;             /* within a turn, after the wait: `now_ns` is fresh */
     bool stopping;
 };
 

@@ -58,6 +58,7 @@ struct ring {
     unsigned recv_buffer_count;
     unsigned recv_buffer_size;
     unsigned pending_count;
+    struct ring_stats stats;
     uint64_t busy_poll_ns;
     bool busy_poll_due; /* completions have been run since the last one */
     bool is_set_up;     /* `uring` is to be torn down */
@@ -236,6 +237,11 @@ unsigned ring_pending_count(const struct ring *ring)
     return ring->pending_count;
 }
 
+const struct ring_stats *ring_stats(const struct ring *ring)
+{
+    return &ring->stats;
+}
+
 /* Makes sure that the next `count` entries can be taken and belong to one submission. */
 static int make_room(struct ring *ring, unsigned count)
 {
@@ -244,6 +250,7 @@ static int make_room(struct ring *ring, unsigned count)
     if (io_uring_sq_space_left(&ring->uring) >= count) {
         return 0;
     }
+    ring->stats.queue_full++;
     result = io_uring_submit(&ring->uring);
     if (result < 0) {
         return result;
@@ -262,6 +269,7 @@ static struct io_uring_sqe *take_entry(struct ring *ring, struct ring_op *op)
     list_init(&op->cancel_link);
     op->pending = true;
     ring->pending_count++;
+    ring->stats.submitted++;
     return entry;
 }
 
@@ -569,6 +577,8 @@ static void run_completion(struct ring *ring, const struct io_uring_cqe *complet
         return;
     }
     assert(op->pending);
+    ring->stats.completed++;
+    ring->stats.buffers_exhausted += event.result == -ENOBUFS;
     if (!event.more) {
         op->pending = false;
         ring->pending_count--;

@@ -42,6 +42,14 @@ struct ring_options {
     uint64_t busy_poll_ns;      /* see ring_wait(); 0 = never */
 };
 
+/* Counts since it was made, for metrics. */
+struct ring_stats {
+    uint64_t submitted;         /* operations */
+    uint64_t completed;         /* completions of these; a multishot has many */
+    uint64_t queue_full;        /* times there was no room in the submission queue */
+    uint64_t buffers_exhausted; /* receives that ended because every buffer was lent out */
+};
+
 /* Why a ring could not be made: text for people that names the cause (the sysctl
  * kernel.io_uring_disabled, a seccomp filter, the memlock limit, the kernel's age) and the remedy.
  */
@@ -80,6 +88,8 @@ int ring_run(struct ring *ring, uint64_t timeout_ns);
 
 /* Operations between submit and last completion. */
 unsigned ring_pending_count(const struct ring *ring);
+
+const struct ring_stats *ring_stats(const struct ring *ring);
 
 /* The submit functions below queue one operation; it goes to the kernel with the next ring_run().
  * They return 0, or negative errno when nothing was queued (then `done` will not run). The op must

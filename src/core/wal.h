@@ -13,6 +13,7 @@
 #define CORE_WAL_H
 
 #include "core/bytes.h"
+#include "core/histogram.h"
 #include "core/list.h"
 
 #include <stdbool.h>
@@ -164,11 +165,16 @@ struct wal_stats {
     uint64_t bytes_written;
     uint64_t sync_ns_total; /* from submit to completion of these, with the write before it */
     uint64_t sync_ns_max;
-    uint64_t records_replayed; /* at start, those of the snapshot not counted */
-    uint64_t records_loaded;   /* at start, from the snapshot */
-    uint64_t torn_bytes;       /* cut off the tail at start */
-    bool may_have_lost;        /* the run before told records unsynced and did not end properly */
-    uint64_t snapshot_lsn;     /* of the newest whole one; 0 = none */
+    struct histogram sync_ns;      /* of these, each */
+    struct histogram sync_records; /* that became durable by each of them; marks are left out */
+    uint64_t records_replayed;     /* at start, those of the snapshot not counted */
+    uint64_t records_loaded;       /* at start, from the snapshot */
+    uint64_t torn_bytes;           /* cut off the tail at start */
+    bool may_have_lost;    /* the run before told records unsynced and did not end properly */
+    uint64_t snapshot_lsn; /* of the newest whole one; 0 = none */
+    uint64_t snapshot_realtime_ns; /* when that was begun, since 1970; 0 = there is none */
+    uint64_t snapshot_bytes;       /* of its file */
+    uint64_t snapshot_ns;          /* how long it took; 0 = it is of an earlier run */
     uint64_t snapshots_done;
     uint64_t snapshots_failed;
     uint64_t log_bytes; /* of frames since snapshot_lsn */

@@ -90,6 +90,7 @@ static int begin(struct wal_recovery *recovery, uint64_t lsn, uint64_t size, uin
     }
     recovery->snapshot_lsn = lsn;
     recovery->snapshot_size = size;
+    recovery->snapshot_realtime_ns = 0;
     recovery->loaded_count = 0;
     recovery->bytes_before = 0;
     recovery->progress.bytes_total = size;
@@ -112,6 +113,7 @@ static int on_begin(void *context, const struct snapshot_format_header *header, 
     struct wal_recovery *recovery = context;
     int result = begin(recovery, header->lsn, file_size, header->record_count);
 
+    recovery->snapshot_realtime_ns = header->realtime_ns;
     recovery->was_refused = result != 0;
     return result;
 }

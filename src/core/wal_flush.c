@@ -277,7 +277,8 @@ int wal_flush_step(struct wal *wal)
 
 /* What ends. */
 
-static void count_sync(struct wal *wal, uint64_t start_ns)
+/* Everything up to `lsn` is durable by it. */
+static void count_sync(struct wal *wal, uint64_t start_ns, uint64_t lsn)
 {
     struct wal_stats *stats = &wal->stats;
     const uint64_t ns = clock_monotonic_ns(wal->reactor->clock) - start_ns;
@@ -286,6 +287,10 @@ static void count_sync(struct wal *wal, uint64_t start_ns)
     stats->sync_ns_total += ns;
     if (ns > stats->sync_ns_max) {
         stats->sync_ns_max = ns;
+    }
+    histogram_add(&stats->sync_ns, ns);
+    if (lsn > stats->durable_lsn) {
+        histogram_add(&stats->sync_records, lsn - stats->durable_lsn);
     }
 }
 
@@ -332,7 +337,7 @@ static void wal_on_flush(struct disk_op *op, int result)
     if (result == 0) {
         count_flush(wal);
         if (wal->frame_is_synced) {
-            count_sync(wal, wal->frame_start_ns);
+            count_sync(wal, wal->frame_start_ns, wal->stats.written_lsn);
             set_durable(wal, wal->stats.written_lsn);
         }
         wal_tell(wal, &wal->flying, 0);
@@ -357,7 +362,7 @@ static void wal_on_sync(struct disk_op *op, int result)
         return;
     }
     if (result == 0) {
-        count_sync(wal, wal->sync_start_ns);
+        count_sync(wal, wal->sync_start_ns, wal->sync_lsn);
         set_durable(wal, wal->sync_lsn);
         result = follow_durable(wal);
     }

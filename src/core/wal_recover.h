@@ -38,6 +38,7 @@ struct wal_recovery {
     bool has_snapshot;         /* one was loaded */
     uint64_t snapshot_lsn;     /* that one's; 0 = none */
     uint64_t snapshot_size;
+    uint64_t snapshot_realtime_ns;
     uint64_t loaded_count;   /* records from it */
     uint64_t next_lsn;       /* expected next: E */
     uint64_t record_count;   /* replayed */

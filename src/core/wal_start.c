@@ -192,6 +192,8 @@ static void take_stats(struct wal *wal, const struct wal_recovery *recovery)
     stats->torn_bytes = recovery->torn_end == 0 ? 0 : recovery->torn_end - recovery->last.offset;
     stats->may_have_lost = may_have_lost(wal, recovery);
     stats->snapshot_lsn = recovery->snapshot_lsn;
+    stats->snapshot_realtime_ns = recovery->snapshot_realtime_ns;
+    stats->snapshot_bytes = recovery->snapshot_size;
     stats->log_bytes = recovery->log_bytes;
     wal->snapshot_size = recovery->snapshot_size;
 }

@@ -61,6 +61,9 @@ static void on_ended(void *owner, const struct wal_snapshot_report *report)
     if (report->step == WAL_SNAPSHOT_DONE) {
         stats->snapshots_done++;
         stats->snapshot_lsn = report->lsn;
+        stats->snapshot_realtime_ns = clock_realtime_ns(wal->reactor->clock) - report->ns;
+        stats->snapshot_bytes = report->bytes;
+        stats->snapshot_ns = report->ns;
         stats->log_bytes -= wal->snapshot_bytes;
         wal->snapshot_size = report->bytes;
         wal->retry_ns = 0;

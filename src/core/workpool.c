@@ -52,6 +52,8 @@ struct workpool {
     bool closing;
     int event_fd;
     uint64_t event_count; /* where the read puts the eventfd's counter */
+    struct histogram times;
+    uint64_t refused_count;
 
     /* Shared with the threads. */
     pthread_mutex_t lock;
@@ -59,6 +61,7 @@ struct workpool {
     struct list waiting;
     struct list done;
     unsigned waiting_count;
+    unsigned working_count;
     bool stopping;
 
     unsigned thread_count;
@@ -102,7 +105,9 @@ static void put_done(struct workpool *pool, struct workpool_job *job)
 static void *run_thread(void *argument)
 {
     struct workpool *pool = argument;
+    struct clock_source *clock = clock_system();
     struct workpool_job *job;
+    uint64_t start_ns;
 
     lock(pool);
     while (!pool->stopping) {
@@ -113,10 +118,14 @@ static void *run_thread(void *argument)
         job = job_of(pool->waiting.next);
         list_remove(&job->link);
         pool->waiting_count--;
+        pool->working_count++;
         job->state = JOB_STATE_WORKING;
         unlock(pool);
+        start_ns = clock_monotonic_ns(clock);
         job->work(job);
+        job->worked_ns = clock_monotonic_ns(clock) - start_ns;
         lock(pool);
+        pool->working_count--;
         put_done(pool, job);
     }
     unlock(pool);
@@ -134,6 +143,9 @@ static void finish_all(struct workpool *pool, struct list *jobs, bool cancelled)
         assert(pool->unfinished_count > 0);
         pool->unfinished_count--;
         job = job_of(link);
+        if (!cancelled) {
+            histogram_add(&pool->times, job->worked_ns);
+        }
         job->finish(job, cancelled);
     }
     pool->finishing = false;
@@ -303,12 +315,29 @@ bool workpool_is_idle(const struct workpool *pool)
     return pool->unfinished_count == 0;
 }
 
+struct workpool_stats workpool_stats(struct workpool *pool)
+{
+    struct workpool_stats stats = {.refused = pool->refused_count};
+
+    lock(pool);
+    stats.waiting = pool->waiting_count;
+    stats.working = pool->working_count;
+    unlock(pool);
+    return stats;
+}
+
+const struct histogram *workpool_times(const struct workpool *pool)
+{
+    return &pool->times;
+}
+
 int workpool_submit(struct workpool *pool, struct workpool_job *job)
 {
     assert(!pool->closing);
     lock(pool);
     if (pool->waiting_count >= pool->waiting_max) {
         unlock(pool);
+        pool->refused_count++;
         return WORKPOOL_E_FULL;
     }
     list_init(&job->link);

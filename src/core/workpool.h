@@ -9,6 +9,7 @@
 #ifndef CORE_WORKPOOL_H
 #define CORE_WORKPOOL_H
 
+#include "core/histogram.h"
 #include "core/list.h"
 
 #include <stdbool.h>
@@ -24,6 +25,14 @@ struct workpool_job {
     void (*work)(struct workpool_job *job);                   /* on a pool thread */
     void (*finish)(struct workpool_job *job, bool cancelled); /* on the loop, exactly once */
     int state;                                                /* workpool.c's own */
+    uint64_t worked_ns;                                       /* likewise: what `work` took */
+};
+
+/* For metrics. */
+struct workpool_stats {
+    unsigned waiting; /* jobs, now */
+    unsigned working; /* likewise, on a thread */
+    uint64_t refused; /* because the queue was full */
 };
 
 /* Starts `thread_count` threads; at most `queue_max` jobs wait. Signals are blocked in them.
@@ -40,6 +49,11 @@ void workpool_close(struct workpool *pool);
 
 /* No job is waiting, at work or unfinished. True already in the `finish` of the last one. */
 bool workpool_is_idle(const struct workpool *pool);
+
+struct workpool_stats workpool_stats(struct workpool *pool);
+
+/* How long `work` took, of all jobs that have finished. */
+const struct histogram *workpool_times(const struct workpool *pool);
 
 /* Returns 0, or WORKPOOL_E_FULL with nothing queued. */
 int workpool_submit(struct workpool *pool, struct workpool_job *job);

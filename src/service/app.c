@@ -32,9 +32,11 @@
 #include "service/app_internal.h"
 #include "service/config.h"
 #include "service/health.h"
+#include "service/health_port.h"
 #include "service/observe.h"
 #include "service/overload.h"
 #include "service/rate_limit.h"
+#include "service/reflection.h"
 #include "service/token.h"
 #include "service/user_service.h"
 
@@ -46,17 +48,32 @@
 /* For answers on their way when the log has failed. */
 #define FAILED_GRACE_NS (2 * CLOCK_NS_PER_S)
 
+/* For probes under way when the last call has ended. */
+#define HEALTH_GRACE_NS (100 * CLOCK_NS_PER_MS)
+
 /* For what should end at once. */
 #define TAKE_DOWN_NS (30 * CLOCK_NS_PER_S)
 
 #define TURN_NS (100 * CLOCK_NS_PER_MS)
 
-static void server_drained(void *context)
+static void all_drained(void *context)
 {
     struct app *app = context;
 
     app->state = APP_STATE_DRAINED;
     reactor_stop(&app->reactor);
+}
+
+/* The health port stays open until then: a server that drains is alive, and says so. */
+static void server_drained(void *context)
+{
+    struct app *app = context;
+
+    if (app->health_port == NULL) {
+        all_drained(app);
+    } else {
+        health_port_drain(app->health_port, HEALTH_GRACE_NS, all_drained, app);
+    }
 }
 
 /* Begins the drain, or shortens it. */
@@ -67,9 +84,13 @@ static void drain(struct app *app, uint64_t grace_ns)
         return;
     }
     app->state = APP_STATE_DRAINING;
+    app_manager_stopping(app);
     health_set(app->health, HEALTH_DRAINING, "");
     user_service_end_watches(app->users); /* they would never end by themselves, */
     health_end_watches(app->health);      /* nor would these */
+    if (app->reflection != NULL) {
+        reflection_end_streams(app->reflection); /* and these might not */
+    }
     grpc_server_drain(app->server, grace_ns, server_drained, app);
 }
 
@@ -85,6 +106,7 @@ static void leave(struct app *app)
     uint64_t delay_ns = app->config->server_drain_delay_s * CLOCK_NS_PER_S;
 
     app->state = APP_STATE_LEAVING;
+    app_manager_stopping(app);
     health_set(app->health, HEALTH_DRAINING, ""); /* load balancers look elsewhere meanwhile */
     app->drain_delay.fire = drain_delay_over;
     if (delay_ns == 0 || reactor_start_timer(&app->reactor, &app->drain_delay, delay_ns) != 0) {
@@ -137,7 +159,7 @@ void app_on_signal(struct signals *signals, int number)
         return;
     }
     if (number == SIGHUP) {
-        app_reload_whole(app);
+        (void)app_reload_whole(app, "SIGHUP");
         return;
     }
     log_event(&app->log, LEVEL_INFO, "draining", FIELD_NUMBER("signal", number),
@@ -155,6 +177,7 @@ void app_on_log_state(void *context, enum commit_log_state state, const char *re
 {
     struct app *app = context;
 
+    app->metrics.log_state = state;
     switch (state) {
     case COMMIT_LOG_RECOVERING:
         break;
@@ -164,6 +187,7 @@ void app_on_log_state(void *context, enum commit_log_state state, const char *re
             app->state = APP_STATE_SERVING;
             log_event(&app->log, LEVEL_INFO, "ready",
                       FIELD_NUMBER("users", user_service_user_count(app->users)));
+            app_manager_ready(app);
         } else if (app->state == APP_STATE_SERVING) {
             log_event(&app->log, LEVEL_INFO, "log_writable",
                       FIELD_NUMBER("users", user_service_user_count(app->users)));
@@ -177,6 +201,7 @@ void app_on_log_state(void *context, enum commit_log_state state, const char *re
         health_set(app->health, HEALTH_FAILED, reason);
         log_event(&app->log, LEVEL_ERROR, "log_failed", FIELD_TEXT("cause", reason));
         app->exit_code = EX_IOERR;
+        app_manager_failed(app, EX_IOERR, reason);
         if (app->server != NULL) {
             drain(app, FAILED_GRACE_NS);
         }
@@ -257,6 +282,7 @@ static bool quiesce(struct app *app)
             return false;
         }
     }
+    app_manager_rest(app);
     if (app->signals_are_open) {
         signals_close(&app->signals);
     }
@@ -279,6 +305,8 @@ static void log_end(struct app *app)
 static void free_parts(struct app *app)
 {
     grpc_server_free(app->server);
+    health_port_free(app->health_port);
+    app_listen_close(app);
     admin_free(app->admin);
     access_free(app->access);
     overload_free(app->overload);
@@ -288,6 +316,7 @@ static void free_parts(struct app *app)
     }
     user_service_free(app->users);
     rate_limit_free(app->rate_limit);
+    reflection_free(app->reflection);
     health_free(app->health);
     if (app->commit_log != NULL) {
         app->commit_log->ops->free(app->commit_log);
@@ -296,6 +325,7 @@ static void free_parts(struct app *app)
         app->disk->ops->free(app->disk);
     }
     file_watch_free(app->file_watch);
+    app_metrics_close(app);
     if (app->reactor_is_open) {
         reactor_deinit(&app->reactor);
     }
@@ -314,11 +344,13 @@ int app_run(struct config *config)
     app->config = config;
     app->replaceable = config;
     signals_hold_requests(); /* whoever sees a line of ours may ask */
+    app_manager_open(app);
     app->exit_code = app_start(app);
-    if (app->exit_code == EX_OK) {
-        if (reactor_run(&app->reactor) < 0) {
-            app->exit_code = EX_SOFTWARE;
-        }
+    if (app->exit_code != EX_OK) {
+        app_manager_failed(app, app->exit_code, app->problem);
+    } else if (reactor_run(&app->reactor) < 0) {
+        app->exit_code = EX_SOFTWARE;
+        app_manager_failed(app, EX_SOFTWARE, "the ring failed");
     }
     if (!quiesce(app)) {
         return app->exit_code == EX_OK ? EX_SOFTWARE : app->exit_code;
@@ -327,6 +359,7 @@ int app_run(struct config *config)
         log_end(app);
     }
     exit_code = app->exit_code;
+    app_manager_close(app);
     free_parts(app);
     free(app);
     return exit_code;

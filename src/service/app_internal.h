@@ -1,6 +1,6 @@
 /*
  * What the pieces of the composition share: app_start.c and app_dispatch.c build it, app.c runs it
- * and takes it down, app_reload.c replaces parts of it.
+ * and takes it down, app_reload.c replaces parts of it, app_report.c tells of all that in the log.
  *
  * Owns:    everything in it.
  * Borrows: the configuration.
@@ -14,6 +14,9 @@
 #include "core/signals.h"
 #include "http2/grpc_dispatch.h"
 #include "service/app_files.h"
+#include "service/app_listen.h"
+#include "service/app_manager.h"
+#include "service/app_metrics.h"
 #include "service/app_parts.h"
 #include "service/app_reload.h"
 #include "service/auth.h"
@@ -28,9 +31,11 @@ struct disk;
 struct file_watch;
 struct grpc_server;
 struct health;
+struct health_port;
 struct observe;
 struct overload;
 struct rate_limit;
+struct reflection;
 struct tls_context;
 struct token_verifier;
 struct user_service;
@@ -64,7 +69,9 @@ struct app {
     bool commit_log_is_open;
     struct user_service *users;
     struct health *health;
-    struct admin *admin; /* NULL = no admin port */
+    struct reflection *reflection;   /* NULL = it is not served */
+    struct admin *admin;             /* NULL = no admin port */
+    struct health_port *health_port; /* NULL = no such port */
     struct grpc_method_table methods;
     bool methods_are_built;
     struct observe *observe;
@@ -81,6 +88,9 @@ struct app {
     struct timer certificate_timer;
     struct file_watch *file_watch; /* NULL = the system gives none */
     struct app_reload reload;
+    struct app_metrics metrics;
+    struct app_listen listen;
+    struct app_manager manager;
 };
 
 /* Runs the steps of the start, all of them or those of app_check(). Returns EX_OK; or the exit
@@ -92,11 +102,26 @@ int app_start_checks(struct app *app);
 __attribute__((format(printf, 3, 4))) int app_fail(struct app *app, int exit_code,
                                                    const char *format, ...);
 
+/* Puts the name of the option before the problem that somebody else has described. */
+int app_fail_option(struct app *app, int exit_code, const char *option);
+
 /* The step that builds method table and stages. */
 int app_build_dispatch(struct app *app);
 
+/* Hands the lines on, one after the other, cut at APP_PROBLEM_SIZE. */
+void app_log_lines(struct app *app, const struct buf *lines,
+                   void (*log_line)(struct app *app, const char *line));
+
 /* Writes what is doubtful in the configuration to the log. */
 void app_log_warnings(struct app *app, const struct config *config);
+
+/* What a reload brings, before it is taken; that it was taken, with the files; that it was not. */
+void app_log_changes(struct app *app, const struct config *fresh, const struct config_diff *diff);
+void app_log_reloaded(struct app *app, unsigned files_taken);
+void app_log_reload_failed(struct app *app, const char *cause);
+
+/* Seconds since 1970. */
+int64_t app_now_s(const struct app *app);
 
 /* Says when the certificate in use ends soon or has ended. */
 void app_log_certificate(struct app *app);

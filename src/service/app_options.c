@@ -1,8 +1,7 @@
 #include "service/app_options.h"
 
 #include "core/clock.h"
-
-#include <unistd.h>
+#include "core/control_group.h"
 
 #define STREAM_UNSENT_MAX 65536 /* bytes of replies on a stream, before it takes no request */
 #define WORKERS_MAX       4 /* of those we choose ourselves: each takes memory_kib while it hashes */
@@ -165,6 +164,15 @@ struct health_options app_options_health(const struct config *config)
     return (struct health_options){.max_watchers = narrow(config->watch_max_health)};
 }
 
+struct reflection_options app_options_reflection(const struct config *config)
+{
+    return (struct reflection_options){
+        .max_messages = narrow(config->limits_max_stream_messages),
+        .max_unsent = STREAM_UNSENT_MAX,
+        .max_fields = narrow(config->limits_max_fields),
+    };
+}
+
 struct admin_options app_options_admin(const struct config *config)
 {
     return (struct admin_options){
@@ -224,21 +232,29 @@ struct grpc_server_options app_options_server(const struct config *config)
         .min_ping_ns = config->keepalive_min_ping_s * CLOCK_NS_PER_S,
         .max_ping_strikes = narrow(config->keepalive_max_strikes),
         .pings_without_calls = config->keepalive_permit_without_calls,
+        .keepalive_ns = config->keepalive_time_s * CLOCK_NS_PER_S,
+        .keepalive_timeout_ns = config->keepalive_timeout_s * CLOCK_NS_PER_S,
         .default_deadline_ns = from_ms(config->limits_default_deadline_ms),
         .max_deadline_ns = from_ms(config->limits_max_deadline_ms),
         .backlog = (int)config->server_backlog,
     };
 }
 
+struct grpc_server_options app_options_health_port(const struct config *config)
+{
+    struct grpc_server_options options = app_options_server(config);
+
+    health_port_limit(&options, narrow(config->health_max_connections));
+    return options;
+}
+
 unsigned app_options_workers(const struct config *config)
 {
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned threads;
 
     if (config->password_workers != 0) {
         return (unsigned)config->password_workers;
     }
-    if (processors < 1) {
-        return 1;
-    }
-    return processors > WORKERS_MAX ? WORKERS_MAX : (unsigned)processors;
+    threads = control_group_threads(&control_group_system);
+    return threads > WORKERS_MAX ? WORKERS_MAX : threads;
 }

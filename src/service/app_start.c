@@ -16,7 +16,6 @@
 #include "service/app_internal.h"
 #include "service/app_options.h"
 #include "service/health.h"
-#include "service/metrics.h"
 #include "service/overload.h"
 #include "service/rate_limit.h"
 #include "service/token.h"
@@ -37,6 +36,7 @@
  * never does. */
 #define SETTLE_NS   (500 * CLOCK_NS_PER_MS)
 #define PATIENCE_NS (5 * CLOCK_NS_PER_S)
+#define LOOK_NS     (2 * CLOCK_NS_PER_S) /* at files in folders that may not be read */
 
 #define FILES_BESIDE_CONNECTIONS 64 /* log segments, listeners, the ring and the like */
 
@@ -53,8 +53,7 @@ int app_fail(struct app *app, int exit_code, const char *format, ...)
     return exit_code;
 }
 
-/* Puts the name of the option before a problem that somebody else has described. */
-static int fail_option(struct app *app, int exit_code, const char *option)
+int app_fail_option(struct app *app, int exit_code, const char *option)
 {
     char problem[APP_PROBLEM_SIZE];
 
@@ -69,6 +68,7 @@ static int open_log(struct app *app)
     log_init(&app->log, clock_system());
     app->log.level = (enum log_level)config->log_level;
     app->log.format = (enum log_format)config->log_format;
+    app->log.lines_per_s_max = (uint32_t)config->log_lines_per_s;
     app_log_warnings(app, config);
     return EX_OK;
 }
@@ -132,7 +132,7 @@ static int load_keys(struct app *app)
 static int raise_file_limit(struct app *app)
 {
     uint64_t wanted = app->config->limits_max_connections + app->config->admin_max_connections +
-                      FILES_BESIDE_CONNECTIONS;
+                      app->config->health_max_connections + FILES_BESIDE_CONNECTIONS;
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
@@ -160,6 +160,7 @@ static int open_reactor(struct app *app)
         return EX_CONFIG;
     }
     app->reactor_is_open = true;
+    app_metrics_open(app);
     return EX_OK;
 }
 
@@ -274,7 +275,7 @@ static int fail_recovery(struct app *app, int result)
     char problem[APP_PROBLEM_SIZE];
 
     if (exit_code != EX_DATAERR) {
-        return fail_option(app, exit_code, path);
+        return app_fail_option(app, exit_code, path);
     }
     memcpy(problem, app->problem, sizeof(problem));
     return app_fail(app, exit_code,
@@ -303,12 +304,19 @@ static void log_recovery(struct app *app, uint64_t taken_ns)
               FIELD_NUMBER("ms", taken_ns / CLOCK_NS_PER_MS));
 }
 
+static void on_progress(void *context, const struct wal_progress *progress)
+{
+    app_manager_replaying(context, progress);
+}
+
 static int recover_users(struct app *app)
 {
     uint64_t start_ns = clock_monotonic_ns(clock_system());
     int result;
 
     user_service_watch_checkpoints(app->users, app_on_checkpoint, app);
+    user_service_watch_recovery(app->users, on_progress, app);
+    app_manager_replaying(app, NULL);
     result = user_service_start(app->users, app->commit_log, app_on_log_state, app, app->problem);
     if (result != 0) {
         return fail_recovery(app, result);
@@ -335,63 +343,39 @@ static int take_snapshot(void *context)
     return app_request_snapshot(context, "admin");
 }
 
-static int write_metrics(void *context, struct buf *out)
+static int write_config(void *context, struct buf *out)
 {
     const struct app *app = context;
-    struct token_stats tokens = {0};
-    struct metrics_sources sources = {
-        .limits_hit = &app->reactor.limits_hit,
-        .server = app->server == NULL ? NULL : grpc_server_stats(app->server),
-        .tokens = app->verifier == NULL ? NULL : &tokens,
-        .auth_refused = auth_refused_total(&app->auth),
-        .access_denied = access_stats(app->access)->denied,
-        .certificate_not_after_s = app->tls == NULL ? 0 : tls_context_not_after_s(app->tls),
-    };
 
-    if (app->verifier != NULL) {
-        tokens = token_verifier_stats(app->verifier);
-    }
-    return metrics_write(&sources, out);
+    return config_print(app->config, out);
+}
+
+static int reload(void *context)
+{
+    return app_reload_whole(context, "admin");
 }
 
 static int open_admin(struct app *app)
 {
     struct admin_options options = app_options_admin(app->config);
 
+    options.passed_fd = app_listen_passed(app, APP_PORT_ADMIN, &options.listen);
     if (options.listen[0] == '\0') {
         return EX_OK;
     }
     options.health = app->health;
+    options.log = &app->log;
     options.take_snapshot = take_snapshot;
-    options.write_metrics = write_metrics;
+    options.reload = reload;
+    options.write_config = write_config;
+    options.write_metrics = app_metrics_write;
     options.context = app;
     if (admin_new(&app->reactor, &options, app->problem, &app->admin) != 0) {
-        return fail_option(app, EX_CONFIG, "admin.listen");
+        return app_fail_option(app, EX_CONFIG, "admin.listen");
     }
     log_event(&app->log, LEVEL_INFO, "admin_listening",
-              FIELD_TEXT("address", admin_address(app->admin)));
-    return EX_OK;
-}
-
-static int listen_everywhere(struct app *app)
-{
-    struct grpc_server_options options = app_options_server(app->config);
-    const struct config_list *addresses = &app->config->server_listen;
-    const char *address;
-
-    if (grpc_server_new(&app->reactor, &options, &app->dispatch, &app->server) != 0) {
-        return app_fail(app, EX_SOFTWARE, "out of memory");
-    }
-    overload_set_server(app->overload, app->server);
-    for (unsigned i = 0; i < addresses->count; i++) {
-        if (grpc_server_listen(app->server, addresses->items[i], app->tls, app->problem) != 0) {
-            return fail_option(app, EX_CONFIG, "server.listen");
-        }
-    }
-    for (unsigned i = 0; (address = grpc_server_address(app->server, i)) != NULL; i++) {
-        log_event(&app->log, LEVEL_INFO, "listening", FIELD_TEXT("address", address),
-                  FIELD_TEXT("tls", app->tls == NULL ? "off" : "on"));
-    }
+              FIELD_TEXT("address", admin_address(app->admin)),
+              FIELD_TEXT("activated", options.passed_fd == 0 ? "no" : "yes"));
     return EX_OK;
 }
 
@@ -411,6 +395,7 @@ static void warn_of_interval(struct app *app)
 
 static int say_who_we_are(struct app *app)
 {
+    app_manager_log(app);
     warn_of_interval(app);
     log_event(&app->log, LEVEL_INFO, "starting", FIELD_TEXT("version", USERD_VERSION),
               FIELD_NUMBER("pid", getpid()), FIELD_TEXT("tls_library", tls_library()),
@@ -435,6 +420,7 @@ static int watch_files(struct app *app)
     const struct file_watch_options options = {
         .settle_ns = SETTLE_NS,
         .patience_ns = PATIENCE_NS,
+        .look_ns = LOOK_NS,
         .changed = on_files_changed,
         .context = app,
     };
@@ -461,6 +447,7 @@ static const app_step_fn steps[] = {
     load_certificate,   /* TLS context */
     load_keys,          /* token verifier */
     say_who_we_are,     /* version, TLS library */
+    app_listen_take,    /* sockets that a service manager has passed */
     raise_file_limit,   /* of the process */
     open_reactor,       /* ring, timers */
     open_disk,          /* data directory, its lock */
@@ -471,9 +458,11 @@ static const app_step_fn steps[] = {
     recover_users,      /* read what the disk holds */
     app_build_dispatch, /* method table and stages */
     catch_signals,      /* from here on a signal is an orderly end */
+    app_listen_prepare, /* the server, which does not listen yet */
     open_admin,         /* for probes and administrators */
+    app_listen_health,  /* for probes that know neither TLS nor tokens */
     watch_files,        /* certificates and keys that change are taken */
-    listen_everywhere   /* last: whoever can connect is served */
+    app_listen_grpc     /* last: whoever can connect is served */
 };
 
 #define CHECK_STEP_COUNT 5 /* the first ones touch neither data nor network */

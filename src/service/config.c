@@ -123,6 +123,10 @@ static void report_unknown(struct loader *loader, int line, const char *section,
 {
     const char *nearest;
 
+    if (loader->error_count >= ERRORS_MAX) {
+        loader->error_count++; /* nobody will see what would be searched for */
+        return;
+    }
     if (section[0] == '\0') {
         report_error(loader, line, "key \"%.64s\" stands before any [section]", key);
     } else if (!config_section_is_known(section)) {
@@ -305,6 +309,9 @@ static void load_environment(struct loader *loader, const char *const *environme
 {
     char variable[64];
 
+    if (environment == NULL || *environment == NULL) {
+        return;
+    }
     for (unsigned i = 0; i < config_option_count; i++) {
         const char *value;
 

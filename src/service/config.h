@@ -38,12 +38,6 @@ enum config_wal_sync {
     CONFIG_WAL_SYNC_INTERVAL,
 };
 
-enum config_log_access {
-    CONFIG_LOG_ACCESS_OFF,
-    CONFIG_LOG_ACCESS_ERRORS,
-    CONFIG_LOG_ACCESS_ALL,
-};
-
 enum config_origin_kind {
     CONFIG_FROM_DEFAULT,
     CONFIG_FROM_FILE,
@@ -205,7 +199,7 @@ struct config {
     unsigned log_level;  /* enum log_level */
     unsigned log_format; /* enum log_format */
     uint64_t log_lines_per_s;
-    unsigned log_access; /* enum config_log_access */
+    unsigned log_access; /* enum access_log_choice */
     uint64_t log_access_sample;
 
     struct config_policy policy; /* the rows of [policy], from the file alone */
@@ -230,8 +224,13 @@ int config_load_text(struct config *config, const char *name, const char *text,
 /* Frees the texts, wiping the secret. Safe to repeat. */
 void config_deinit(struct config *config);
 
-/* Appends the effective values as INI text, each with its origin as a comment; secrets are masked.
- * Returns 0 or -ENOMEM. */
+/* Appends the effective values as INI text, each with its origin as a comment, and `reloadable`
+ * where SIGHUP takes a new one; secrets are masked. Returns 0 or -ENOMEM. */
 int config_print(const struct config *config, struct buf *out);
+
+/* Appends the table of options, a line each with tabs between: section.key, type, default, range or
+ * choices, unit, `reload` or `start` (when a changed value is taken), what it is. Returns 0 or
+ * -ENOMEM. */
+int config_print_options(struct buf *out);
 
 #endif

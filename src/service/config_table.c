@@ -1,6 +1,8 @@
 #include "service/config_table.h"
 
+#include "core/nearest_name.h"
 #include "service/config.h"
+#include "service/config_policy.h"
 
 #include <string.h>
 
@@ -10,6 +12,7 @@
 
 #define PATH_BYTES_MAX 4095
 #define TEXT_BYTES_MAX 1024
+#define NAME_SIZE_MAX  32 /* longer names are like no option of ours */
 
 /* When a changed value is taken: */
 #define LIVE  true  /* at SIGHUP, */
@@ -124,18 +127,18 @@ const struct config_option config_options[] = {
      .environment_only = true},
     TEXT(LIVE, auth, jwks_file, CONFIG_TYPE_PATH, PATH_BYTES_MAX, "",
          "public keys of RS256, ES256 and EdDSA tokens, a JSON Web Key Set"),
-    TEXT(START, auth, issuer, CONFIG_TYPE_TEXT, TEXT_BYTES_MAX, "", "required claim iss"),
-    TEXT(START, auth, audience, CONFIG_TYPE_TEXT, TEXT_BYTES_MAX, "", "required in claim aud"),
-    NUMBER(START, auth, leeway_s, "30", 0, 600, "seconds", "difference of clocks tolerated"),
-    TEXT(START, auth, roles_claim, CONFIG_TYPE_TEXT, 64, "roles",
+    TEXT(LIVE, auth, issuer, CONFIG_TYPE_TEXT, TEXT_BYTES_MAX, "", "required claim iss"),
+    TEXT(LIVE, auth, audience, CONFIG_TYPE_TEXT, TEXT_BYTES_MAX, "", "required in claim aud"),
+    NUMBER(LIVE, auth, leeway_s, "30", 0, 600, "seconds", "difference of clocks tolerated"),
+    TEXT(LIVE, auth, roles_claim, CONFIG_TYPE_TEXT, 64, "roles",
          "claim that names the caller's roles"),
-    NUMBER(START, auth, key_overlap_s, "0", 0, 604800, "seconds",
+    NUMBER(LIVE, auth, key_overlap_s, "0", 0, 604800, "seconds",
            "a key that a reload removes still counts this long"),
     NUMBER(LIVE, auth, max_failures, "20", 0, 1000000, "",
            "refused tokens on one connection until it ends; 0 = any"),
-    SIZE(START, auth, max_token, "8192", 64, 16 * KIB, "longest token"),
+    SIZE(LIVE, auth, max_token, "8192", 64, 16 * KIB, "longest token"),
     NUMBER(START, auth, cache_entries, "16384", 0, 1000000, "", "verified tokens remembered"),
-    NUMBER(START, auth, cache_ttl_s, "300", 1, 86400, "seconds",
+    NUMBER(LIVE, auth, cache_ttl_s, "300", 1, 86400, "seconds",
            "a verified token is remembered this long"),
     {ROW(LIVE, auth, anonymous_health), .type = CONFIG_TYPE_BOOL, .fallback = "true", .unit = "",
      .help = "grpc.health.v1 asks for no token"},
@@ -170,7 +173,8 @@ const struct config_option config_options[] = {
            "calls at work, over all connections"),
     SIZE(LIVE, limits, max_buffered, "64MiB", 1 * MIB, 64 * GIB,
          "request bytes gathered and not handled yet, over all connections"),
-    SIZE(LIVE, limits, max_buffered_per_connection, "1MiB", 64 * KIB, 1 * GIB, "of them on one"),
+    SIZE(LIVE, limits, max_buffered_per_connection, "512KiB", 64 * KIB, 1 * GIB,
+         "memory of requests that one connection has not finished"),
     SIZE(LIVE, limits, max_message, "64KiB", 1 * KIB, 4 * MIB, "largest request message"),
     NUMBER(START, limits, max_fields, "256", 16, 1000000, "", "protobuf fields in one message"),
     NUMBER(START, limits, max_page_size, "1000", 1, 10000, "", "users on one page of ListUsers"),
@@ -296,55 +300,29 @@ bool config_section_is_known(const char *section)
     return false;
 }
 
-#define NAME_SIZE_MAX 32 /* longer names are like no option of ours */
-
-/* Letters to insert, remove or replace to make one name of the other (Levenshtein). */
-static unsigned distance(const char *a, const char *b)
-{
-    size_t a_size = strlen(a);
-    size_t b_size = strlen(b);
-    unsigned row[NAME_SIZE_MAX + 1];
-
-    if (a_size > NAME_SIZE_MAX || b_size > NAME_SIZE_MAX) {
-        return NAME_SIZE_MAX;
-    }
-    for (unsigned i = 0; i <= b_size; i++) {
-        row[i] = i;
-    }
-    for (unsigned i = 0; i < a_size; i++) {
-        unsigned diagonal = row[0];
-
-        row[0] = i + 1;
-        for (unsigned j = 0; j < b_size; j++) {
-            unsigned best = diagonal + (a[i] == b[j] ? 0 : 1);
-
-            diagonal = row[j + 1];
-            best = row[j] + 1 < best ? row[j] + 1 : best;
-            best = diagonal + 1 < best ? diagonal + 1 : best;
-            row[j + 1] = best;
-        }
-    }
-    return row[b_size];
-}
-
 const char *config_option_nearest(const char *section, const char *name)
 {
-    const char *nearest = NULL;
-    unsigned least = 1 + (unsigned)(strlen(name) / 3); /* a third mistyped is still near */
+    const struct bytes wanted = bytes_from_text(name);
+    struct nearest_name nearest;
 
+    /* A third mistyped is still near. */
+    nearest_name_begin(&nearest, wanted, 1 + (unsigned)(wanted.size / 3));
+    if (wanted.size > NAME_SIZE_MAX) {
+        return NULL;
+    }
     for (unsigned i = 0; i < OPTION_COUNT; i++) {
         const struct config_option *option = &config_options[i];
-        const char *candidate = section == NULL ? option->section : option->key;
-        unsigned steps;
 
-        if (section != NULL && strcmp(option->section, section) != 0) {
-            continue;
-        }
-        steps = distance(name, candidate);
-        if (steps < least + (nearest == NULL ? 1 : 0)) {
-            least = steps;
-            nearest = candidate;
+        if (section == NULL) {
+            if (i == 0 || strcmp(option->section, config_options[i - 1].section) != 0) {
+                nearest_name_offer(&nearest, bytes_from_text(option->section));
+            }
+        } else if (strcmp(option->section, section) == 0) {
+            nearest_name_offer(&nearest, bytes_from_text(option->key));
         }
     }
-    return nearest;
+    if (section == NULL) {
+        nearest_name_offer(&nearest, bytes_from_text(CONFIG_POLICY_SECTION));
+    }
+    return (const char *)nearest.name.data; /* of a text, up to its end */
 }

@@ -216,6 +216,12 @@ static int make_place(struct user_order *order, uint64_t sequence, struct user_o
     return 0;
 }
 
+size_t user_order_memory(const struct user_order *order)
+{
+    return (order->chunk_count + order->spare_count) * sizeof(struct user_order_chunk) +
+           order->chunk_capacity * sizeof(struct user_order_chunk *);
+}
+
 int user_order_insert(struct user_order *order, struct user_entry *entry)
 {
     uint64_t sequence = user_entry_sequence(entry);

@@ -45,6 +45,9 @@ int user_order_reserve(struct user_order *order, size_t count);
 /* No entry with its sequence may be there. Returns 0 or -ENOMEM. */
 int user_order_insert(struct user_order *order, struct user_entry *entry);
 
+/* Bytes that the chunks take. */
+size_t user_order_memory(const struct user_order *order);
+
 /* NULL when there is none. */
 const struct user_entry *user_order_find(const struct user_order *order, uint64_t sequence);
 

@@ -44,6 +44,8 @@ struct user_service {
     bool skipping_due;
     void (*checkpointed)(void *context, const struct wal_snapshot_report *report);
     void *checkpointed_context;
+    void (*progressed)(void *context, const struct wal_progress *progress);
+    void *progressed_context;
     void (*state_changed)(void *context, enum commit_log_state state, const char *reason);
     void *state_context;
     bool has_refused; /* recovery ended at this record: */
@@ -184,6 +186,15 @@ static void on_checkpoint(void *context, const struct wal_snapshot_report *repor
     }
 }
 
+static void on_reset_progress(void *context, const struct wal_progress *progress)
+{
+    const struct user_service *service = context;
+
+    if (service->progressed != NULL) {
+        service->progressed(service->progressed_context, progress);
+    }
+}
+
 /* The callbacks of the log have one context. */
 static int on_snapshot_begin(void *context, uint64_t lsn, uint64_t *ret_record_count)
 {
@@ -224,6 +235,7 @@ static const struct commit_log_callbacks log_callbacks = {
     .reset_begin = on_reset_begin,
     .reset_record = on_reset_record,
     .reset_end = on_reset_end,
+    .reset_progress = on_reset_progress,
     .snapshot = &snapshot_source,
     .events = on_events,
     .state = on_state,
@@ -280,6 +292,14 @@ void user_service_watch_checkpoints(struct user_service *service,
     service->checkpointed_context = context;
 }
 
+void user_service_watch_recovery(struct user_service *service,
+                                 void (*told)(void *context, const struct wal_progress *progress),
+                                 void *context)
+{
+    service->progressed = told;
+    service->progressed_context = context;
+}
+
 int user_service_start(struct user_service *service, struct commit_log *log,
                        void (*state_changed)(void *context, enum commit_log_state state,
                                              const char *reason),
@@ -312,6 +332,11 @@ int user_service_checkpoint(struct user_service *service)
 uint64_t user_service_user_count(const struct user_service *service)
 {
     return user_store_count(service->store);
+}
+
+uint64_t user_service_user_memory(const struct user_service *service)
+{
+    return user_store_memory(service->store);
 }
 
 void user_service_end_watches(struct user_service *service)

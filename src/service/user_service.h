@@ -50,6 +50,12 @@ void user_service_watch_checkpoints(struct user_service *service,
                                                  const struct wal_snapshot_report *report),
                                     void *context);
 
+/* `told` hears, about once a second while the recovery goes on, how far it has come. Before the
+ * start. */
+void user_service_watch_recovery(struct user_service *service,
+                                 void (*told)(void *context, const struct wal_progress *progress),
+                                 void *context);
+
 /* Recovers the store from the log (blocking) and connects the two. `state_changed` is told of every
  * state of the log, from the loop. Returns as commit_log_ops.start does, with `problem`
  * (WAL_PROBLEM_SIZE bytes). */
@@ -66,6 +72,9 @@ void user_service_methods(struct user_service *service, struct grpc_method *ret_
 int user_service_checkpoint(struct user_service *service);
 
 uint64_t user_service_user_count(const struct user_service *service);
+
+/* Bytes, as user_store_memory(). */
+uint64_t user_service_user_memory(const struct user_service *service);
 
 /* Ends every watch, and those that come later: the server is shutting down. */
 void user_service_end_watches(struct user_service *service);

@@ -86,6 +86,7 @@ void user_store_clear(struct user_store *store)
     map_deinit(&store->by_request);
     user_order_free_entries(&store->order);
     store->change_applied = 0;
+    store->entry_bytes = 0;
 }
 
 void user_store_free(struct user_store *store)
@@ -106,6 +107,13 @@ void user_store_free(struct user_store *store)
 uint64_t user_store_count(const struct user_store *store)
 {
     return store->by_id.count;
+}
+
+uint64_t user_store_memory(const struct user_store *store)
+{
+    return store->entry_bytes + user_order_memory(&store->order) + map_memory(&store->by_id) +
+           map_memory(&store->by_username) + map_memory(&store->by_email) +
+           map_memory(&store->by_request);
 }
 
 uint64_t user_store_applied(const struct user_store *store)

@@ -56,6 +56,9 @@ void user_store_set_keeper(struct user_store *store, struct user_store_keeper *k
 
 uint64_t user_store_count(const struct user_store *store);
 
+/* Bytes that the stored users and their indexes take, without what the allocator adds. */
+uint64_t user_store_memory(const struct user_store *store);
+
 /* The number of the last change applied, which names the state of the store: as long as it stays,
  * nothing has changed. 0 = no change yet. */
 uint64_t user_store_applied(const struct user_store *store);

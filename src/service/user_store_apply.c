@@ -230,6 +230,10 @@ static int apply_put(struct user_store *store, const struct commit_event *event,
     user_entry_set_revision(arrival.entry, event->revision);
     put_in_maps(store, &arrival);
     put_in_order(store, &arrival);
+    store->entry_bytes += user_entry_size(arrival.entry);
+    if (arrival.before != NULL) {
+        store->entry_bytes -= user_entry_size(arrival.before);
+    }
     let_go(store, arrival.before);
     reach(store, record->change, record->user.created_at);
     return 0;
@@ -245,6 +249,7 @@ static int apply_delete(struct user_store *store, const struct commit_event *eve
     }
     take_from_maps(store, entry);
     user_order_remove(&store->order, entry);
+    store->entry_bytes -= user_entry_size(entry);
     let_go(store, entry);
     reach(store, record->change, 0);
     return 0;

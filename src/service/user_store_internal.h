@@ -23,6 +23,7 @@ struct user_store {
     struct user_store_keeper *keeper; /* or NULL */
     uint64_t max_users;
     uint64_t new_count;      /* users on their way in */
+    uint64_t entry_bytes;    /* of the stored entries */
     uint64_t change_last;    /* greatest number given or applied */
     uint64_t change_applied; /* greatest number applied */
     int64_t created_at_last; /* greatest time given or applied */

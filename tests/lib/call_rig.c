@@ -122,6 +122,7 @@ void call_rig_deinit(struct call_rig *rig)
     ck_assert_uint_eq(rig->freed, rig->opened);
     ck_assert_uint_eq(rig->reactor.timers.count, 0);
     ck_assert_uint_eq(rig->host.buffered, 0);
+    ck_assert_uint_eq(rig->host.unfinished, 0);
     ck_assert_uint_eq(rig->pool.buffered, 0);
     grpc_call_pool_deinit(&rig->pool);
     timer_set_deinit(&rig->reactor.timers);

@@ -369,8 +369,8 @@ START_TEST(app_reloads_its_configuration)
         forget(server);
         send_signal(server, SIGHUP);
         await(server, i == 0 ? "reloaded source=SIGHUP options=\"server.drain_delay_s, "
-                               "limits.max_running, policy\" files=\"\" us="
-                             : "reloaded source=SIGHUP options=\"\" files=\"\" us=");
+                               "limits.max_running, policy\" files=none us="
+                             : "reloaded source=SIGHUP options=none files=none us=");
         await(server, "restart_needed options=server.backlog cause=");
     }
     write_config(configured_all("drain_delay_s = 0", "", "mode = none\n[log]\nformat = json"));
@@ -418,7 +418,7 @@ START_TEST(app_takes_a_secret_that_changes)
     await(server, "ready");
     forget(server);
     write_file("secret", SECRET "another", 0600, path, sizeof(path));
-    await(server, "reloaded source=files options=\"\" files=auth.jwt_secret_file us=");
+    await(server, "reloaded source=files options=none files=auth.jwt_secret_file us=");
     forget(server);
     write_config(configured("drain_delay_s = 0", "mode = none"));
     send_signal(server, SIGHUP); /* without a restart there have to be keys */
@@ -435,7 +435,7 @@ START_TEST(app_takes_a_secret_that_changes)
     write_file("secret", SECRET, 0644, path, sizeof(path));
     await(server, "reload_failed source=files cause=\"auth.jwt_secret_file: everybody may access");
     ck_assert_int_eq(chmod(path, 0600), 0);
-    await(server, "reloaded source=files options=\"\" files=auth.jwt_secret_file us=");
+    await(server, "reloaded source=files options=none files=auth.jwt_secret_file us=");
     send_signal(server, SIGTERM);
     finish(server, EX_OK, "stopped");
     remove_folder();

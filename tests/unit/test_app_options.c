@@ -83,6 +83,7 @@ START_TEST(app_options_carry_every_other_number)
     static struct config config;
     struct wal_options wal;
     struct user_service_options users;
+    struct reflection_options reflection;
     struct token_options token;
 
     ck_assert_int_eq(load(&config, "[tls]\nenabled = false\n[auth]\nmode = none\nissuer = i\n"
@@ -116,6 +117,10 @@ START_TEST(app_options_carry_every_other_number)
     ck_assert_uint_eq(users.streams.max_inflight, 256);
     ck_assert_uint_eq(users.streams.max_hashing, 32); /* half of the queues' lengths */
     ck_assert_uint_eq(users.streams.max_submitted, 2048);
+    reflection = app_options_reflection(&config);
+    ck_assert_uint_eq(reflection.max_messages, users.streams.max_messages);
+    ck_assert_uint_eq(reflection.max_unsent, users.streams.max_unsent);
+    ck_assert_uint_eq(reflection.max_fields, 256);
     config.password_queue_max = 1;
     ck_assert_uint_eq(app_options_users(&config).streams.max_hashing, 1);
     token = app_options_token(&config);
@@ -183,5 +188,33 @@ START_TEST(app_options_carry_what_may_connect)
 
 END_TEST
 
-UNIT_MAIN("app_options", app_options_carry_every_limit, app_options_carry_every_other_number,
-          app_options_carry_what_may_connect)
+/* Probes get less than calls, and their own limit on connections. */
+START_TEST(app_options_are_small_for_probes)
+{
+    static struct config config;
+    struct grpc_server_options main_port;
+    struct grpc_server_options probes;
+
+    ck_assert_int_eq(load(&config, "[tls]\nenabled = false\n[auth]\nmode = none\n"
+                                   "[health]\nmax_connections = 7\n[limits]\n"
+                                   "idle_timeout_s = 77\nmax_age_s = 88\n"),
+                     0);
+    main_port = app_options_server(&config);
+    probes = app_options_health_port(&config);
+    ck_assert_uint_eq(probes.max_connections, 7);
+    ck_assert_int_eq(probes.max_connections_reason, LIMITS_HIT_HEALTH_CONNECTIONS);
+    ck_assert_int_eq(main_port.max_connections_reason, LIMITS_HIT_CONNECTIONS);
+    ck_assert_uint_eq(probes.idle_timeout_ns, main_port.idle_timeout_ns);
+    ck_assert_uint_ne(main_port.max_age_ns, 0);
+    ck_assert_uint_eq(probes.max_age_ns, 0);
+    ck_assert_uint_lt(probes.max_message, main_port.max_message);
+    ck_assert_uint_lt(probes.max_buffered, main_port.max_buffered);
+    ck_assert_uint_lt(probes.h2.max_concurrent_streams, main_port.h2.max_concurrent_streams);
+    ck_assert_uint_eq(probes.h2.reset_burst, main_port.h2.reset_burst);
+    config_deinit(&config);
+}
+
+END_TEST
+
+UNIT_MAIN("app_options", app_options_are_small_for_probes, app_options_carry_every_limit,
+          app_options_carry_every_other_number, app_options_carry_what_may_connect)

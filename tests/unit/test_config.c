@@ -335,6 +335,9 @@ START_TEST(config_suggests_only_what_is_near)
     assert_refused("level = info\n" OPEN, "key \"level\" stands before any [section]");
     ck_assert_str_eq(config_option_nearest("wal", "segmentsize"), "segment_size");
     ck_assert_str_eq(config_option_nearest(NULL, "sever"), "server");
+    ck_assert_str_eq(config_option_nearest(NULL, "polciy"), "policy");
+    assert_refused(OPEN "[polciy]\nallow /* = *\n",
+                   "unknown section [polciy]: did you mean [policy]?\n");
     ck_assert_ptr_null(config_option_nearest("wal", "a_name_that_is_much_longer_than_any_of_ours"));
     done();
 }
@@ -606,7 +609,7 @@ START_TEST(config_keeps_the_secret)
     assert_has_not(&errors, "tell-nobody");
     ck_assert_int_eq(load(OPEN, environment), 0);
     ck_assert_int_eq(config_print(&config, &shown), 0);
-    assert_has(&shown, "; jwt_secret = ******** ; environment JWT_SECRET\n");
+    assert_has(&shown, "; jwt_secret = ******** ; environment JWT_SECRET, reloadable\n");
     assert_has_not(&shown, "tell-nobody");
     buf_deinit(&shown);
     done();
@@ -623,16 +626,16 @@ START_TEST(config_print_reads_back)
     struct buf second = {0};
     char *text;
 
-    ck_assert_int_eq(load(OPEN "[limits]\nmax_message = 1048576\n", environment), 0);
+    ck_assert_int_eq(load(OPEN "[limits]\nmax_message = 524288\n", environment), 0);
     ck_assert_int_eq(config_print(&config, &first), 0);
     assert_has(&first, "\n[limits]\n");
-    assert_has(&first, "\nmax_message = 1MiB ; test.ini:6\n");
+    assert_has(&first, "\nmax_message = 512KiB ; test.ini:6, reloadable\n");
     assert_has(&first, "\nmax_pending = 17 ; environment USERD_WAL_MAX_PENDING\n");
     assert_has(&first, "\nbacklog = 1024 ; default\n");
     text = strdup(text_of(&first));
     ck_assert_int_eq(load(text, NULL), 0);
     ck_assert_int_eq(config_print(&config, &second), 0);
-    ck_assert_uint_eq(config.limits_max_message, 1048576);
+    ck_assert_uint_eq(config.limits_max_message, 524288);
     ck_assert_uint_eq(config.wal_max_pending, 17);
     free(text);
     buf_deinit(&first);
@@ -653,7 +656,7 @@ START_TEST(config_checks_options_together)
                    "limits.max_deadline_ms = 10");
     assert_refused(OPEN "[limits]\nmax_message = 2MiB\n",
                    "limits.max_message = 2097152 is more than "
-                   "limits.max_buffered_per_connection = 1048576");
+                   "limits.max_buffered_per_connection = 524288");
     assert_refused(OPEN "[limits]\nmax_buffered = 1MiB\nmax_buffered_per_connection = 2MiB\n",
                    "limits.max_buffered = 1048576");
     done();

@@ -73,10 +73,9 @@ START_TEST(config_diff_names_what_changed)
     ck_assert(!config_diff_touches(&diff, "tls"));
     compare(OPEN "[server]\nlisten = 127.0.0.1:1\n", OPEN "[server]\nlisten = 127.0.0.1:2\n");
     assert_named("", "server.listen");
-    compare(
-        OPEN,
-        "[tls]\nenabled = false\ncert_file = a\n[auth]\nmode = none\njwks_file = b\nissuer = c\n");
-    assert_named("tls.cert_file, auth.jwks_file", "auth.issuer");
+    compare(OPEN, "[tls]\nenabled = false\ncert_file = a\n[auth]\nmode = none\njwks_file = "
+                  "b\ncache_entries = 3\n");
+    assert_named("tls.cert_file, auth.jwks_file", "auth.cache_entries");
     done();
 }
 

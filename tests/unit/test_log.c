@@ -138,6 +138,49 @@ START_TEST(log_caps_lines_per_second)
 
 END_TEST
 
+/* A flood of lines that only inform leaves room for a warning. */
+START_TEST(log_keeps_room_for_warnings)
+{
+    setup();
+    log_.lines_per_s_max = 16;
+    for (int i = 0; i < 100; i++) {
+        log_event(&log_, LEVEL_INFO, "flood", FIELD_NUMBER("i", i));
+    }
+    (void)written();
+    log_write(&log_, LEVEL_WARN, "first", NULL, 0);
+    log_write(&log_, LEVEL_ERROR, "second", NULL, 0);
+    log_write(&log_, LEVEL_WARN, "third", NULL, 0);
+    ck_assert_str_eq(written(), "2026-11-22T10:00:00.123Z warn first\n"
+                                "2026-11-22T10:00:00.123Z error second\n");
+    ck_assert_uint_eq(log_.dropped_total, 100 - 14 + 1);
+}
+
+END_TEST
+
+/* Whoever reads the log and stops costs lines, and holds nothing up; the lines are whole. */
+START_TEST(log_never_waits_for_its_reader)
+{
+    unsigned lines = 0;
+
+    setup();
+    ck_assert_int_eq(fcntl(pipe_[1], F_SETFL, 0), 0); /* a write that must wait, waits */
+    log_.lines_per_s_max = 0;
+    for (int i = 0; i < 5000; i++) {
+        log_event(&log_, LEVEL_INFO, "e", FIELD_TEXT("text", "a line that is not very short"));
+    }
+    ck_assert_uint_gt(log_.dropped, 0);
+    for (const char *line = written(); *line != '\0'; line = strchr(line, '\n') + 1) {
+        ck_assert_ptr_nonnull(strchr(line, '\n'));
+        lines++;
+    }
+    ck_assert_uint_eq(lines + log_.dropped, 5000);
+    fixed.now_ns += CLOCK_NS_PER_S;
+    log_write(&log_, LEVEL_INFO, "next", NULL, 0);
+    ck_assert_ptr_nonnull(strstr(written(), "log_lines_dropped count="));
+}
+
+END_TEST
+
 /* Lines below the level cost nothing of the cap, and no log at all is silence. */
 START_TEST(log_drops_lower_levels)
 {
@@ -154,4 +197,5 @@ START_TEST(log_drops_lower_levels)
 END_TEST
 
 UNIT_MAIN("log", log_writes_text, log_quotes_what_could_mislead, log_writes_json,
-          log_cuts_long_lines, log_caps_lines_per_second, log_drops_lower_levels)
+          log_cuts_long_lines, log_caps_lines_per_second, log_keeps_room_for_warnings,
+          log_never_waits_for_its_reader, log_drops_lower_levels)

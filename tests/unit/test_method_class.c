@@ -3,6 +3,7 @@
 #include "http2/grpc_method.h"
 #include "service/health.h"
 #include "service/method_class.h"
+#include "service/reflection.h"
 #include "service_fixture.h"
 
 static bool is_listed(const char *path)
@@ -15,11 +16,12 @@ static bool is_listed(const char *path)
     return false;
 }
 
-/* Every method that is served stands in the list, with nothing else but reflection. */
+/* Every method that is served stands in the list, and nothing else. */
 START_TEST(method_class_lists_all_methods)
 {
     static struct service_fixture fixture;
     struct grpc_method health[HEALTH_METHOD_COUNT];
+    struct grpc_method reflection[REFLECTION_METHOD_COUNT];
     unsigned count = 0;
 
     service_start(&fixture);
@@ -31,10 +33,16 @@ START_TEST(method_class_lists_all_methods)
         ck_assert_msg(is_listed(health[i].path), "%s", health[i].path);
         ck_assert_int_eq(method_class_of(health[i].path), METHOD_CLASS_HEALTH);
     }
-    for (unsigned i = 0; method_class_paths[i] != NULL; i++) {
-        count += method_class_of(method_class_paths[i]) != METHOD_CLASS_REFLECTION;
+    reflection_methods(NULL, reflection);
+    for (unsigned i = 0; i < REFLECTION_METHOD_COUNT; i++) {
+        ck_assert_msg(is_listed(reflection[i].path), "%s", reflection[i].path);
+        ck_assert_int_eq(method_class_of(reflection[i].path), METHOD_CLASS_REFLECTION);
     }
-    ck_assert_uint_eq(count, USER_SERVICE_METHOD_COUNT + HEALTH_METHOD_COUNT);
+    while (method_class_paths[count] != NULL) {
+        count++;
+    }
+    ck_assert_uint_eq(count,
+                      USER_SERVICE_METHOD_COUNT + HEALTH_METHOD_COUNT + REFLECTION_METHOD_COUNT);
     service_finish(&fixture);
 }
 

@@ -138,5 +138,62 @@ START_TEST(observe_cuts_long_paths)
 
 END_TEST
 
+/* Started, messages and time are kept beside the status; the labels tell which method. */
+START_TEST(observe_fills_rows)
+{
+    const struct observe_row *row;
+    struct grpc_stage stage;
+    struct grpc_call call = {.host = &host, .started_ns = 2000};
+
+    open_with(NULL);
+    stage = observe_stage(observe);
+    call.method = &methods.methods[1];
+    ck_assert(stage.begin(stage.context, &call));
+    ck_assert_ptr_nonnull(call.counts);
+    call.counts->received += 2;
+    call.counts->sent += 3;
+    ck_assert_uint_eq(observe_row_count(observe), 3);
+    row = observe_row(observe, 1);
+    ck_assert_uint_eq(row->started, 1);
+    ck_assert_uint_eq(row->messages.received, 2);
+    ck_assert_uint_eq(row->messages.sent, 3);
+    ck_assert_uint_eq(histogram_count(&row->ns), 0);
+    stage.end(stage.context, &call);
+    ck_assert_uint_eq(histogram_count(&row->ns), 1);
+    ck_assert_uint_eq(row->ns.sum, 7000);
+    ck_assert(bytes_equal(row->labels, BYTES_LITERAL("method=\"/a.B/Two\"")));
+    ck_assert(
+        bytes_equal(row->classic,
+                    BYTES_LITERAL("grpc_type=\"unary\",grpc_service=\"a.B\",grpc_method=\"Two\"")));
+    ck_assert(bytes_equal(observe_row(observe, 2)->labels, BYTES_LITERAL("method=\"other\"")));
+    done();
+}
+
+END_TEST
+
+/* A call that no stage saw counts, too: under its method when its head had that. */
+START_TEST(observe_counts_what_it_missed)
+{
+    struct grpc_stage stage;
+    struct grpc_call call = {.host = &host, .started_ns = 2000};
+
+    open_with(NULL);
+    stage = observe_stage(observe);
+    call.head.path = bytes_from_text("/a.B/One");
+    call.status = GRPC_STATUS_DEADLINE_EXCEEDED;
+    stage.missed(stage.context, &call);
+    ck_assert_ptr_null(call.method);
+    call.head.path = (struct bytes){NULL, 0};
+    call.status = GRPC_STATUS_CANCELLED;
+    stage.missed(stage.context, &call);
+    ck_assert_uint_eq(observe_count(observe, &methods.methods[0], GRPC_STATUS_DEADLINE_EXCEEDED),
+                      1);
+    ck_assert_uint_eq(observe_count(observe, NULL, GRPC_STATUS_CANCELLED), 1);
+    ck_assert_uint_eq(observe_row(observe, 0)->started, 1);
+    done();
+}
+
+END_TEST
+
 UNIT_MAIN("observe", observe_counts, observe_counts_unknown_methods_as_one, observe_writes_a_line,
-          observe_cuts_long_paths)
+          observe_cuts_long_paths, observe_fills_rows, observe_counts_what_it_missed)

@@ -341,9 +341,32 @@ START_TEST(user_service_says_what_may_be_lost)
 
 END_TEST
 
-UNIT_MAIN("user_service", user_service_has_its_methods, user_service_survives_a_restart,
-          user_service_refuses_a_log_that_does_not_fit, user_service_reads_on_when_the_log_failed,
-          user_service_connects_its_methods, user_service_survives_a_restart_from_a_snapshot,
+static void on_progress(void *context, const struct wal_progress *progress)
+{
+    *(uint64_t *)context = progress->records;
+}
+
+/* Who asked hears how far a recovery is. */
+START_TEST(user_service_tells_of_its_recovery)
+{
+    static struct service_fixture fixture;
+    const struct wal_progress progress = {.records = 7};
+    uint64_t told = 0;
+
+    service_start(&fixture);
+    fixture.log.callbacks->reset_progress(fixture.log.context, &progress); /* nobody asked */
+    user_service_watch_recovery(fixture.service, on_progress, &told);
+    fixture.log.callbacks->reset_progress(fixture.log.context, &progress);
+    ck_assert_uint_eq(told, 7);
+    service_finish(&fixture);
+}
+
+END_TEST
+
+UNIT_MAIN("user_service", user_service_tells_of_its_recovery, user_service_has_its_methods,
+          user_service_survives_a_restart, user_service_refuses_a_log_that_does_not_fit,
+          user_service_reads_on_when_the_log_failed, user_service_connects_its_methods,
+          user_service_survives_a_restart_from_a_snapshot,
           user_service_tells_why_there_is_no_snapshot,
           user_service_leaves_out_numbers_that_may_be_known,
           user_service_leaves_out_numbers_when_there_is_room, user_service_says_what_may_be_lost)

@@ -76,6 +76,8 @@ START_TEST(user_store_keeps_the_order)
     struct user_names a = names_of("a", "anna", "a@x");
     struct user_names b = names_of("b", "bert", "b@x");
     struct user_names d = names_of("d", "dora", "d@x");
+    uint64_t memory;
+    size_t entry_size;
 
     start(&fixture, 10);
     ck_assert_uint_eq(user_store_applied(fixture.store), 0);
@@ -91,14 +93,19 @@ START_TEST(user_store_keeps_the_order)
     ck_assert_str_eq(ids_in_order(&fixture), "abc");
     ck_assert_int_eq(replay(&fixture, &a, 40, USER_RECORD_PUT), 0); /* made anew */
     ck_assert_str_eq(ids_in_order(&fixture), "bca");
+    memory = user_store_memory(fixture.store);
+    entry_size = user_entry_size(user_store_find(fixture.store, text("c")));
+    ck_assert_uint_gt(memory, 3 * entry_size);
     ck_assert_int_eq(replay(&fixture, &c, 50, USER_RECORD_DELETE), 0);
     ck_assert_str_eq(ids_in_order(&fixture), "ba");
+    ck_assert_uint_eq(user_store_memory(fixture.store), memory - entry_size);
     ck_assert_uint_eq(user_store_applied(fixture.store), 50);
     put(&fixture, "e", "emil", "e@x");
     ck_assert_str_eq(ids_in_order(&fixture), "bae");
     ck_assert_uint_eq(user_store_applied(fixture.store), 51);
     user_store_clear(fixture.store);
     ck_assert_str_eq(ids_in_order(&fixture), "");
+    ck_assert_uint_eq(user_store_memory(fixture.store), 0);
     ck_assert_uint_eq(user_store_applied(fixture.store), 0);
     finish(&fixture);
 }

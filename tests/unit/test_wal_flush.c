@@ -138,6 +138,11 @@ START_TEST(wal_flush_writes_beside_a_sync)
     step(&fixture, 0);
     ck_assert_uint_eq(stats(&fixture)->durable_lsn, 5);
     ck_assert_uint_eq(stats(&fixture)->syncs, 2);
+    ck_assert_uint_eq(histogram_count(&stats(&fixture)->sync_ns), 2);
+    ck_assert_uint_eq(histogram_count(&stats(&fixture)->sync_records), 2);
+    ck_assert_uint_eq(stats(&fixture)->sync_records.sum, 5);
+    ck_assert_uint_eq(stats(&fixture)->sync_records.counts[histogram_place(2)], 1);
+    ck_assert_uint_eq(stats(&fixture)->sync_records.counts[histogram_place(3)], 1);
     fixture_deinit(&fixture);
 }
 

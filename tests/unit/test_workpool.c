@@ -208,12 +208,20 @@ START_TEST(workpool_refuses_when_full)
     submit(&waiting[0]);
     submit(&waiting[1]);
     ck_assert_int_eq(workpool_submit(pool, &refused.job), WORKPOOL_E_FULL);
+    ck_assert_uint_eq(workpool_stats(pool).waiting, 2);
+    ck_assert_uint_eq(workpool_stats(pool).working, 1);
+    ck_assert_uint_eq(workpool_stats(pool).refused, 1);
+    ck_assert_uint_eq(histogram_count(workpool_times(pool)), 0);
     let_go(&gate);
     while (waiting[1].finished == 0) {
         turn();
     }
     ck_assert_int_eq(refused.worked, 0);
     ck_assert_int_eq(refused.finished, 0);
+    ck_assert_uint_eq(workpool_stats(pool).waiting, 0);
+    ck_assert_uint_eq(workpool_stats(pool).working, 0);
+    ck_assert_uint_eq(histogram_count(workpool_times(pool)), 3);
+    ck_assert_uint_gt(workpool_times(pool)->sum, 0);
     submit(&refused);
     close_pool();
     ck_assert_int_eq(refused.finished, 1);

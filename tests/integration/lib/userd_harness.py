@@ -106,6 +106,9 @@ class Server:
         self.config = self.folder / "userd.ini"
         self.data = self.folder / "data"
         self.process = None
+        self.environment = {}  # of the program, besides what it inherits
+        self.wrapper = []  # a command that becomes the program it is given
+        self.passed = ()  # descriptors that it keeps
         self.lines = []  # of the log, since the last start
         self.whole_log = []  # since the first
         self._write_config(settings or {})
@@ -132,9 +135,12 @@ class Server:
         self.lines = []
         self._listening = threading.Event()
         self.address = None
-        self.process = subprocess.Popen([USERD, "--config", str(self.config)], env=environment,
+        environment.update(self.environment)
+        self.process = subprocess.Popen([*self.wrapper, USERD, "--config", str(self.config)],
+                                        env=environment, pass_fds=self.passed,
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.PIPE, text=True, errors="replace")
+                                        stderr=subprocess.PIPE, text=True, errors="replace",
+                                        pipesize=1 << 20)  # a line that finds no room is dropped
         self._reader = threading.Thread(target=self._read_log, args=(self.process,), daemon=True)
         self._reader.start()
 
