@@ -77,14 +77,15 @@ void token_verdict_hold(struct token_verdict *verdict)
 
 void token_verdict_release(struct token_verdict *verdict)
 {
-    if (verdict == NULL || --verdict->holds > 0) {
-        return;
+    while (verdict != NULL && --verdict->holds == 0) {
+        struct token_verdict *successor = verdict->successor;
+
+        assert(!list_is_linked(&verdict->link));
+        token_key_release(verdict->key);
+        free(verdict->claims);
+        free(verdict);
+        verdict = successor;
     }
-    assert(!list_is_linked(&verdict->link));
-    token_verdict_release(verdict->successor);
-    token_key_release(verdict->key);
-    free(verdict->claims);
-    free(verdict);
 }
 
 int token_verdict_keep_claims(struct token_verdict *verdict, struct bytes token)

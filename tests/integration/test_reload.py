@@ -429,7 +429,8 @@ def watch(server, token):
     """(stream, channel) of a watcher that has got its first state."""
     user = create(server)
     channel = server.channel(token=token)
-    stream = server.stub(channel).WatchUser(users_pb2.GetUserRequest(id=user.id))
+    stream = server.stub(channel).WatchUser(users_pb2.GetUserRequest(id=user.id),
+                                            timeout=10 * DEADLINE_S)
     assert next(stream).id == user.id
     return stream, channel
 

@@ -458,6 +458,11 @@ START_TEST(connection_ends_when_idle)
     SERVE_UNTIL(&rig, &client, held.closed);
     h2_peer_call_deinit(&held);
     serve_rig_push_clock(&rig, 2000 * CLOCK_NS_PER_S);
+    SERVE_UNTIL(&rig, &client, serve_client_count(&client, H2_FRAME_GOAWAY) == 1);
+    serve_rig_push_clock(&rig, 9 * CLOCK_NS_PER_S); /* no call is on its way, and nghttp2 at rest */
+    loop_turn(&rig.loop);                           /* answers no PING after the first GOAWAY */
+    ck_assert_int_eq(connection->phase, GRPC_CONNECTION_ANNOUNCED);
+    serve_rig_push_clock(&rig, CLOCK_NS_PER_S);
     SERVE_UNTIL(&rig, &client, client.has_ended);
     ck_assert_uint_eq(serve_client_count(&client, H2_FRAME_GOAWAY), 2);
     ck_assert_uint_eq(goaway_error(), H2_ERROR_NO_ERROR);

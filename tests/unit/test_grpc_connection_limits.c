@@ -255,6 +255,45 @@ START_TEST(age_waits_for_calls)
 
 END_TEST
 
+/* An old connection whose client is slow is given ten seconds to see the first GOAWAY, and one when
+ * the server ends meanwhile. */
+START_TEST(age_gives_the_client_time)
+{
+    struct buf in = {0};
+
+    for (unsigned i = 0; i < 2; i++) {
+        bool shuts_down = i == 1;
+
+        serve_rig_init(&rig);
+        rig.options.max_age_ns = 1000 * CLOCK_NS_PER_S;
+        rig.options.max_age_grace_ns = 30 * CLOCK_NS_PER_S;
+        open_connection(true);
+        append_request(&in, 1, "/t.T/Echo");
+        serve_client_send(&client, &in);
+        buf_clear(&in);
+        SERVE_UNTIL(&rig, &client, owner.stats.calls_finished == 1);
+        serve_rig_push_clock(&rig, 1100 * CLOCK_NS_PER_S);
+        SERVE_UNTIL(&rig, &client, serve_client_count(&client, H2_FRAME_GOAWAY) == 1);
+        if (shuts_down) {
+            grpc_connection_drain(connection);
+            grpc_connection_drain(connection);
+        } else {
+            serve_rig_push_clock(&rig, 9 * CLOCK_NS_PER_S);
+        }
+        append_request(&in, 3, "/t.T/Echo");
+        serve_client_send(&client, &in);
+        buf_clear(&in);
+        SERVE_UNTIL(&rig, &client, owner.stats.calls_finished == 2);
+        ck_assert_int_eq(connection->phase, GRPC_CONNECTION_ANNOUNCED);
+        serve_rig_push_clock(&rig, CLOCK_NS_PER_S);
+        see_goaway(H2_ERROR_NO_ERROR, "max_age");
+        leave();
+    }
+    buf_deinit(&in);
+}
+
+END_TEST
+
 /* Connections that begin together end at different times, by a tenth either way. Their age counts
  * from the first call. */
 START_TEST(age_differs)
@@ -294,6 +333,8 @@ START_TEST(idleness_has_a_name)
     rig.options.idle_timeout_ns = 300 * CLOCK_NS_PER_S;
     open_connection(false);
     serve_rig_push_clock(&rig, 300 * CLOCK_NS_PER_S);
+    SERVE_UNTIL(&rig, &client, serve_client_count(&client, H2_FRAME_GOAWAY) == 1);
+    serve_rig_push_clock(&rig, 10 * CLOCK_NS_PER_S);
     see_goaway(H2_ERROR_NO_ERROR, "max_idle");
     ck_assert_uint_eq(hits(LIMITS_HIT_IDLE_TIMEOUT), 1);
     leave();
@@ -527,8 +568,8 @@ START_TEST(bad_heads_among_good_calls_are_borne)
 END_TEST
 
 UNIT_MAIN("grpc_connection_limits", pings_too_often_end_the_connection, pings_count_by_open_calls,
-          pings_that_measure_are_honest, age_ends_the_connection, age_waits_for_calls, age_differs,
-          idleness_has_a_name, stage_ends_the_connection, stage_ends_a_connection_that_goes,
-          memo_lives_as_long_as_the_connection, bad_heads_end_the_connection,
-          large_heads_end_the_connection, half_messages_end_the_connection,
-          bad_heads_among_good_calls_are_borne)
+          pings_that_measure_are_honest, age_ends_the_connection, age_waits_for_calls,
+          age_gives_the_client_time, age_differs, idleness_has_a_name, stage_ends_the_connection,
+          stage_ends_a_connection_that_goes, memo_lives_as_long_as_the_connection,
+          bad_heads_end_the_connection, large_heads_end_the_connection,
+          half_messages_end_the_connection, bad_heads_among_good_calls_are_borne)

@@ -199,6 +199,8 @@ START_TEST(server_drains_idle_clients_at_once)
     connect_client(&client, false);
     SERVE_UNTIL(&rig, &client, serve_client_count(&client, H2_FRAME_SETTINGS) > 1);
     drain(3600 * CLOCK_NS_PER_S);
+    SERVE_UNTIL(&rig, &client, serve_client_count(&client, H2_FRAME_GOAWAY) == 1);
+    serve_rig_push_clock(&rig, CLOCK_NS_PER_S); /* nghttp2 at rest answers no PING after it */
     SERVE_UNTIL(&rig, &client, client.has_ended);
     ck_assert(!client.was_reset);
     ck_assert_uint_eq(serve_client_count(&client, H2_FRAME_GOAWAY), 2);
@@ -558,6 +560,7 @@ START_TEST(server_takes_new_options)
 {
     struct serve_client first;
     struct serve_client second;
+    struct h2_peer_call call;
 
     serve_rig_init(&rig);
     begin();
@@ -574,14 +577,20 @@ START_TEST(server_takes_new_options)
     rig.options.idle_timeout_ns = CLOCK_NS_PER_S;
     grpc_server_set_options(server, &rig.options);
     serve_rig_push_clock(&rig, CLOCK_NS_PER_S);
+    SERVE_UNTIL(&rig, &first, serve_client_count(&first, H2_FRAME_GOAWAY) == 1);
+    serve_rig_push_clock(&rig, 10 * CLOCK_NS_PER_S);
     SERVE_UNTIL(&rig, &first, first.has_ended);
     ck_assert_uint_eq(hits(LIMITS_HIT_IDLE_TIMEOUT), 1);
     ck_assert_uint_eq(hits(LIMITS_HIT_AGE), 0);
     serve_client_deinit(&first);
     LOOP_UNTIL(&rig.loop, grpc_server_stats(server)->connections_open == 0);
+    rig.options.idle_timeout_ns = 3600 * CLOCK_NS_PER_S;
+    grpc_server_set_options(server, &rig.options);
     connect_client(&second, false);
-    SERVE_UNTIL(&rig, &second, second.has_ended);
+    h2_peer_call_unary(&second.peer, &call, "/t.T/Echo", "", 0);
+    SERVE_UNTIL(&rig, &second, call.closed && serve_client_count(&second, H2_FRAME_GOAWAY) >= 1);
     ck_assert_uint_eq(hits(LIMITS_HIT_AGE), 1);
+    h2_peer_call_deinit(&call);
     end();
     serve_client_deinit(&second);
 }
