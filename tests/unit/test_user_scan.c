@@ -25,7 +25,7 @@ START_TEST(user_scan_scans_in_slices)
 
         ck_assert_uint_eq(call.call.holds, 1);
         turn();
-        ck_assert_uint_le(fixture.clock.now_ns - before_ns, USER_LIST_SLICE_NS + 5 * LOOK_NS);
+        ck_assert_uint_le(fixture.clock.now_ns - before_ns, USER_LIST_SLICE_NS + 6 * LOOK_NS);
         drop(turns);               /* it was looked at */
         drop(1999 - turns);        /* it was not */
         put(1000 + turns, "Anew"); /* in its place */
