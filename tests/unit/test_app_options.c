@@ -54,6 +54,8 @@ START_TEST(app_options_carry_every_limit)
     ck_assert_uint_eq(server.min_ping_ns, config.keepalive_min_ping_s * 1000000000);
     ck_assert_uint_eq(server.max_ping_strikes, config.keepalive_max_strikes);
     ck_assert(!server.pings_without_calls);
+    ck_assert_uint_eq(server.keepalive_ns, config.keepalive_time_s * 1000000000);
+    ck_assert_uint_eq(server.keepalive_timeout_ns, config.keepalive_timeout_s * 1000000000);
     ck_assert_int_eq(server.backlog, (int)config.server_backlog);
     ck_assert_uint_eq(server.h2.max_concurrent_streams, config.http2_max_concurrent_streams);
     ck_assert_uint_eq(server.h2.stream_window, config.http2_stream_window);

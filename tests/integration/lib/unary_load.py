@@ -11,9 +11,11 @@ import contextlib
 import json
 import os
 import pathlib
+import select
 import subprocess
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -74,6 +76,7 @@ class PythonLoad:
         self.left = order.calls or float("inf")
         self.open = 0
         self.answered = 0
+        self.seen = set()  # (number of the client, username in its answer)
         self.failures = collections.Counter()
         self.is_ready = threading.Event()
         self.is_over = threading.Event()
@@ -83,12 +86,12 @@ class PythonLoad:
         for channel in self.channels:
             # C-core 1.51 now and then takes a connection under way for a failed one (userd_harness.py).
             grpc.channel_ready_future(channel).result(timeout=PATIENCE_S)
-        for channel in self.channels:
+        for number, channel in enumerate(self.channels):
             stub = users_pb2_grpc.UserServiceStub(channel)
             for _ in range(IN_FLIGHT):
-                self._call(stub)
+                self._call(number, stub)
 
-    def _call(self, stub):
+    def _call(self, number, stub):
         with self.lock:
             if self.left <= 0:
                 if self.open == 0:
@@ -97,26 +100,36 @@ class PythonLoad:
             self.left -= 1
             self.open += 1
         future = stub.GetUser.future(users_pb2.GetUserRequest(id=self.order.user), timeout=DEADLINE_S)
-        future.add_done_callback(lambda done: self._ended(stub, done))
+        future.add_done_callback(lambda done: self._ended(number, stub, done))
 
-    def _ended(self, stub, done):
+    def _ended(self, number, stub, done):
         try:
-            problem = None if done.result().user.id == self.order.user else "not the user asked for"
+            user = done.result().user
+            problem = None if user.id == self.order.user else "not the user asked for"
         except grpc.RpcError as error:
             problem = f"{error.code().value[0]} {error.details()}"
         with self.lock:
             self.open -= 1
             if problem is None:
                 self.answered += 1
+                self.seen.add((number, user.username))
             else:
                 self.failures[problem] += 1
             if self.answered >= len(self.channels) * IN_FLIGHT:
                 self.is_ready.set()
-        self._call(stub)
+        self._call(number, stub)
 
     def wait_ready(self):
         """Until all clients may have had answers."""
         assert self.is_ready.wait(PATIENCE_S), f"grpcio gets no answers: {self.failures}"
+
+    def wait_for_servers(self, count):
+        """Until every client has had answers, from now on, with so many names of the user."""
+        self.seen.clear()
+        end = time.monotonic() + PATIENCE_S
+        while len(self.seen) < count * self.order.clients:
+            assert time.monotonic() < end, f"clients of grpcio do not come back: {self.seen}"
+            time.sleep(0.01)
 
     def stop(self):
         with self.lock:
@@ -137,6 +150,7 @@ class NodeLoad:
     """The same calls by a process of Node."""
 
     def __init__(self, order):
+        self.order = order
         self.orders = json.dumps({**vars(order), "options": order.options()})
         self.process = None
 
@@ -147,12 +161,23 @@ class NodeLoad:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "NODE_PATH": modules})
 
+    def _tell(self, order):
+        self.process.stdin.write(order + "\n")
+        self.process.stdin.flush()
+
+    def _hear(self, line, problem):
+        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE_S)
+        assert ready and self.process.stdout.readline() == line + "\n", problem
+
     def wait_ready(self):
-        assert self.process.stdout.readline() == "ready\n", "grpc-js gets no answers"
+        self._hear("ready", "grpc-js gets no answers")
+
+    def wait_for_servers(self, count):
+        self._tell(f"servers {count}")
+        self._hear("seen", "clients of grpc-js do not come back")
 
     def stop(self):
-        self.process.stdin.write("stop\n")
-        self.process.stdin.flush()
+        self._tell("stop")
 
     def wait(self):
         try:
