@@ -115,7 +115,8 @@ def test_all_of_100000_watchers_hear_of_a_change(server):
     again = server.resident()
     report(f"{(again - before) / MIB:.1f} MiB kept of {(watching - before) / MIB:.1f} after they "
            "and 20,000 more have gone")
-    assert SANITIZED or again - watching < MIB, (before, watching, again)
+    # A hundredth for what many ends at once need; 20,000 that kept 126 bytes each would be over it.
+    assert SANITIZED or again - watching < (watching - before) / 100, (before, watching, again)
 
 
 def test_deadlines_end_very_many_at_once(server):
