@@ -219,6 +219,7 @@ fi
 readonly SECRET=0123456789abcdef0123456789abcdef
 printf '%s' "$SECRET" >"$FOLDER/secret"
 if serve env GRPC_PORT=0 JWT_SECRET=$SECRET USERD_SERVER_LISTEN=127.0.0.1:0 USERD_SERVER_DRAIN_DELAY_S=0 \
+    USERD_ADMIN_LISTEN=127.0.0.1:0 \
     USERD_TLS_CERT_FILE="$FOLDER/certs/server.pem" USERD_TLS_KEY_FILE="$FOLDER/certs/server.key" \
     USERD_STORE_DATA_DIR="$FOLDER/data3" USERD_LOG_FORMAT=text "$USERD"; then
     "$USERCTL" token --secret-file "$FOLDER/secret" --sub alice --ttl 1h >"$FOLDER/token"
