@@ -15,8 +15,9 @@
  *   - PING, SETTINGS, PRIORITY, GOAWAY, frames of unknown type, HEADERS that open no stream: the
  *     control budget. Each HEADERS or DATA frame that we send earns one, for gRPC clients
  *     measure the path with a PING per burst of data.
- *   - WINDOW_UPDATE: a budget of its own that grows with streams opened and DATA frames sent
- *     (Envoy's formula), because honest clients send many.
+ *   - WINDOW_UPDATE: a budget of its own that grows with streams opened, DATA frames sent (Envoy's
+ *     formula) and the messages that these may hold, because honest clients send many: C-core sends
+ *     one for each message that its owner takes, and a frame may hold hundreds.
  *   - DATA frames that carry nothing, in a row.
  *   - Requests whose heads no client of gRPC would send (charged by the calls): the reset budget,
  *     for each is work for nothing, like a stream that is reset. Calls that end well pay for a few.
@@ -35,7 +36,8 @@
 
 #define WINDOW_UPDATES_PER_STREAM 2
 #define WINDOW_UPDATES_PER_DATA   20
-#define WINDOW_UPDATES_KEPT       100 /* so many times the control burst may be saved up */
+#define MESSAGE_SIZE_MIN          5    /* gRPC's own head alone */
+#define WINDOW_UPDATES_KEPT       1000 /* so many times the control burst may be saved up */
 
 #define REFUSALS_PER_STREAM 10 /* so many times the limit on streams may be refused at once */
 
@@ -333,10 +335,11 @@ void h2_budget_earn_call(struct h2_budget *budget)
     h2_bucket_give(&budget->resets);
 }
 
-void h2_budget_earn_frame(struct h2_budget *budget, bool is_data)
+void h2_budget_earn_frame(struct h2_budget *budget, bool is_data, size_t size)
 {
     h2_bucket_give(&budget->control);
     if (is_data) {
-        give(&budget->window_updates, WINDOW_UPDATES_PER_DATA);
+        give(&budget->window_updates,
+             WINDOW_UPDATES_PER_DATA + (uint32_t)(size / MESSAGE_SIZE_MIN));
     }
 }

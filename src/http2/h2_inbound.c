@@ -284,11 +284,12 @@ void h2_inbound_refused(struct h2_session *session)
     }
 }
 
-void h2_outbound_frame(struct h2_session *session, int32_t stream_id, bool is_data, bool ended)
+void h2_outbound_frame(struct h2_session *session, int32_t stream_id, bool is_data, size_t size,
+                       bool ended)
 {
     struct h2_stream *stream;
 
-    h2_budget_earn_frame(&session->budget, is_data);
+    h2_budget_earn_frame(&session->budget, is_data, size);
     h2_pings_clear(&session->pings);
     stream = ended ? find_stream(session, stream_id) : NULL;
     if (stream == NULL) {

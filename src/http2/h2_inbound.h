@@ -80,7 +80,8 @@ void h2_inbound_reset(struct h2_session *session);
 void h2_inbound_refused(struct h2_session *session); /* by the engine: a stream over the limit */
 
 /* What the engine has sent. */
-void h2_outbound_frame(struct h2_session *session, int32_t stream_id, bool is_data, bool ended);
+void h2_outbound_frame(struct h2_session *session, int32_t stream_id, bool is_data, size_t size,
+                       bool ended);
 void h2_outbound_reset(struct h2_session *session, int32_t stream_id, uint32_t error);
 void h2_outbound_goaway(struct h2_session *session, uint32_t error, struct bytes debug);
 

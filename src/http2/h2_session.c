@@ -238,7 +238,7 @@ static int on_frame_send(nghttp2_session *engine, const nghttp2_frame *frame, vo
     case NGHTTP2_HEADERS:
     case NGHTTP2_DATA:
         h2_outbound_frame(session, frame->hd.stream_id, frame->hd.type == NGHTTP2_DATA,
-                          (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0);
+                          frame->hd.length, (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0);
         break;
     case NGHTTP2_RST_STREAM:
         h2_outbound_reset(session, frame->hd.stream_id, frame->rst_stream.error_code);

@@ -233,11 +233,21 @@ START_TEST(budget_grows_with_what_we_send)
 {
     begin();
     ck_assert_uint_eq(count_passing(H2_FRAME_PING, 0, 8, 0), 4);
-    h2_budget_earn_frame(&budget, false);
+    h2_budget_earn_frame(&budget, false, 16384);
     ck_assert_uint_eq(count_passing(H2_FRAME_PING, 0, 8, 0), 1);
     ck_assert_uint_eq(count_passing(H2_FRAME_WINDOW_UPDATE, 0, 4, 0), 4);
-    h2_budget_earn_frame(&budget, true);
+    h2_budget_earn_frame(&budget, true, 0);
     ck_assert_uint_eq(count_passing(H2_FRAME_WINDOW_UPDATE, 0, 4, 0), 20);
+    /* One for each message that the frame may hold; the most that is kept is 1,000 bursts. */
+    h2_budget_earn_frame(&budget, true, 1000);
+    ck_assert_uint_eq(count_passing(H2_FRAME_WINDOW_UPDATE, 0, 4, 0), 20 + 1000 / 5);
+    for (unsigned i = 0; i < 2; i++) {
+        h2_budget_earn_frame(&budget, true, 16384);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        ck_assert_uint_eq(count_passing(H2_FRAME_WINDOW_UPDATE, 0, 4, 0), 1000);
+    }
+    ck_assert_uint_eq(count_passing(H2_FRAME_WINDOW_UPDATE, 0, 4, 0), 0);
     h2_frame_append(&bytes, H2_FRAME_HEADERS, H2_FLAG_END_HEADERS, 1, "", 1);
     ck_assert_int_eq(scan(), H2_EXCESS_NONE);
     ck_assert_uint_eq(count_passing(H2_FRAME_WINDOW_UPDATE, 0, 4, 0), 2);
