@@ -4,13 +4,14 @@ server is as it was when they are gone. Prints the bytes it measures."""
 
 import os
 import random
+import struct
 import sys
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 
-from raw_peer import RawPeer, head_block, message  # noqa: E402
+from raw_peer import WINDOW_UPDATE, RawPeer, frame, head_block, message  # noqa: E402
 from userd_calls import DEADLINE_S  # noqa: E402
 from userd_harness import SLOW, Server, run  # noqa: E402
 
@@ -31,6 +32,7 @@ WATCH = head_block("/users.v1.UserService/WatchUser")
 WATCH_TIMED = head_block("/users.v1.UserService/WatchUser", [("grpc-timeout", "1H")])
 WATCH_SHORT = head_block("/users.v1.UserService/WatchUser", [("grpc-timeout", "500m")])
 LIST = head_block("/users.v1.UserService/ListUsers")
+SYNC = head_block("/users.v1.UserService/SyncUsers")
 GET = head_block("/users.v1.UserService/GetUser")
 
 
@@ -247,6 +249,20 @@ def test_calls_that_fail_early_return_their_credit(server):
         peer.send(peer.request(GET, get_request("nobody")))
         peer.read_until(lambda: first in peer.ended)
     report(f"{count} calls failed early, {count * len(body) // MIB} MiB of requests")
+
+
+def test_a_window_update_for_each_message_is_no_flood(server):
+    """C-core sends one for each message that its owner takes, and a DATA frame may hold hundreds."""
+    users = 250
+    body = b"".join(message(user(f"w{i}").SerializeToString()) for i in range(users))
+    with RawPeer(server) as peer:
+        peer.send(peer.request(SYNC, body))
+        peer.read_until(lambda: 0 in peer.ended)
+        report(f"{users} replies in {peer.data_frames[0]} DATA frames")
+        peer.send(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 1)) * 3 * users)
+        peer.send(peer.request(GET, get_request("w1")))
+        peer.read_until(lambda: 1 in peer.ended)
+        assert peer.goaway is None and not peer.reset
 
 
 def test_a_walk_misses_and_repeats_nobody(server):
