@@ -106,8 +106,8 @@ enum h2_excess h2_budget_charge_refusal(struct h2_budget *budget, uint64_t now_n
 /* A call ended normally: earns what one reset costs. */
 void h2_budget_earn_call(struct h2_budget *budget);
 
-/* We sent a HEADERS or DATA frame: the peer may answer with PINGs, and for `size` bytes of data with
- * WINDOW_UPDATEs. */
+/* We sent a HEADERS or DATA frame: the peer may answer with PINGs, and for `size` bytes of data
+ * with WINDOW_UPDATEs. */
 void h2_budget_earn_frame(struct h2_budget *budget, bool is_data, size_t size);
 
 #endif
