@@ -25,7 +25,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 
 import loads  # noqa: E402
-from ledger import Ledger, number_of  # noqa: E402
+from ledger import GONE, PUT, Ledger, number_of  # noqa: E402
 from userd_harness import SLOW, Counts, Server, finish, run_main, run_one  # noqa: E402
 
 ROUNDS = int(os.environ.get("SOAK_ROUNDS", "50"))
@@ -216,6 +216,28 @@ def ledger_finds_holes():
         ledger.close()
 
 
+def ledger_takes_nothing_for_a_deletion():
+    """Of a user who was made, deleted and lost there is nothing: that is no sign of the deletion."""
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger(os.path.join(folder, "ledger"))
+        other = None
+        changes = (("brief", PUT, "create"), ("other", PUT, "create"), ("brief", GONE, "update"))
+        for key, kind, how in changes:
+            number = ledger.send(key, kind=kind, how=how)
+            user = loads.user_of(key, number, how) if kind == PUT else None
+            other = user if key == "other" else other
+            ledger.ack(key, number, user)
+        with open(ledger.path, "rb") as lines:
+            text = lines.read()
+        for found in ([], [other], [loads.user_of("brief", 1, "create")]):
+            copy = Ledger(os.path.join(folder, "copy"))
+            os.write(copy.file, text)
+            verdict = copy.judge(found, acked_before=0)
+            copy.close()
+            assert not verdict.holes and not verdict.lost and not verdict.ghosts, (found, verdict.holes)
+        ledger.close()
+
+
 def ledger_finds_etag_twice():
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(os.path.join(folder, "ledger"))
@@ -243,7 +265,8 @@ def main():
     seed = os.environ.get("TEST_SEED") or str(random.SystemRandom().randrange(10**9))
     print(f"seed {seed}", flush=True)
     chance = random.Random(seed)
-    for function in (ledger_finds_faults, ledger_finds_holes, ledger_finds_etag_twice):
+    for function in (ledger_finds_faults, ledger_finds_holes, ledger_takes_nothing_for_a_deletion,
+                     ledger_finds_etag_twice):
         run_one(f"the judge: {function.__name__}", function)
     next_round = 1
     stores = 0

@@ -126,6 +126,11 @@ class Key:
         return max(at for at, one in enumerate(self.changes) if one.acked_at is not None
                    and (before is None or one.acked_at < before or at == 0))
 
+    def first_explained(self, user):
+        """Position of the first change that explains the user, who was judged to be explained: there
+        are several when nothing is found of one that was made and deleted."""
+        return next(at for at, one in enumerate(self.changes) if one.explains(self.name, user))
+
     def judge(self, user, acked_before, verdict):
         """The position of the change that explains the user; None after a problem was noted."""
         at = next((at for at in reversed(range(len(self.changes)))
@@ -210,7 +215,7 @@ class Ledger:
             at = key.judge(by_name.get(name), acked_before, verdict)
             if at is not None:
                 found[name] = at
-        self._look_for_holes(found, verdict)
+        self._look_for_holes(found, by_name, verdict)
         for name, at in found.items():
             if len(keys[name].changes) > 1:
                 self._write("found", name, keys[name].changes[at].number,
@@ -218,8 +223,11 @@ class Ledger:
         self._read()
         return verdict
 
-    def _look_for_holes(self, found, verdict):
-        last = max((self.keys[name].changes[at].sent_at for name, at in found.items()),
+    def _look_for_holes(self, found, by_name, verdict):
+        """What is missing is the least that can be, and so is what is there: that somebody is not
+        there need not be because his deletion is, when his creation is missing too."""
+        last = max((key.changes[key.first_explained(by_name.get(name))].sent_at
+                    for name, key in ((name, self.keys[name]) for name in found)),
                    default=ALWAYS)
         for name, at in found.items():
             for later in self.keys[name].changes[at + 1:]:
