@@ -9,6 +9,7 @@
 
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
+const dns = require('node:dns');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
@@ -16,6 +17,9 @@ const { createFileRegistry, fromBinary } = require('@bufbuild/protobuf');
 const { FileDescriptorSetSchema } = require('@bufbuild/protobuf/wkt');
 const { Code, ConnectError, createClient } = require('@connectrpc/connect');
 const { compressionGzip, createGrpcTransport } = require('@connectrpc/connect-node');
+
+// Node 18 tries the first address alone, and on most machines localhost is ::1 before 127.0.0.1.
+dns.setDefaultResultOrder('ipv4first');
 
 const [address, ca] = process.argv.slice(2);
 const SLOW = Number(process.env.USERD_SLOW || 1);
