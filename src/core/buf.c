@@ -13,10 +13,19 @@
 
 #define BUF_CAPACITY_MIN 256
 
+/* Before bytes from `start` to `end` are no content any more. */
+static void forget(struct buf *buf, size_t start, size_t end)
+{
+    if (buf->is_secret && end > start) {
+        explicit_bzero(buf->data + start, end - start);
+    }
+}
+
 void buf_deinit(struct buf *buf)
 {
+    forget(buf, buf->start, buf->end);
     free(buf->data);
-    *buf = (struct buf){0};
+    *buf = (struct buf){.is_secret = buf->is_secret};
 }
 
 static int buf_grow(struct buf *buf, size_t size)
@@ -38,8 +47,10 @@ static int buf_grow(struct buf *buf, size_t size)
     if (content > 0) {
         memcpy(data, buf->data + buf->start, content);
     }
+    forget(buf, buf->start, buf->end);
     free(buf->data);
-    *buf = (struct buf){.data = data, .end = content, .capacity = capacity};
+    *buf = (struct buf){
+        .data = data, .end = content, .capacity = capacity, .is_secret = buf->is_secret};
     return 0;
 }
 
@@ -51,7 +62,8 @@ uint8_t *buf_reserve(struct buf *buf, size_t size)
         return buf->data + buf->end;
     }
     if (buf->data != NULL && buf->start >= content && buf->capacity - content >= size) {
-        memmove(buf->data, buf->data + buf->start, content);
+        memcpy(buf->data, buf->data + buf->start, content); /* it does not reach its old place */
+        forget(buf, buf->start, buf->end);
         buf->start = 0;
         buf->end = content;
         return buf->data + buf->end;
@@ -87,6 +99,7 @@ int buf_append(struct buf *buf, const void *bytes, size_t size)
 void buf_consume(struct buf *buf, size_t size)
 {
     assert(size <= buf_size(buf));
+    forget(buf, buf->start, buf->start + size);
     buf->start += size;
     if (buf->start == buf->end) {
         buf_clear(buf);
@@ -95,6 +108,7 @@ void buf_consume(struct buf *buf, size_t size)
 
 void buf_clear(struct buf *buf)
 {
+    forget(buf, buf->start, buf->end);
     buf->start = 0;
     buf->end = 0;
 }

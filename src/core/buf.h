@@ -10,6 +10,7 @@
 
 #include "core/bytes.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,9 +20,11 @@ struct buf {
     size_t start;    /* bytes consumed at the front */
     size_t end;      /* one past the last byte of content */
     size_t capacity; /* bytes allocated */
+    bool is_secret;  /* set by its owner while it has no memory: what leaves it, or moves, is wiped;
+                        so no byte beside the content is anybody's secret */
 };
 
-/* Frees the memory; the buffer is empty and usable again. Safe to repeat. */
+/* Frees the memory; the buffer is empty and usable again, and secret if it was. Safe to repeat. */
 void buf_deinit(struct buf *buf);
 
 static inline size_t buf_size(const struct buf *buf)

@@ -256,6 +256,8 @@ int conn_new(const struct conn_settings *settings, int fd, struct tls_context *t
     conn->owner = owner;
     conn->fd = fd;
     conn->heard_ns = settings->reactor->now_ns;
+    conn->output.is_secret = settings->is_output_secret;
+    conn->sending.is_secret = settings->is_output_secret && tls == NULL; /* they swap */
     conn->recv_op.done = conn_on_recv;
     conn->send_op.done = conn_on_send;
     conn->shutdown_op.done = conn_on_shutdown;

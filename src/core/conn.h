@@ -59,6 +59,7 @@ struct conn_settings {
     uint64_t user_timeout_ns;      /* TCP_USER_TIMEOUT of new ones: what was sent may stay
                                       unacknowledged this long (K10); 0 = as the system has it */
     uint32_t flush_bytes_max;      /* plain bytes sealed and sent at once, e.g. 65536 */
+    bool is_output_secret;         /* plain bytes are wiped once they are sealed or sent */
 };
 
 /* Takes the socket. `tls` NULL = plain text. `server_name` NULL = server role, else the name a

@@ -26,7 +26,7 @@ void reactor_deinit(struct reactor *reactor)
     reactor->ring = NULL;
 }
 
-static uint64_t sleep_ns(struct reactor *reactor, uint64_t timeout_ns, uint64_t now_ns)
+static uint64_t sleep_ns(const struct reactor *reactor, uint64_t timeout_ns, uint64_t now_ns)
 {
     uint64_t deadline_ns = timer_set_next_ns(&reactor->timers);
 
@@ -40,6 +40,14 @@ static uint64_t sleep_ns(struct reactor *reactor, uint64_t timeout_ns, uint64_t 
         return 0;
     }
     return deadline_ns - now_ns < timeout_ns ? deadline_ns - now_ns : timeout_ns;
+}
+
+uint64_t reactor_idle_ns(const struct reactor *reactor)
+{
+    if (ring_has_queued(reactor->ring) || ring_is_ready(reactor->ring)) {
+        return 0;
+    }
+    return sleep_ns(reactor, UINT64_MAX, clock_monotonic_ns(reactor->clock));
 }
 
 /* Those deferred meanwhile are for later turns: one that defers itself gives way to the others. */
@@ -195,11 +203,15 @@ void reactor_undefer(struct reactor_task *task)
     list_remove(&task->link);
 }
 
+/* Between turns `now_ns` is as old as the caller's pause; a delay from there would end early. */
+uint64_t reactor_now_ns(const struct reactor *reactor)
+{
+    return reactor->turning ? reactor->now_ns : clock_monotonic_ns(reactor->clock);
+}
+
 int reactor_start_timer(struct reactor *reactor, struct timer *timer, uint64_t delay_ns)
 {
-    /* Between turns `now_ns` is as old as the caller's pause; a delay from there would end early.
-     */
-    uint64_t now_ns = reactor->turning ? reactor->now_ns : clock_monotonic_ns(reactor->clock);
+    uint64_t now_ns = reactor_now_ns(reactor);
 
     /* UINT64_MAX means "no deadline" to the timer set, so the furthest time is just before it. */
     return timer_set_start(&reactor->timers, timer,

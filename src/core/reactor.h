@@ -65,6 +65,11 @@ int reactor_run(struct reactor *reactor);
  * clients. Returns 0 or negative errno. */
 int reactor_turn(struct reactor *reactor, uint64_t timeout_ns);
 
+/* For a loop around this one: how long it may wait before the next reactor_turn(0), unless the
+ * ring's descriptor becomes readable; 0 when a turn has something to do now, UINT64_MAX when
+ * nothing is due. */
+uint64_t reactor_idle_ns(const struct reactor *reactor);
+
 /* Ends reactor_run() after the present turn. */
 void reactor_stop(struct reactor *reactor);
 
@@ -85,6 +90,10 @@ void reactor_undefer(struct reactor_task *task);
  * slow tasks; 0 when once nothing was, so that it had time to spare, or when there was no turn. A
  * server that keeps up has a short turn among the others; one that does not has none. */
 uint64_t reactor_take_delay(struct reactor *reactor);
+
+/* The time: that of the turn within one, and between turns, when `now_ns` may be old, what the
+ * clock says. */
+uint64_t reactor_now_ns(const struct reactor *reactor);
 
 /* Arms (or re-arms) a timer `delay_ns` from now. Returns 0 or -ENOMEM. */
 int reactor_start_timer(struct reactor *reactor, struct timer *timer, uint64_t delay_ns);

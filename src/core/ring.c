@@ -40,7 +40,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define CQ_ENTRIES_PER_SQ_ENTRY 4
 #define RECV_GROUP              0
@@ -60,6 +62,8 @@ struct ring {
     unsigned pending_count;
     struct ring_stats stats;
     uint64_t busy_poll_ns;
+    int event_fd;       /* what an outer loop polls; -1 = there is none */
+    bool has_poller;    /* somebody asked for it */
     bool busy_poll_due; /* completions have been run since the last one */
     bool is_set_up;     /* `uring` is to be torn down */
 };
@@ -150,6 +154,21 @@ static int restrict_ring(struct ring *ring)
                              count);
 }
 
+/* The ring's own descriptor will not do: under DEFER_TASKRUN the kernel posts no completion while
+ * nobody asks for one, and wakes nobody who polls that. It does tell an eventfd. Until somebody
+ * wants to hear of it that stays silent. */
+static int event_fd_open(struct ring *ring)
+{
+    int result;
+
+    ring->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (ring->event_fd < 0) {
+        return -errno;
+    }
+    result = io_uring_register_eventfd(&ring->uring, ring->event_fd);
+    return result < 0 ? result : io_uring_cq_eventfd_toggle(&ring->uring, false);
+}
+
 /* Makes it, disabled, with all that has to be registered. */
 static int set_up(struct ring *ring, const struct ring_options *options)
 {
@@ -177,6 +196,12 @@ static int set_up(struct ring *ring, const struct ring_options *options)
         return -ENOMEM;
     }
     (void)io_uring_register_ring_fd(&ring->uring); /* only makes system calls cheaper */
+    if (options->is_pollable) {
+        result = event_fd_open(ring);
+        if (result < 0) {
+            return result;
+        }
+    }
     if (options->recv_buffer_count > 0) {
         return recv_pool_open(ring, options->recv_buffer_count, options->recv_buffer_size);
     }
@@ -193,6 +218,7 @@ int ring_new(const struct ring_options *options, char *problem, struct ring **re
         return ring_problem_explain(-ENOMEM, problem);
     }
     ring->busy_poll_ns = options->busy_poll_ns;
+    ring->event_fd = -1;
     list_init(&ring->cancels_wanted);
     list_init(&ring->cancels_asked);
     result = set_up(ring, options);
@@ -226,6 +252,9 @@ void ring_free(struct ring *ring)
     assert(list_is_empty(&ring->cancels_asked));
     if (ring->is_set_up) {
         io_uring_queue_exit(&ring->uring);
+    }
+    if (ring->event_fd >= 0) {
+        (void)close(ring->event_fd);
     }
     recv_pool_close(ring);
     free(ring->addresses);
@@ -534,10 +563,31 @@ bool ring_is_ready(const struct ring *ring)
            (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
+bool ring_has_queued(const struct ring *ring)
+{
+    return io_uring_sq_ready(&ring->uring) > 0 || !list_is_empty(&ring->cancels_wanted);
+}
+
+int ring_descriptor(struct ring *ring)
+{
+    assert(ring->event_fd >= 0);
+    if (!ring->has_poller) {
+        ring->has_poller = true;
+        /* It could be switched off, so it can be switched on. */
+        (void)io_uring_cq_eventfd_toggle(&ring->uring, true);
+    }
+    return ring->event_fd;
+}
+
 int ring_wait(struct ring *ring, uint64_t timeout_ns)
 {
+    eventfd_t count;
     int result;
 
+    if (ring->has_poller) {
+        /* Before the look, so that what comes after it is told again; empty is fine. */
+        (void)eventfd_read(ring->event_fd, &count);
+    }
     queue_cancels(ring);
     if (!list_is_empty(&ring->cancels_wanted) && timeout_ns > CANCEL_RETRY_NS) {
         timeout_ns = CANCEL_RETRY_NS;

@@ -40,6 +40,7 @@ struct ring_options {
     unsigned recv_buffer_count; /* power of two; 0 = no receive pool */
     unsigned recv_buffer_size;  /* bytes each; 16384 = http2.read_chunk */
     uint64_t busy_poll_ns;      /* see ring_wait(); 0 = never */
+    bool is_pollable;           /* it has a ring_descriptor() */
 };
 
 /* Counts since it was made, for metrics. */
@@ -75,6 +76,15 @@ int ring_wait(struct ring *ring, uint64_t timeout_ns);
 
 /* Whether something has happened since the last wait: the next one will not sleep. */
 bool ring_is_ready(const struct ring *ring);
+
+/* Something is queued that no ring_wait() or ring_submit() has given to the kernel yet. */
+bool ring_has_queued(const struct ring *ring);
+
+/* For a loop around this one: a descriptor to poll, and for nothing else, that becomes readable
+ * when something has happened to what was given to the kernel. ring_wait() makes it unreadable
+ * again, so what happened before the first call here is not told by it, but by ring_is_ready().
+ * From then on each wait costs a system call more. */
+int ring_descriptor(struct ring *ring);
 
 /* Gives what is queued to the kernel at once, before a long piece of work. Where that does not go
  * (no memory, a full queue) the next ring_wait() tries again. */

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SLURP_STEP 4096
@@ -81,6 +82,26 @@ int slurp_file(const char *path, size_t size_max, char **ret_text, size_t *ret_s
         return -errno;
     }
     result = slurp_fd(fd, size_max, ret_text, ret_size);
+    (void)close(fd); /* it was only read */
+    return result;
+}
+
+int slurp_regular_file(const char *path, size_t size_max, char **ret_text, size_t *ret_size)
+{
+    struct stat status;
+    int result;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe waits for nobody then */
+
+    if (fd < 0) {
+        return -errno;
+    }
+    if (fstat(fd, &status) != 0) {
+        result = -errno;
+    } else if (!S_ISREG(status.st_mode)) {
+        result = SLURP_E_NOT_REGULAR;
+    } else {
+        result = slurp_fd(fd, size_max, ret_text, ret_size);
+    }
     (void)close(fd); /* it was only read */
     return result;
 }

@@ -5,10 +5,24 @@
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#ifdef USERD_SHARED_WOLFSSL
+
+void tls_memory_install(void)
+{
+}
+
+void tls_memory_set_secret(bool is_secret)
+{
+    (void)is_secret;
+}
+
+#else
 
 /*
  * A head before each block says which kind it is, so that it can be freed at any time. It keeps the
@@ -81,12 +95,22 @@ static void *reallocate(void *block, size_t size)
     return grown;
 }
 
-void tls_memory_install(void)
+static void install(void)
 {
     (void)wolfSSL_SetAllocators(allocate, release, reallocate);
+}
+
+/* Once: several threads may make clients, and the library's pointers have no lock. */
+void tls_memory_install(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    (void)pthread_once(&once, install); /* with these arguments it cannot fail */
 }
 
 void tls_memory_set_secret(bool is_secret)
 {
     allocates_secret = is_secret;
 }
+
+#endif

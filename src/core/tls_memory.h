@@ -2,6 +2,10 @@
  * The allocator that wolfSSL works with: ordinary memory for sessions, secret memory (secret.h) for
  * what it allocates while a private key is being loaded.
  *
+ * There is one per wolfSSL. In a client library that shares wolfSSL with its program
+ * (USERD_SHARED_WOLFSSL) that is not ours to replace, for what was allocated before would be freed
+ * by us: there nothing is installed, and keys lie in ordinary memory.
+ *
  * Owns:    nothing; wolfSSL frees.
  * Thread:  any; the switch counts for the thread that turns it.
  */
