@@ -199,18 +199,18 @@ int grpc_error_encode(const struct grpc_error *error, struct buf *out)
     return result;
 }
 
-/* Appends text of a peer for people: control characters become '?'. */
+/* Appends text of a peer for people, fit to be shown. */
 static int append_clean(struct buf *out, struct bytes text)
 {
     uint8_t *room = buf_reserve(out, text.size);
-    size_t i;
 
     if (room == NULL) {
         return -ENOMEM;
     }
-    for (i = 0; i < text.size; i++) {
-        room[i] = text.data[i] < 0x20 || text.data[i] == 0x7f ? '?' : text.data[i];
+    if (text.size > 0) {
+        memcpy(room, text.data, text.size);
     }
+    grpc_status_clean_text((char *)room, text.size);
     buf_commit(out, text.size);
     return 0;
 }

@@ -1,6 +1,7 @@
 #include "http2/grpc_status.h"
 
 #include "http2/h2_session.h"
+#include "http2/proto_wire.h"
 
 static const char *const status_names[GRPC_STATUS_COUNT] = {
     [GRPC_STATUS_OK] = "OK",
@@ -172,4 +173,28 @@ size_t grpc_status_decode_message(struct bytes encoded, char *out, size_t room)
     }
     out[used] = '\0';
     return used;
+}
+
+/* C0, DEL, and C1, which in UTF-8 is C2 and the number. */
+static bool is_control(const uint8_t *character, size_t size)
+{
+    return character[0] < 0x20 || character[0] == 0x7f ||
+           (size == 2 && character[0] == 0xc2 && character[1] < 0xa0);
+}
+
+void grpc_status_clean_text(char *text, size_t size)
+{
+    uint8_t *at = (uint8_t *)text;
+    size_t step;
+
+    for (; size > 0; at += step, size -= step) {
+        size_t character_size = proto_wire_utf8_size((struct bytes){at, size});
+
+        step = character_size == 0 ? 1 : character_size;
+        if (*at == '\t' || *at == '\n' || *at == '\r') {
+            *at = ' ';
+        } else if (character_size == 0 || is_control(at, step)) {
+            memset(at, '?', step);
+        }
+    }
 }

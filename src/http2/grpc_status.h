@@ -1,5 +1,5 @@
 /*
- * The 17 status codes, their names, and the percent-encoding of grpc-message. Pure.
+ * The 17 status codes, their names, the percent-encoding of grpc-message, and its text. Pure.
  *
  * Owns, borrows: nothing.
  * Thread:  any.
@@ -49,5 +49,9 @@ size_t grpc_status_encode_message(struct bytes message, char *out, size_t room);
 
 /* The reverse; bad escapes stay as they are. Returns the length, without the NUL it writes. */
 size_t grpc_status_decode_message(struct bytes encoded, char *out, size_t room);
+
+/* Makes a peer's text fit to be shown: what a terminal would obey (control characters) or could not
+ * read (what is no UTF-8) becomes '?', the ends of lines and tabs become blanks. */
+void grpc_status_clean_text(char *text, size_t size);
 
 #endif

@@ -288,11 +288,17 @@ void h2_outbound_frame(struct h2_session *session, int32_t stream_id, bool is_da
                        bool ended)
 {
     struct h2_stream *stream;
+    bool is_request;
 
     h2_budget_earn_frame(&session->budget, is_data, size);
     h2_pings_clear(&session->pings);
-    stream = ended ? find_stream(session, stream_id) : NULL;
+    is_request = session->role == H2_ROLE_CLIENT && !is_data;
+    stream = ended || is_request ? find_stream(session, stream_id) : NULL;
     if (stream == NULL) {
+        return;
+    }
+    stream->head_sent = stream->head_sent || is_request;
+    if (!ended) {
         return;
     }
     stream->end_sent = true;

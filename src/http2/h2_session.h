@@ -199,6 +199,10 @@ int h2_stream_write(struct h2_stream *stream, const struct bytes *parts, size_t 
 /* Body bytes queued and not yet pulled. */
 size_t h2_stream_unsent_size(const struct h2_stream *stream);
 
+/* Client: the head has been drained. One that was not, because the peer takes no more streams or the
+ * session ends, is unknown to the peer. */
+bool h2_stream_was_sent(const struct h2_stream *stream);
+
 /* Ends our side after what was queued: with trailers (server), or END_STREAM on the last DATA
  * (count 0, client). Fields are copied. Returns 0 or -ENOMEM. */
 int h2_stream_end(struct h2_stream *stream, const struct h2_field *trailers, size_t count);

@@ -34,6 +34,7 @@ struct h2_stream *h2_stream_new(struct h2_pool *pool, struct h2_session *session
         list_init(&stream->link);
     }
     stream->session = session;
+    stream->out.is_secret = session->role == H2_ROLE_CLIENT; /* a request may hold a password */
     pool->stream_count++;
     return stream;
 }
@@ -76,6 +77,7 @@ void h2_stream_park(struct h2_pool *pool, struct h2_stream *stream)
     stream->context = NULL;
     stream->id = 0;
     stream->head_received = false;
+    stream->head_sent = false;
     stream->peer_ended = false;
     stream->ended = false;
     stream->end_sent = false;
@@ -149,6 +151,11 @@ struct h2_session *h2_stream_session(const struct h2_stream *stream)
 size_t h2_stream_unsent_size(const struct h2_stream *stream)
 {
     return buf_size(&stream->out);
+}
+
+bool h2_stream_was_sent(const struct h2_stream *stream)
+{
+    return stream->head_sent;
 }
 
 static bool is_gone(const struct h2_stream *stream)

@@ -21,6 +21,7 @@ struct h2_stream {
     void *context; /* NULL = forgotten: no more events */
     int32_t id;
     bool head_received; /* a later block is trailers */
+    bool head_sent;     /* client: the peer may know of the request */
     bool peer_ended;
     bool ended;       /* our side: nothing is added to what waits */
     bool end_sent;    /* our last frame has been sent */

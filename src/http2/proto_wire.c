@@ -184,8 +184,7 @@ int proto_wire_scan(struct bytes message, const struct proto_wire_shape *shape,
     return 0;
 }
 
-/* Bytes of the well-formed UTF-8 character at the front (RFC 3629), 0 when there is none. */
-static size_t utf8_size(struct bytes text)
+size_t proto_wire_utf8_size(struct bytes text)
 {
     uint8_t lead = text.data[0];
     uint8_t low = 0x80; /* range of the second byte: excludes overlong forms and surrogates */
@@ -223,7 +222,7 @@ static size_t utf8_size(struct bytes text)
 bool proto_wire_is_utf8(struct bytes text)
 {
     while (text.size > 0) {
-        size_t size = utf8_size(text);
+        size_t size = proto_wire_utf8_size(text);
 
         if (size == 0) {
             return false;

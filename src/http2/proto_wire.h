@@ -57,6 +57,10 @@ int proto_wire_scan(struct bytes message, const struct proto_wire_shape *shape,
 
 bool proto_wire_is_utf8(struct bytes text);
 
+/* Bytes of the well-formed UTF-8 character at the front (RFC 3629), 0 when there is none. `text` is
+ * not empty. */
+size_t proto_wire_utf8_size(struct bytes text);
+
 #define PROTO_WIRE_VARINT_MAX 10
 
 /* Writes into `out` (PROTO_WIRE_VARINT_MAX bytes); returns the length. */
