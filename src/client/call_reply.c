@@ -10,7 +10,8 @@
  * - grpc-status is there: it counts, whatever the HTTP status says (userd's own 405, 415, 400).
  * - no grpc-status, and the HTTP status is not 200 or the content-type is not gRPC's: a proxy or
  * another kind of server answered; the HTTP status is mapped.
- * - RST_STREAM before a grpc-status: mapped from its code (P24).
+ * - RST_STREAM before a grpc-status: mapped from its code (P24); NO_ERROR is INTERNAL, as any end
+ * without a status.
  * - unary, status 0 with no message or with two: UNIMPLEMENTED, as the list of status codes says
  *   (P16).
  * - a message that is compressed (we never offer it) or badly framed: INTERNAL; over the limit:
@@ -104,7 +105,9 @@ static int take_message(struct call_reply *reply, struct bytes value)
     if (out == NULL) {
         return -ENOMEM;
     }
-    buf_commit(&reply->message, grpc_status_decode_message(value, (char *)out, room));
+    room = grpc_status_decode_message(value, (char *)out, room);
+    grpc_status_clean_text((char *)out, room);
+    buf_commit(&reply->message, room);
     return 0;
 }
 
@@ -295,6 +298,11 @@ static void end_without_status(struct call_reply *reply, uint32_t error)
     }
     if (reply->http_status == 200 && reply->is_grpc) {
         call_reply_fail(reply, GRPC_STATUS_INTERNAL, "the server ended the call without a status");
+        return;
+    }
+    if (reply->http_status == 0) {
+        call_reply_fail(reply, GRPC_STATUS_INTERNAL,
+                        "the server ended the stream without an answer");
         return;
     }
     (void)snprintf(text, sizeof(text), "the answer is not gRPC: HTTP status %d%s",
