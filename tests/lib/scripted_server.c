@@ -10,7 +10,7 @@
 
 #define SECOND_NS 1000000000ULL
 
-static const struct h2_options options = {
+static const struct h2_options options_default = {
     .max_concurrent_streams = 100,
     .stream_window = 65536,
     .connection_window = 1024 * 1024,
@@ -60,9 +60,18 @@ static void on_field(void *context, const struct h2_field *field)
         {"content-type", request->content_type, sizeof(request->content_type)},
         {"te", request->te, sizeof(request->te)},
         {"grpc-accept-encoding", request->accept_encoding, sizeof(request->accept_encoding)},
+        {"x-probe", request->probe, sizeof(request->probe)},
+        {"x-probe-bin", request->probe, sizeof(request->probe)},
         {"users-continue-on-error", request->continue_on_error, sizeof(request->continue_on_error)},
+        {"grpc-previous-rpc-attempts", request->previous_attempts,
+         sizeof(request->previous_attempts)},
+        {":authority", request->authority, sizeof(request->authority)},
+        {"user-agent", request->user_agent, sizeof(request->user_agent)},
     };
 
+    if (bytes_equal(field->name, BYTES_LITERAL("authorization"))) {
+        request->is_secret = field->sensitive;
+    }
     for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
         if (bytes_equal(field->name, bytes_from_text(kept[i].name))) {
             (void)snprintf(kept[i].out, kept[i].room, "%.*s", (int)field->value.size,
@@ -127,7 +136,7 @@ static void on_opened(void *owner)
 {
     struct scripted_connection *connection = owner;
 
-    need(h2_session_new(H2_ROLE_SERVER, &options, &session_events, connection,
+    need(h2_session_new(H2_ROLE_SERVER, &connection->server->options, &session_events, connection,
                         connection->server->reactor->now_ns, &connection->session) == 0,
          "h2_session_new");
     conn_touch(connection->conn);
@@ -191,14 +200,29 @@ static const struct conn_events connection_events = {
     .closed = on_closed,
 };
 
+/* The first ones in order; later ones where a connection has ended. */
+static struct scripted_connection *find_place(struct scripted_server *server)
+{
+    unsigned place = server->accepted;
+
+    if (place >= SCRIPTED_CONNECTIONS_MAX) {
+        for (place = 0; place < SCRIPTED_CONNECTIONS_MAX; place++) {
+            if (server->connections[place].conn == NULL) {
+                break;
+            }
+        }
+    }
+    need(place < SCRIPTED_CONNECTIONS_MAX, "room for a connection");
+    return &server->connections[place];
+}
+
 static void on_accepted(void *owner, int fd, const struct sockaddr_storage *address)
 {
     struct scripted_server *server = owner;
-    struct scripted_connection *connection;
+    struct scripted_connection *connection = find_place(server);
 
     (void)address;
-    need(server->accepted < SCRIPTED_CONNECTIONS_MAX, "room for a connection");
-    connection = &server->connections[server->accepted++];
+    server->accepted++;
     connection->server = server;
     need(conn_new(&server->settings, fd, server->tls, NULL, connection, &connection->conn) == 0,
          "conn_new");
@@ -224,7 +248,9 @@ void scripted_server_open(struct scripted_server *server, struct reactor *reacto
 {
     char problem[RING_PROBLEM_SIZE];
 
-    *server = (struct scripted_server){.reactor = reactor, .tls = tls, .answer = answer};
+    *server = (struct scripted_server){
+        .reactor = reactor, .tls = tls, .answer = answer, .options = options_default};
+    server->options.stats = &server->stats;
     server->settings = (struct conn_settings){
         .reactor = reactor,
         .events = &connection_events,
@@ -240,10 +266,24 @@ void scripted_server_open(struct scripted_server *server, struct reactor *reacto
                    strrchr(listener_address(server->listener), ':') + 1);
 }
 
+void scripted_server_reopen(struct scripted_server *server)
+{
+    char problem[RING_PROBLEM_SIZE];
+    char address[32];
+
+    (void)snprintf(address, sizeof(address), "127.0.0.1:%s", server->port);
+    server->listener_closed = false;
+    need(listener_open(server->reactor, address, 16, &accept_events, server, problem,
+                       &server->listener) == 0,
+         problem);
+}
+
 void scripted_server_close(struct scripted_server *server)
 {
-    listener_close(server->listener);
-    for (unsigned i = 0; i < server->accepted; i++) {
+    if (!server->listener_closed) {
+        listener_close(server->listener);
+    }
+    for (unsigned i = 0; i < SCRIPTED_CONNECTIONS_MAX; i++) {
         if (server->connections[i].conn != NULL) {
             conn_abort(server->connections[i].conn);
         }

@@ -16,7 +16,7 @@
 
 #include <stdbool.h>
 
-#define SCRIPTED_CONNECTIONS_MAX 8
+#define SCRIPTED_CONNECTIONS_MAX 64 /* at once */
 
 struct listener;
 struct reactor;
@@ -40,11 +40,16 @@ struct scripted_request {
     char te[16];
     char accept_encoding[32];
     char continue_on_error[8]; /* users-continue-on-error */
-    struct buf body;           /* with the frame heads */
-    unsigned taken;            /* messages, by scripted_request_take() */
-    bool has_ended;            /* the client's side */
-    bool has_head;             /* the answer's was sent */
-    bool has_trailers;         /* likewise */
+    char previous_attempts[8]; /* grpc-previous-rpc-attempts */
+    char authority[64];
+    char user_agent[64];
+    char probe[128];   /* x-probe, x-probe-bin */
+    struct buf body;   /* with the frame heads */
+    unsigned taken;    /* messages, by scripted_request_take() */
+    bool is_secret;    /* the authorization: never indexed */
+    bool has_ended;    /* the client's side */
+    bool has_head;     /* the answer's was sent */
+    bool has_trailers; /* likewise */
 };
 
 struct scripted_server {
@@ -56,7 +61,10 @@ struct scripted_server {
     void (*answer)(struct scripted_server *server, struct scripted_request *request);
     /* More of the body is there. NULL = not wanted. */
     void (*received)(struct scripted_server *server, struct scripted_request *request);
-    bool holds_credit; /* bodies give no flow-control credit back */
+    bool holds_credit;         /* bodies give no flow-control credit back */
+    struct h2_options options; /* of later connections: the test may change what
+                                  scripted_server_open() has filled in */
+    struct h2_stats stats;     /* of all of them */
     struct scripted_connection connections[SCRIPTED_CONNECTIONS_MAX];
     unsigned accepted;   /* connections, ever */
     unsigned open_count; /* connections, now */
@@ -73,6 +81,9 @@ void scripted_server_open(struct scripted_server *server, struct reactor *reacto
 
 /* Ends everything and turns the reactor until it is gone. */
 void scripted_server_close(struct scripted_server *server);
+
+/* Listens again, on the port that it had, after scripted_server_close(). */
+void scripted_server_reopen(struct scripted_server *server);
 
 /* 200, one message, grpc-status 0. */
 void scripted_request_reply(struct scripted_request *request, struct bytes message);

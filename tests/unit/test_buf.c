@@ -3,6 +3,7 @@
 #include "core/buf.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* An empty buffer has no content, can be consumed by nothing, cleared and freed twice. */
@@ -127,5 +128,104 @@ START_TEST(buf_refuses_absurd_sizes)
 
 END_TEST
 
+/* Nothing but the content is in its memory. */
+static void expect_wiped(const struct buf *buf)
+{
+    for (size_t i = 0; i < buf->capacity; i++) {
+        if (i < buf->start || i >= buf->end) {
+            ck_assert_uint_eq(buf->data[i], 0);
+        } else {
+            ck_assert_uint_ne(buf->data[i], 0);
+        }
+    }
+}
+
+static const uint8_t *watched; /* looked at when it is freed */
+static size_t watched_size;
+static unsigned unwiped; /* bytes that were freed as they were */
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define SANITIZED
+#endif
+
+#ifdef SANITIZED
+#define REAL_FREE __interceptor_free
+#else
+#define REAL_FREE __libc_free
+#endif
+
+void REAL_FREE(void *memory);
+
+/* Instead of the system's. */
+void free(void *memory)
+{
+    if (memory != NULL && memory == watched) {
+        for (size_t i = 0; i < watched_size; i++) {
+            unwiped += watched[i] != 0;
+        }
+        watched = NULL;
+    }
+    REAL_FREE(memory);
+}
+
+static void watch(const struct buf *buf)
+{
+    watched = buf->data;
+    watched_size = buf->capacity;
+    unwiped = 0;
+}
+
+static void expect_freed(bool is_wiped)
+{
+    ck_assert_ptr_null(watched);
+    ck_assert((unwiped == 0) == is_wiped);
+}
+
+/* What leaves a secret buffer, moves in it or is freed with it is wiped; of any other nothing is.
+ */
+START_TEST(buf_wipes_what_is_secret)
+{
+    for (int is_secret = 0; is_secret < 2; is_secret++) {
+        struct buf buf = {.is_secret = is_secret != 0};
+        uint8_t *room = buf_reserve(&buf, 256);
+
+        memset(room, 0, 256);
+        memset(room, 'x', 200);
+        buf_commit(&buf, 200);
+        buf_consume(&buf, 150);
+        if (is_secret) {
+            expect_wiped(&buf);
+        }
+        room = buf_reserve(&buf, 200); /* moves to the front */
+        ck_assert_ptr_eq(room, buf.data + 50);
+        if (is_secret) {
+            expect_wiped(&buf);
+        }
+        watch(&buf);
+        ck_assert_ptr_nonnull(buf_reserve(&buf, 1000)); /* moves elsewhere */
+        expect_freed(is_secret);
+        ck_assert(buf.is_secret == is_secret);
+        memset(buf.data + buf.end, 0, buf.capacity - buf.end);
+        ck_assert_int_eq(buf_append(&buf, "abc", 3), 0);
+        ck_assert_mem_eq(buf_bytes(&buf).data, "xxx", 3);
+        buf_clear(&buf);
+        ck_assert((buf.data[0] == 0) == is_secret);
+        if (is_secret) {
+            expect_wiped(&buf);
+        }
+        ck_assert_int_eq(buf_append(&buf, "abc", 3), 0);
+        watch(&buf);
+        buf_deinit(&buf);
+        expect_freed(is_secret);
+        ck_assert(buf.is_secret == is_secret);
+    }
+}
+
+END_TEST
+
 UNIT_MAIN("buf", buf_starts_empty, buf_keeps_order, buf_reuses_room_in_front, buf_moves_little,
-          buf_commits_what_was_reserved, buf_refuses_absurd_sizes)
+          buf_commits_what_was_reserved, buf_refuses_absurd_sizes, buf_wipes_what_is_secret)

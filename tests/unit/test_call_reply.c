@@ -178,6 +178,11 @@ START_TEST(reply_maps_resets)
     call_reply_end(&reply, H2_ERROR_NO_ERROR);
     expect(GRPC_STATUS_INTERNAL, "the server ended the call without a status");
     end();
+
+    begin(); /* RST_STREAM(NO_ERROR) before anything else */
+    call_reply_end(&reply, H2_ERROR_NO_ERROR);
+    expect(GRPC_STATUS_INTERNAL, "the server ended the stream without an answer");
+    end();
 }
 
 END_TEST
@@ -402,9 +407,23 @@ START_TEST(reply_keeps_fields)
 
 END_TEST
 
+/* A server's text does not paint the caller's terminal. */
+START_TEST(reply_text_is_cleaned)
+{
+    begin();
+    head();
+    field("grpc-status", "5");
+    field("grpc-message", "%1B]0;title%07 not%0Ahere %C2%9B1m");
+    call_reply_end(&reply, H2_ERROR_NO_ERROR);
+    expect(GRPC_STATUS_NOT_FOUND, "?]0;title? not here ??1m");
+    end();
+}
+
+END_TEST
+
 UNIT_MAIN("call_reply", reply_ok_in_any_pieces, reply_ok_with_an_empty_message,
           reply_error_with_text_and_details, reply_ignores_broken_details, reply_status_beats_http,
           reply_maps_http, reply_maps_resets, reply_wants_one_message, reply_refuses_bad_frames,
           reply_first_decision_stands, reply_stream_in_any_pieces, reply_stream_ends,
           reply_stream_keeps_messages_of_the_failed, reply_stream_counts_foreign_bodies,
-          reply_keeps_fields)
+          reply_keeps_fields, reply_text_is_cleaned)

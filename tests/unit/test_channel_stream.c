@@ -1,7 +1,7 @@
 #include "lib/scripted_server.h"
 #include "lib/unit.h"
 
-#include "client/channel.h"
+#include "client/channel_internal.h"
 #include "core/clock.h"
 #include "core/reactor.h"
 
@@ -25,7 +25,7 @@ struct talk {
     unsigned cancel_after; /* likewise */
     bool is_done;
     enum grpc_status status;
-    enum channel_cause cause;
+    enum call_cause cause;
     char text[256];
     char plan[32];
 };
@@ -33,9 +33,21 @@ struct talk {
 static struct reactor reactor;
 static struct scripted_server peer;
 static struct scripted_request *request; /* the last one that the peer heard of */
+static struct target target;
 static struct channel *channel;
 static struct talk talk;
 static bool is_closed;
+static unsigned refused_count; /* streams to /refuse */
+
+/* Bytes that no connection has taken yet. */
+static size_t unsent_size(const struct channel_call *call)
+{
+    if (call->channel == NULL) {
+        return 0;
+    }
+    return call->state == CHANNEL_CALL_OPEN ? call_attempt_unsent_size(&call->attempt)
+                                            : buf_size(&call->replay);
+}
 
 static void on_message(struct channel_call *call, struct bytes message)
 {
@@ -59,16 +71,11 @@ static void on_writable(struct channel_call *call)
     struct talk *one = CONTAINER_OF(call, struct talk, call);
 
     ck_assert(!one->is_done);
-    ck_assert_uint_lt(channel_unsent_size(call), CHANNEL_UNSENT_MAX);
+    ck_assert_uint_lt(unsent_size(call), TRANSPORT_UNSENT_MAX);
     one->writable_count++;
 }
 
-static const struct channel_stream_events stream_events = {
-    .message = on_message,
-    .writable = on_writable,
-};
-
-static void on_done(struct channel_call *call, const struct channel_result *result)
+static void on_done(struct channel_call *call, const struct call_result *result)
 {
     struct talk *one = CONTAINER_OF(call, struct talk, call);
     struct bytes plan = call_reply_find(result->fields, "users-list-plan");
@@ -88,6 +95,12 @@ static void on_closed(void *context)
     is_closed = true;
 }
 
+static void refuse(struct scripted_request *from)
+{
+    h2_stream_reset(from->stream, H2_ERROR_REFUSED_STREAM);
+    conn_touch(from->connection->conn);
+}
+
 /* Answers part by part; what it does stands in the path. */
 static void on_received(struct scripted_server *server, struct scripted_request *from)
 {
@@ -95,6 +108,16 @@ static void on_received(struct scripted_server *server, struct scripted_request 
 
     (void)server;
     request = from;
+    if (strcmp(from->path, "/refuse") == 0 && refused_count++ == 0) {
+        refuse(from);
+        return;
+    }
+    if (strcmp(from->path, "/refuse") == 0) {
+        (void)snprintf(from->path, sizeof(from->path), "/echo");
+    } else if (strcmp(from->path, "/answered-refuse") == 0) {
+        scripted_request_send(from, BYTES_LITERAL("first"));
+        (void)snprintf(from->path, sizeof(from->path), "/late-refuse");
+    }
     while (strcmp(from->path, "/hold") != 0 && scripted_request_take(from, &message)) {
         if (strcmp(from->path, "/echo") == 0) {
             scripted_request_send(from, message);
@@ -139,7 +162,9 @@ static void answer(struct scripted_server *server, struct scripted_request *from
 
     (void)server;
     request = from;
-    if (strcmp(from->path, "/echo") == 0) {
+    if (strcmp(from->path, "/late-refuse") == 0) {
+        refuse(from);
+    } else if (strcmp(from->path, "/echo") == 0) {
         scripted_request_finish(from, "0", "users-list-plan", "index");
     } else if (strcmp(from->path, "/heads") == 0) {
         (void)snprintf(heads, sizeof(heads), "%s|%s", from->continue_on_error,
@@ -172,20 +197,22 @@ static void begin(void)
     const struct ring_options ring = {
         .entries = 256, .recv_buffer_count = 64, .recv_buffer_size = 16384};
     struct channel_options options = {
+        .target = &target,
         .connect_timeout_ns = 30 * CLOCK_NS_PER_S,
         .max_message = 4 * 1024 * 1024,
     };
     char problem[RING_PROBLEM_SIZE];
-    char target[32];
+    char target_problem[TARGET_PROBLEM_SIZE];
+    char text[32];
 
     is_closed = false;
+    refused_count = 0;
     request = NULL;
     ck_assert_msg(reactor_init(&reactor, &ring, clock_system(), NULL, problem) == 0, "%s", problem);
     scripted_server_open(&peer, &reactor, NULL, answer);
     peer.received = on_received;
-    (void)snprintf(target, sizeof(target), "127.0.0.1:%s", peer.port);
-    ck_assert_int_eq(target_parse(target, problem, &options.target), 0);
-    ck_assert_int_eq(target_resolve(&options.target, problem), 0);
+    (void)snprintf(text, sizeof(text), "127.0.0.1:%s", peer.port);
+    ck_assert_int_eq(target_parse(text, target_problem, &target), 0);
     ck_assert_int_eq(channel_new(&reactor, &options, on_closed, NULL, &channel), 0);
 }
 
@@ -210,9 +237,10 @@ static void start(const char *path)
 {
     talk = (struct talk){
         .call = {.path = path,
-                 .timeout_ns = CHANNEL_NO_DEADLINE,
+                 .timeout_ns = CALL_NO_DEADLINE,
                  .done = on_done,
-                 .events = &stream_events},
+                 .message = on_message,
+                 .writable = on_writable},
         .pause_after = talk.pause_after,
         .cancel_after = talk.cancel_after,
     };
@@ -253,13 +281,13 @@ static void turn_quietly(void)
 /* Nothing more comes of the stream, and whatever its owner takes has been told. */
 static void wait_for_end(void)
 {
-    while (!talk.call.is_over) {
+    while (!talk.call.attempt.is_over) {
         turn();
     }
     turn_quietly();
 }
 
-static void expect(enum grpc_status status, enum channel_cause cause)
+static void expect(enum grpc_status status, enum call_cause cause)
 {
     while (!talk.is_done) {
         turn();
@@ -286,12 +314,12 @@ START_TEST(stream_talks)
     half_close();
     ck_assert_int_eq(channel_send(&talk.call, BYTES_LITERAL("five")), CHANNEL_E_OVER);
     ck_assert_int_eq(channel_half_close(&talk.call), CHANNEL_E_OVER);
-    expect(GRPC_STATUS_OK, CHANNEL_CAUSE_ANSWER);
+    expect(GRPC_STATUS_OK, CALL_CAUSE_ANSWER);
     ck_assert_uint_eq(talk.messages, 4);
     ck_assert_str_eq(talk.last, "four");
     ck_assert_str_eq(talk.plan, "index");
     ck_assert_int_eq(channel_send(&talk.call, BYTES_LITERAL("six")), CHANNEL_E_OVER);
-    ck_assert_uint_eq(channel_unsent_size(&talk.call), 0);
+    ck_assert_uint_eq(unsent_size(&talk.call), 0);
     channel_cancel(&talk.call);
     end();
 }
@@ -303,7 +331,7 @@ START_TEST(stream_may_be_empty)
 {
     begin();
     ask("/echo");
-    expect(GRPC_STATUS_OK, CHANNEL_CAUSE_ANSWER);
+    expect(GRPC_STATUS_OK, CALL_CAUSE_ANSWER);
     ck_assert_uint_eq(talk.messages, 0);
     end();
 }
@@ -313,28 +341,29 @@ END_TEST
 /* Metadata goes along, and nobody is asked to compress. */
 START_TEST(stream_sends_metadata)
 {
-    static const struct channel_field field = {"users-continue-on-error", "true"};
+    static const struct call_field field = {"users-continue-on-error", "true"};
 
     begin();
     talk = (struct talk){
         .call = {.path = "/heads",
-                 .timeout_ns = CHANNEL_NO_DEADLINE,
+                 .timeout_ns = CALL_NO_DEADLINE,
                  .done = on_done,
-                 .events = &stream_events,
+                 .message = on_message,
+                 .writable = on_writable,
                  .fields = &field,
                  .field_count = 1},
     };
     ck_assert_int_eq(channel_open(channel, &talk.call), 0);
     half_close();
-    expect(GRPC_STATUS_OK, CHANNEL_CAUSE_ANSWER);
+    expect(GRPC_STATUS_OK, CALL_CAUSE_ANSWER);
     ck_assert_str_eq(talk.last, "true|identity");
     end();
 }
 
 END_TEST
 
-/* A server that gives no credit back gets one window; then CHANNEL_UNSENT_MAX bytes wait here, and
- * the stream takes no more until `writable` says so. */
+/* A server that gives no credit back gets one window; then TRANSPORT_UNSENT_MAX bytes wait here,
+ * and the stream takes no more until `writable` says so. */
 START_TEST(stream_bounds_what_waits)
 {
     uint8_t bytes[1019] = {0};
@@ -345,7 +374,7 @@ START_TEST(stream_bounds_what_waits)
     peer.holds_credit = true;
     start("/hold");
     while (request == NULL || buf_size(&request->body) < SERVER_WINDOW ||
-           channel_unsent_size(&talk.call) < CHANNEL_UNSENT_MAX) {
+           unsent_size(&talk.call) < TRANSPORT_UNSENT_MAX) {
         while (channel_send(&talk.call, message) == 0) {
             sent += 1024;
         }
@@ -354,8 +383,8 @@ START_TEST(stream_bounds_what_waits)
     }
     ck_assert_int_eq(channel_send(&talk.call, message), CHANNEL_E_FULL);
     ck_assert_uint_eq(buf_size(&request->body), SERVER_WINDOW);
-    ck_assert_uint_lt(channel_unsent_size(&talk.call), CHANNEL_UNSENT_MAX + 1024);
-    ck_assert_uint_eq(sent, SERVER_WINDOW + channel_unsent_size(&talk.call));
+    ck_assert_uint_lt(unsent_size(&talk.call), TRANSPORT_UNSENT_MAX + 1024);
+    ck_assert_uint_eq(sent, SERVER_WINDOW + unsent_size(&talk.call));
     talk.writable_count = 0;
 
     peer.holds_credit = false;
@@ -366,7 +395,7 @@ START_TEST(stream_bounds_what_waits)
     }
     ck_assert_int_eq(channel_send(&talk.call, message), 0);
     channel_cancel(&talk.call);
-    expect(GRPC_STATUS_CANCELLED, CHANNEL_CAUSE_CANCELLED);
+    expect(GRPC_STATUS_CANCELLED, CALL_CAUSE_CANCELLED);
     end();
 }
 
@@ -389,7 +418,7 @@ START_TEST(stream_pause_shuts_the_window)
     channel_resume(&talk.call);
     channel_resume(&talk.call);
     ck_assert_uint_eq(talk.messages, 0);
-    expect(GRPC_STATUS_OK, CHANNEL_CAUSE_ANSWER);
+    expect(GRPC_STATUS_OK, CALL_CAUSE_ANSWER);
     ck_assert_uint_eq(talk.messages, FLOOD_MESSAGES);
     end();
 }
@@ -401,7 +430,7 @@ START_TEST(stream_takes_large_messages)
 {
     begin();
     ask("/large");
-    expect(GRPC_STATUS_OK, CHANNEL_CAUSE_ANSWER);
+    expect(GRPC_STATUS_OK, CALL_CAUSE_ANSWER);
     ck_assert_uint_eq(talk.last_size, 2 * STREAM_WINDOW);
     end();
 }
@@ -419,7 +448,7 @@ START_TEST(stream_outcome_waits_for_messages)
     ck_assert(!talk.is_done);
     channel_resume(&talk.call);
     ck_assert(!talk.is_done);
-    expect(GRPC_STATUS_OK, CHANNEL_CAUSE_ANSWER);
+    expect(GRPC_STATUS_OK, CALL_CAUSE_ANSWER);
     ck_assert_uint_eq(talk.messages, 2);
     ck_assert_str_eq(talk.last, "two");
     end();
@@ -441,7 +470,7 @@ START_TEST(stream_ends_while_paused)
         } else {
             channel_cancel(&talk.call);
         }
-        expect(GRPC_STATUS_CANCELLED, CHANNEL_CAUSE_CANCELLED);
+        expect(GRPC_STATUS_CANCELLED, CALL_CAUSE_CANCELLED);
         ck_assert_uint_eq(talk.messages, 1);
         end();
     }
@@ -456,13 +485,13 @@ START_TEST(stream_cancels_from_a_callback)
     begin();
     talk.cancel_after = 1;
     ask("/two");
-    expect(GRPC_STATUS_CANCELLED, CHANNEL_CAUSE_CANCELLED);
+    expect(GRPC_STATUS_CANCELLED, CALL_CAUSE_CANCELLED);
     ck_assert_uint_eq(talk.messages, 1);
 
     start("/echo");
     say("one");
     say("two");
-    expect(GRPC_STATUS_CANCELLED, CHANNEL_CAUSE_CANCELLED);
+    expect(GRPC_STATUS_CANCELLED, CALL_CAUSE_CANCELLED);
     ck_assert_uint_eq(talk.messages, 1);
     while (peer.resets == 0) {
         turn();
@@ -479,10 +508,10 @@ START_TEST(stream_fails_early)
     start("/fail");
     say("one");
     wait_for_messages(1);
-    expect(GRPC_STATUS_ALREADY_EXISTS, CHANNEL_CAUSE_ANSWER);
+    expect(GRPC_STATUS_ALREADY_EXISTS, CALL_CAUSE_ANSWER);
     ck_assert_int_eq(channel_send(&talk.call, BYTES_LITERAL("two")), CHANNEL_E_OVER);
     ask("/html");
-    expect(GRPC_STATUS_UNAVAILABLE, CHANNEL_CAUSE_ANSWER);
+    expect(GRPC_STATUS_UNAVAILABLE, CALL_CAUSE_ANSWER);
     ck_assert_uint_eq(peer.accepted, 1);
     end();
 }
@@ -494,10 +523,10 @@ START_TEST(stream_refuses_bad_frames)
 {
     begin();
     ask("/compressed");
-    expect(GRPC_STATUS_INTERNAL, CHANNEL_CAUSE_ANSWER);
+    expect(GRPC_STATUS_INTERNAL, CALL_CAUSE_ANSWER);
     ck_assert_str_eq(talk.last, "first");
     ask("/half");
-    expect(GRPC_STATUS_INTERNAL, CHANNEL_CAUSE_ANSWER);
+    expect(GRPC_STATUS_INTERNAL, CALL_CAUSE_ANSWER);
     ck_assert_str_eq(talk.last, "first");
     ck_assert_str_eq(talk.text, "the answer ended inside its message");
     end();
@@ -505,21 +534,22 @@ START_TEST(stream_refuses_bad_frames)
 
 END_TEST
 
-/* The deadline of a stream counts from its start, and resets it. */
+/* The deadline of a stream counts from its start, and resets it, once it was sent. */
 START_TEST(stream_keeps_its_deadline)
 {
     begin();
-    talk = (struct talk){
-        .call = {.path = "/echo",
-                 .timeout_ns = 20 * CLOCK_NS_PER_MS,
-                 .done = on_done,
-                 .events = &stream_events},
-    };
-    ck_assert_int_eq(channel_open(channel, &talk.call), 0);
-    say("one");
-    expect(GRPC_STATUS_DEADLINE_EXCEEDED, CHANNEL_CAUSE_DEADLINE);
-    while (peer.resets == 0) {
-        turn();
+    for (uint64_t ms = 20; peer.resets == 0; ms *= 2) {
+        talk = (struct talk){
+            .call = {.path = "/echo",
+                     .timeout_ns = ms * CLOCK_NS_PER_MS,
+                     .done = on_done,
+                     .message = on_message,
+                     .writable = on_writable},
+        };
+        ck_assert_int_eq(channel_open(channel, &talk.call), 0);
+        say("one");
+        expect(GRPC_STATUS_DEADLINE_EXCEEDED, CALL_CAUSE_DEADLINE);
+        turn_quietly();
     }
     end();
 }
@@ -534,14 +564,14 @@ START_TEST(stream_tells_messages_before_a_loss)
     channel_pause(&talk.call);
     say("one");
     say("two");
-    while (call_reply_untaken_size(&talk.call.reply) < 2 * (5 + 3)) {
+    while (call_reply_untaken_size(&talk.call.attempt.reply) < 2 * (5 + 3)) {
         turn();
     }
     conn_abort(request->connection->conn);
     wait_for_end();
     ck_assert_uint_eq(talk.messages, 0);
     channel_resume(&talk.call);
-    expect(GRPC_STATUS_UNAVAILABLE, CHANNEL_CAUSE_LOST);
+    expect(GRPC_STATUS_UNAVAILABLE, CALL_CAUSE_LOST);
     ck_assert_uint_eq(talk.messages, 2);
     end();
 }
@@ -557,32 +587,120 @@ START_TEST(stream_cancels_before_the_connection)
     channel_cancel(&talk.call);
     ck_assert(!talk.is_done);
     ck_assert_int_eq(channel_send(&talk.call, BYTES_LITERAL("two")), CHANNEL_E_OVER);
-    expect(GRPC_STATUS_CANCELLED, CHANNEL_CAUSE_CANCELLED);
+    expect(GRPC_STATUS_CANCELLED, CALL_CAUSE_CANCELLED);
     ck_assert_ptr_null(request);
     end();
 }
 
 END_TEST
 
-/* Once its connection is ending a stream takes nothing that could only be lost. */
-START_TEST(stream_takes_nothing_at_the_end)
+/* A stream that was refused begins anew with all that it had sent, and goes on from there. */
+START_TEST(stream_begins_anew)
 {
-    const uint8_t garbage[64] = {0xff};
-
     begin();
     start("/echo");
     say("one");
     wait_for_messages(1);
-    ck_assert_int_eq(buf_append(conn_output(request->connection->conn), garbage, sizeof(garbage)),
-                     0);
-    conn_touch(request->connection->conn);
-    while (strcmp(channel_state_name(channel), "ENDING") != 0) {
-        ck_assert(!talk.is_done);
+    channel_cancel(&talk.call);
+    expect(GRPC_STATUS_CANCELLED, CALL_CAUSE_CANCELLED);
+
+    start("/refuse");
+    say("one");
+    say("two");
+    while (talk.messages < 2) { /* the path becomes /echo there */
         turn();
     }
-    ck_assert_int_eq(channel_send(&talk.call, BYTES_LITERAL("two")), CHANNEL_E_OVER);
-    ck_assert_int_eq(channel_half_close(&talk.call), CHANNEL_E_OVER);
-    expect(GRPC_STATUS_UNAVAILABLE, CHANNEL_CAUSE_LOST);
+    say("three");
+    half_close();
+    expect(GRPC_STATUS_OK, CALL_CAUSE_ANSWER);
+    ck_assert_uint_eq(talk.messages, 3);
+    ck_assert_str_eq(talk.last, "three");
+    ck_assert_uint_eq(channel_stats(channel).transparent_retries, 1);
+    end();
+}
+
+END_TEST
+
+/* What is sent between the refusal and the news of it is not lost. */
+START_TEST(stream_takes_messages_while_it_begins_anew)
+{
+    begin();
+    start("/refuse");
+    say("one");
+    while (channel_stats(channel).transparent_retries == 0) {
+        if (talk.call.attempt.is_over) {
+            say("two"); /* to an attempt that ends */
+            half_close();
+        }
+        ck_assert_int_eq(reactor_turn(&reactor, 0), 0);
+    }
+    if (!talk.call.is_half_closed) {
+        say("two");
+        half_close();
+    }
+    expect(GRPC_STATUS_OK, CALL_CAUSE_ANSWER);
+    ck_assert_uint_eq(talk.messages, 2);
+    ck_assert_str_eq(talk.last, "two");
+    end();
+}
+
+END_TEST
+
+/* Once more was sent than is kept, or an answer has come, a refusal is the end; the latter cannot
+ * mean that the server has not looked at it. */
+START_TEST(stream_is_committed)
+{
+    uint8_t bytes[1019] = {0};
+    size_t sent = 0;
+
+    begin();
+    start("/late-refuse");
+    say("one");
+    while (sent <= CHANNEL_REPLAY_MAX) {
+        int ret = channel_send(&talk.call, (struct bytes){bytes, sizeof(bytes)});
+
+        sent += ret == 0 ? 1024 : 0;
+        ck_assert(ret == 0 || ret == CHANNEL_E_FULL);
+        ck_assert_int_eq(reactor_turn(&reactor, 0), 0);
+    }
+    half_close();
+    expect(GRPC_STATUS_UNAVAILABLE, CALL_CAUSE_REFUSED);
+    ck_assert_uint_eq(channel_stats(channel).transparent_retries, 0);
+    ck_assert_uint_eq(talk.messages, 0);
+
+    start("/answered-refuse");
+    say("one");
+    wait_for_messages(1);
+    half_close();
+    expect(GRPC_STATUS_UNAVAILABLE, CALL_CAUSE_ANSWER);
+    ck_assert_uint_eq(channel_stats(channel).transparent_retries, 0);
+    end();
+}
+
+END_TEST
+
+/* Before there is a connection a stream takes as much as one with a connection that does not move.
+ */
+START_TEST(stream_bounds_what_waits_for_a_connection)
+{
+    uint8_t bytes[1019] = {0};
+    size_t sent = 0;
+
+    begin();
+    start("/echo");
+    while (channel_send(&talk.call, (struct bytes){bytes, sizeof(bytes)}) == 0) {
+        sent += 1024;
+    }
+    ck_assert_uint_eq(sent, TRANSPORT_UNSENT_MAX);
+    ck_assert_uint_eq(unsent_size(&talk.call), sent);
+    while (talk.writable_count == 0) {
+        turn();
+    }
+    say("more");
+    half_close();
+    expect(GRPC_STATUS_OK, CALL_CAUSE_ANSWER);
+    ck_assert_uint_eq(talk.messages, TRANSPORT_UNSENT_MAX / 1024 + 1);
+    ck_assert_str_eq(talk.last, "more");
     end();
 }
 
@@ -593,4 +711,6 @@ UNIT_MAIN("channel_stream", stream_talks, stream_may_be_empty, stream_sends_meta
           stream_outcome_waits_for_messages, stream_ends_while_paused,
           stream_cancels_from_a_callback, stream_fails_early, stream_refuses_bad_frames,
           stream_keeps_its_deadline, stream_tells_messages_before_a_loss,
-          stream_cancels_before_the_connection, stream_takes_nothing_at_the_end)
+          stream_cancels_before_the_connection, stream_begins_anew,
+          stream_takes_messages_while_it_begins_anew, stream_is_committed,
+          stream_bounds_what_waits_for_a_connection)

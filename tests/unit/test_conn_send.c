@@ -78,6 +78,49 @@ START_TEST(conn_send_gives_up_on_a_stuck_peer)
 
 END_TEST
 
+/* Whether a buffer has it, in its content or beside it. */
+static bool holds(const struct buf *buf, const char *text)
+{
+    return buf->data != NULL && memmem(buf->data, buf->capacity, text, strlen(text)) != NULL;
+}
+
+/* What was sent is left in no buffer of a conn whose output is secret, with TLS and without. */
+START_TEST(conn_send_wipes_what_is_secret)
+{
+    static const char secret[] = "correct horse battery staple";
+
+    for (int with_tls = 0; with_tls < 2; with_tls++) {
+        for (int is_secret = 0; is_secret < 2; is_secret++) {
+            int fds[2];
+
+            loop_init(&loop);
+            loop.settings.is_output_secret = is_secret != 0;
+            sockets_pair(fds);
+            if (with_tls) {
+                setup_tls();
+            }
+            party_open(&server, &loop, fds[0], server_context, NULL);
+            party_open(&client, &loop, fds[1], client_context, with_tls ? "localhost" : NULL);
+            LOOP_UNTIL(&loop, server.opened_count == 1 && client.opened_count == 1);
+            party_send(&client, secret);
+            LOOP_UNTIL(&loop,
+                       buf_size(&server.got) == strlen(secret) && !client.conn->send_op.pending);
+            /* Their memory is kept a while. */
+            ck_assert(client.conn->output.data != NULL || client.conn->sending.data != NULL);
+            ck_assert((holds(&client.conn->output, secret) ||
+                       holds(&client.conn->sending, secret)) == (is_secret == 0));
+            party_abort(&client);
+            party_abort(&server);
+            LOOP_UNTIL(&loop, client.conn == NULL && server.conn == NULL);
+            party_deinit(&client);
+            party_deinit(&server);
+            finish();
+        }
+    }
+}
+
+END_TEST
+
 /* A clock that stands still unless it is moved. */
 static uint64_t fake_ns = CLOCK_NS_PER_S;
 
@@ -254,6 +297,7 @@ int main(void)
                                   conn_send_cuts_a_large_output,
                                   conn_send_asks_nobody_while_in_flight,
                                   conn_send_flushes_once_per_turn,
+                                  conn_send_wipes_what_is_secret,
                                   conn_send_reads_the_last_words_of_a_gone_peer,
                                   NULL};
     int result;

@@ -113,7 +113,7 @@ START_TEST(error_description_is_safe_to_print)
     ck_assert_int_eq(grpc_error_encode(&error, &encoded), 0);
     ck_assert_int_eq(proto_wire_append_bytes(&encoded, 3, BYTES_LITERAL("\x0a\x01x")), 0);
     ck_assert_int_eq(grpc_error_describe(buf_bytes(&encoded), &text), 0);
-    ck_assert(bytes_equal(buf_bytes(&text), BYTES_LITERAL("reason: A?[2J?\ndomain: d\n")));
+    ck_assert(bytes_equal(buf_bytes(&text), BYTES_LITERAL("reason: A?[2J \ndomain: d\n")));
     buf_deinit(&encoded);
     buf_deinit(&text);
 }

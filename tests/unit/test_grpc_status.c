@@ -129,7 +129,40 @@ START_TEST(status_decoding_leaves_bad_escapes)
 
 END_TEST
 
+static void check_cleaned(const char *text, const char *clean)
+{
+    char copy[64];
+    size_t size = strlen(text);
+
+    ck_assert_uint_lt(size, sizeof(copy));
+    memcpy(copy, text, size + 1);
+    grpc_status_clean_text(copy, size);
+    ck_assert_str_eq(copy, clean);
+}
+
+/* What moves a terminal's cursor or paints it does not get there; text in any language does. */
+START_TEST(status_text_is_cleaned)
+{
+    char nul[] = "a\0b";
+
+    check_cleaned("", "");
+    check_cleaned("User \xc3\xa4 \xe2\x98\xba \xf0\x9f\x98\x88",
+                  "User \xc3\xa4 \xe2\x98\xba \xf0\x9f\x98\x88");
+    check_cleaned("a\tb\r\nc", "a b  c");
+    check_cleaned("\x1b[31mred\x7f\x01", "?[31mred??");
+    check_cleaned("C1: \xc2\x9b"
+                  "31m \xc2\x80\xc2\x9f\xc2\xa0",
+                  "C1: ??31m ????\xc2\xa0");
+    check_cleaned("\x9b \xff \xc3", "? ? ?");
+    check_cleaned("\xe2\x98", "??");
+    grpc_status_clean_text(nul, 3);
+    ck_assert_mem_eq(nul, "a?b", 3);
+}
+
+END_TEST
+
 UNIT_MAIN("grpc_status", status_names_are_those_of_the_specification,
           status_of_resets_follows_the_mapping, status_of_http_answers_follows_the_mapping,
           status_message_is_percent_encoded, status_message_is_cut_at_a_character_border,
-          status_message_takes_any_bytes, status_decoding_leaves_bad_escapes)
+          status_message_takes_any_bytes, status_decoding_leaves_bad_escapes,
+          status_text_is_cleaned)

@@ -59,6 +59,38 @@ START_TEST(stream_keeps_little)
 
 END_TEST
 
+/* Of what a client has sent nothing is left in its memory, whichever way it went. */
+START_TEST(stream_of_a_client_leaves_nothing)
+{
+    static const char secret[] = "correct horse battery staple";
+    struct h2_session client = {.pool = &pool, .role = H2_ROLE_CLIENT};
+    struct h2_stream *stream;
+
+    h2_pool_init(&pool, 0);
+    for (int is_sent = 0; is_sent < 2; is_sent++) {
+        stream = h2_stream_new(&pool, &client);
+        ck_assert_ptr_nonnull(stream);
+        ck_assert_int_eq(buf_append(&stream->out, secret, sizeof(secret)), 0);
+        ck_assert_ptr_nonnull(
+            memmem(stream->out.data, stream->out.capacity, secret, sizeof(secret)));
+        client.unsent_size = sizeof(secret);
+        pool.unsent_bytes = sizeof(secret);
+        if (is_sent) {
+            buf_consume(&stream->out, sizeof(secret));
+            client.unsent_size = 0;
+            pool.unsent_bytes = 0;
+        }
+        h2_stream_park(&pool, stream);
+        ck_assert_uint_gt(stream->out.capacity, sizeof(secret)); /* parked with its memory */
+        for (size_t i = 0; i < sizeof(secret); i++) {
+            ck_assert_uint_eq(stream->out.data[i], 0);
+        }
+    }
+    h2_pool_deinit(&pool);
+}
+
+END_TEST
+
 /* Only so many are parked; the others are freed. */
 START_TEST(stream_parking_is_bounded)
 {
@@ -139,5 +171,6 @@ START_TEST(stream_of_a_dead_session_drops_everything)
 
 END_TEST
 
-UNIT_MAIN("h2_stream", stream_is_used_again, stream_keeps_little, stream_parking_is_bounded,
-          stream_may_be_refused, stream_copies_trailers, stream_of_a_dead_session_drops_everything)
+UNIT_MAIN("h2_stream", stream_is_used_again, stream_keeps_little, stream_of_a_client_leaves_nothing,
+          stream_parking_is_bounded, stream_may_be_refused, stream_copies_trailers,
+          stream_of_a_dead_session_drops_everything)

@@ -385,7 +385,33 @@ START_TEST(reactor_runs_until_stopped)
 
 END_TEST
 
+static uint64_t seen_ns;
+
+static void look_at_the_time(struct reactor_task *task)
+{
+    (void)task;
+    clock.now_ns += 500;
+    seen_ns = reactor_now_ns(&reactor);
+}
+
+/* Within a turn it stands still; between turns it is not that of the last turn. */
+START_TEST(reactor_knows_the_time_between_turns)
+{
+    struct reactor_task task = {.run = look_at_the_time};
+
+    clock.jump_ns = 0;
+    open_reactor(&clock.source);
+    list_init(&task.link);
+    reactor_defer(&reactor, &task);
+    ck_assert_int_eq(reactor_turn(&reactor, 0), 0);
+    ck_assert_uint_eq(seen_ns, reactor.now_ns);
+    ck_assert_uint_eq(reactor_now_ns(&reactor), reactor.now_ns + 500);
+    reactor_deinit(&reactor);
+}
+
+END_TEST
+
 UNIT_MAIN("reactor", reactor_runs_tasks_in_order, reactor_limits_slow_tasks,
           reactor_runs_a_slow_task_once_a_turn, reactor_turn_has_an_order,
           reactor_delays_count_from_now, reactor_wakes_for_a_timer, reactor_runs_until_stopped,
-          reactor_measures_its_delay, reactor_measures_work)
+          reactor_measures_its_delay, reactor_measures_work, reactor_knows_the_time_between_turns)

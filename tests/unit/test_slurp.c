@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char path[] = "/tmp/userd-slurp-XXXXXX";
@@ -83,4 +84,30 @@ START_TEST(slurp_reads_standard_input)
 
 END_TEST
 
-UNIT_MAIN("slurp", slurp_reads_up_to_the_limit, slurp_reports_errors, slurp_reads_standard_input)
+/* What is no regular file is not waited for: a pipe that nobody writes to would be for ever. */
+START_TEST(slurp_takes_regular_files_alone)
+{
+    char *content = NULL;
+    size_t size = 7;
+
+    make_file(5);
+    ck_assert_int_eq(slurp_regular_file(path, 5, &content, &size), 0);
+    ck_assert_uint_eq(size, 5);
+    ck_assert_str_eq(content, "aaaaa");
+    slurp_free(content, size);
+    content = NULL;
+    ck_assert_int_eq(slurp_regular_file(path, 4, &content, &size), SLURP_E_TOO_LARGE);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_eq(slurp_regular_file(path, 5, &content, &size), -ENOENT);
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    ck_assert_int_eq(slurp_regular_file(path, 5, &content, &size), SLURP_E_NOT_REGULAR);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_eq(slurp_regular_file("/tmp", 5, &content, &size), SLURP_E_NOT_REGULAR);
+    ck_assert_int_eq(slurp_regular_file("-", 5, &content, &size), -ENOENT);
+    ck_assert_ptr_null(content);
+}
+
+END_TEST
+
+UNIT_MAIN("slurp", slurp_reads_up_to_the_limit, slurp_reports_errors, slurp_reads_standard_input,
+          slurp_takes_regular_files_alone)
