@@ -83,6 +83,34 @@ static int check_options(const struct common_arguments_table *table, const bool 
     return 0;
 }
 
+#define FIRST_VALUE                                                                                \
+    256 /* of an option: below it are those of one letter, which we have none of                   \
+         */
+
+/* What getopt does not like, in words of our own: what follows a '=' may be a secret. */
+static int refuse_option(const struct common_arguments_table *table, int fault, const char *word)
+{
+    int size = (int)strcspn(word, "=");
+
+    if (optopt >= FIRST_VALUE) {
+        return common_arguments_refuse(table, COMMON_ARGUMENTS_NONE, "--%s %s",
+                                       table->options[optopt - FIRST_VALUE].name,
+                                       fault == ':' ? "needs a value" : "takes no value");
+    }
+    if (optopt != 0) {
+        return common_arguments_refuse(table, COMMON_ARGUMENTS_NONE, "there is no option '-%c'",
+                                       optopt);
+    }
+    for (unsigned i = 0; size > 2 && i < table->option_count; i++) {
+        if (strncmp(table->options[i].name, word + 2, (size_t)size - 2) == 0) {
+            return common_arguments_refuse(table, COMMON_ARGUMENTS_NONE,
+                                           "'%.*s' may stand for several options", size, word);
+        }
+    }
+    return common_arguments_refuse(table, COMMON_ARGUMENTS_NONE, "there is no option '%.*s'", size,
+                                   word);
+}
+
 static int read_options(const struct common_arguments_table *table, int argc, char **argv,
                         bool *given, common_arguments_take_fn take, void *context)
 {
@@ -94,17 +122,17 @@ static int read_options(const struct common_arguments_table *table, int argc, ch
         options[i] = (struct option){
             .name = table->options[i].name,
             .has_arg = table->options[i].value == NULL ? no_argument : required_argument,
-            .val = (int)i,
+            .val = FIRST_VALUE + (int)i,
         };
     }
     /* getopt moves options before words, so they may stand on either side of the command. */
-    while ((found = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (found == '?') { /* getopt has said what is wrong */
-            (void)fprintf(stderr, "Try '%s --help'.\n", table->program);
-            return COMMON_EXIT_USAGE;
+    opterr = 0;
+    while ((found = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        if (found < FIRST_VALUE) {
+            return refuse_option(table, found, argv[optind - 1]);
         }
-        given[found] = true;
-        result = take(context, (unsigned)found, optarg);
+        given[found - FIRST_VALUE] = true;
+        result = take(context, (unsigned)(found - FIRST_VALUE), optarg);
         if (result != 0) {
             return result;
         }
@@ -148,19 +176,20 @@ void common_arguments_print_commands(const struct common_arguments_table *table,
     }
 }
 
+/* Two blanks at least stand between an option and what it does. */
 static void print_option(const struct common_option *option, FILE *out)
 {
     char left[48];
 
     (void)snprintf(left, sizeof(left), "--%s%s%s", option->name, option->value == NULL ? "" : " ",
                    option->value == NULL ? "" : option->value);
-    (void)fprintf(out, "  %-24s %s\n", left, option->help);
+    (void)fprintf(out, "  %-23s  %s\n", left, option->help);
 }
 
 void common_arguments_print_common(const struct common_arguments_table *table, FILE *out)
 {
     for (unsigned i = 0; i < table->option_count; i++) {
-        if (table->options[i].commands == COMMON_ARGUMENTS_FOR_ALL) {
+        if ((table->options[i].commands & COMMON_ARGUMENTS_FOR_OVERVIEW) != 0) {
             print_option(&table->options[i], out);
         }
     }
@@ -172,7 +201,7 @@ void common_arguments_print_options(const struct common_arguments_table *table, 
     for (unsigned i = 0; i < table->option_count; i++) {
         const unsigned commands = table->options[i].commands;
 
-        if (commands != COMMON_ARGUMENTS_FOR_ALL &&
+        if ((commands & COMMON_ARGUMENTS_FOR_OVERVIEW) == 0 &&
             (commands & COMMON_ARGUMENTS_FOR(command)) != 0) {
             print_option(&table->options[i], out);
         }

@@ -12,11 +12,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define COMMON_ARGUMENTS_OPTIONS_MAX 32
+#define COMMON_ARGUMENTS_OPTIONS_MAX 48
 #define COMMON_ARGUMENTS_NONE        0 /* the index that no command has */
 
 #define COMMON_ARGUMENTS_FOR(command) (1u << (command))
 #define COMMON_ARGUMENTS_FOR_ALL      (~0u)
+/* With this beside its commands, an option stands in the help about the whole tool. */
+#define COMMON_ARGUMENTS_FOR_OVERVIEW COMMON_ARGUMENTS_FOR(COMMON_ARGUMENTS_NONE)
 
 /* A name of NULL: there is no such command. */
 struct common_command {
@@ -70,8 +72,8 @@ int common_arguments_vrefuse(const struct common_arguments_table *table, unsigne
                              const char *format, va_list values)
     __attribute__((format(printf, 3, 0)));
 
-/* The parts of a help: all commands, in columns of that width; the options that every command has,
- * or those of one command alone. */
+/* The parts of a help: all commands, in columns of that width; the options of the overview, or the
+ * others of one command. */
 void common_arguments_print_commands(const struct common_arguments_table *table, FILE *out,
                                      int name_width, int operands_width);
 void common_arguments_print_common(const struct common_arguments_table *table, FILE *out);

@@ -1,6 +1,6 @@
 #include "common_json.h"
 
-#include "client/user_client.h"
+#include <userd/client.h>
 
 #include <inttypes.h>
 
@@ -157,7 +157,7 @@ void common_json_int64(struct common_json *json, const char *name, int64_t numbe
 
 void common_json_status(struct common_json *json, int32_t status)
 {
-    const char *name = user_client_status_name(status);
+    const char *name = userd_user_status_name(status);
 
     if (status != 0 && name != NULL) {
         common_json_words(json, "status", name);

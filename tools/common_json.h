@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#define COMMON_JSON_WHOLE_REAL_MAX 9007199254740992.0 /* up to 2^53 a double is exact */
+
 /* A text as it is, but for control bytes and what is not UTF-8: these are shown as \xNN. */
 void common_json_plain(FILE *out, struct bytes text);
 

@@ -4,17 +4,16 @@
  */
 #include "common_read.h"
 
-#include "client/user_client.h"
+#include "common_json.h"
 
 #include <jansson.h>
+#include <userd/client.h>
 
 #include <errno.h>
 #include <stdalign.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#define WHOLE_REAL_MAX 9007199254740992.0 /* up to 2^53 a double is exact */
 
 enum kind {
     KIND_TEXT,
@@ -133,8 +132,8 @@ static int take_number(const struct filling *filling, const struct field *field,
         *number = json_integer_value(value);
         return 0;
     }
-    if (json_is_real(value) && real >= -WHOLE_REAL_MAX && real <= WHOLE_REAL_MAX &&
-        (double)(int64_t)real == real) {
+    if (json_is_real(value) && real >= -COMMON_JSON_WHOLE_REAL_MAX &&
+        real <= COMMON_JSON_WHOLE_REAL_MAX && (double)(int64_t)real == real) {
         *number = (int64_t)real;
         return 0;
     }
@@ -157,7 +156,7 @@ static int take_status(const struct filling *filling, json_t *value)
         filling->out->status = (int32_t)number;
         return 0;
     }
-    status = json_is_string(value) ? user_client_status_from_name(json_string_value(value)) : -1;
+    status = json_is_string(value) ? userd_user_status_from_name(json_string_value(value)) : -1;
     if (status < 0) {
         return refuse(filling, "field 'status' is no status: USER_STATUS_ACTIVE, "
                                "USER_STATUS_INACTIVE or USER_STATUS_SUSPENDED");
@@ -258,9 +257,7 @@ static int take_value(const struct filling *filling, const struct field *field, 
     return take_members(filling, PART_PROFILE, value, take_text);
 }
 
-/* In words of our own: those of jansson speak of its options, and show pieces of the line, which
- * could be of a password. */
-static const char *fault_of(const json_error_t *error)
+const char *common_read_fault(const struct json_error_t *error)
 {
     enum json_error_code code = json_error_code(error);
 
@@ -283,7 +280,7 @@ static const char *fault_of(const json_error_t *error)
         return "no JSON: something follows its end";
     }
     if (code == json_error_numeric_overflow) {
-        return "a number is too large";
+        return "a number is too large; in quotes it may have 64 bits";
     }
     if (code == json_error_stack_overflow) {
         return "it is nested too deeply";
@@ -307,7 +304,7 @@ int common_read_line(struct bytes line, unsigned fields, char problem[COMMON_REA
     root = json_loadb((const char *)line.data, line.size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY,
                       &error);
     if (root == NULL) {
-        return refuse(&filling, "%s (column %d)", fault_of(&error), error.column);
+        return refuse(&filling, "%s (column %d)", common_read_fault(&error), error.column);
     }
     ret_read->root = root;
     if (!json_is_object(root)) {

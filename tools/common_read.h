@@ -56,4 +56,9 @@ int common_read_line(struct bytes line, unsigned fields, char problem[COMMON_REA
                      struct common_read *ret_read);
 void common_read_deinit(struct common_read *read);
 
+/* What is wrong with a JSON text, in words of our own: those of jansson show pieces of it, which
+ * could be of a password. */
+struct json_error_t;
+const char *common_read_fault(const struct json_error_t *error);
+
 #endif

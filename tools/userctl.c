@@ -2,10 +2,11 @@
  * userctl: manages the users of a userd server from the command line.
  */
 #include "common_output.h"
-#include "core/tls.h"
 #include "userctl_arguments.h"
 #include "userctl_commands.h"
-#include "userctl_output.h"
+#include "userctl_terminal.h"
+
+#include <userd/client.h>
 
 #include <stdio.h>
 
@@ -16,7 +17,7 @@
 static int run(const struct userctl_arguments *arguments)
 {
     if (arguments->version) {
-        (void)printf("userctl %s\nTLS: %s\n", USERD_VERSION, tls_library());
+        (void)printf("userctl %s\nTLS: %s\n", USERD_VERSION, userd_client_tls_library());
         return 0;
     }
     if (arguments->help) {
@@ -38,10 +39,11 @@ int main(int argc, char **argv)
 
     common_output_begin();
     exit_code = userctl_arguments_read(argc, argv, &arguments);
-    if (exit_code != 0) {
-        return exit_code;
+    if (exit_code == 0) {
+        userctl_terminal_begin(arguments.color);
+        exit_code = run(&arguments);
     }
-    exit_code = run(&arguments);
+    userctl_arguments_deinit(&arguments);
     written = common_output_finish("userctl");
     return exit_code != 0 ? exit_code : written;
 }

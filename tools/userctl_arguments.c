@@ -2,203 +2,42 @@
 
 #include "common_arguments.h"
 #include "common_output.h"
-#include "core/clock.h"
+#include "userctl_time.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_TARGET      "localhost:50051"
-#define DEFAULT_CA_FILE     "/etc/ssl/certs/ca-certificates.crt"
-#define DEFAULT_DEADLINE_NS (5 * CLOCK_NS_PER_S)
-#define DEFAULT_TTL_NS      (3600 * CLOCK_NS_PER_S)
-
-static const struct common_command commands[USERCTL_COMMAND_COUNT] = {
-    [USERCTL_GET] = {"get", "ID", 0, 1, "show a user", NULL},
-    [USERCTL_CREATE] =
-        {"create", "", 0, 0, "create a user",
-         "The password is asked for on the terminal unless --password-stdin or\n"
-         "--password-file says where it comes from. One line end after it is dropped.\n"},
-    [USERCTL_UPDATE] =
-        {"update", "ID", 0, 1, "change fields of a user",
-         "Fields: username, email, status (ACTIVE, INACTIVE, SUSPENDED), roles (comma-separated),\n"
-         "profile.first_name, profile.last_name, profile.avatar_url. An empty value clears a "
-         "field.\n"
-         "Without --mask exactly the fields given with --set change.\n"},
-    [USERCTL_DELETE] = {"delete", "ID", 0, 1, "delete a user", NULL},
-    [USERCTL_LIST] =
-        {"list", "", 0, 0, "list users in the order of their creation",
-         "Shows one page, and says when there is more. The filter is one of AIP-160, such as\n"
-         "'status = SUSPENDED AND roles:admin' or 'email = \"*@example.com\"'.\n"
-         "On a terminal long values are cut; --json shows them whole.\n"},
-    [USERCTL_WATCH] =
-        {"watch", "ID", 0, 1, "show a user now and after each change",
-         "Ends when the user is deleted, when the connection is lost, or with Ctrl-C. There is no\n"
-         "deadline unless --deadline gives one.\n"},
-    [USERCTL_IMPORT] =
-        {"import", "FILE", 0, 1, "create users from JSON lines",
-         "Each line of FILE (- is standard input) is one CreateUserRequest:\n"
-         "  {\"username\":\"ada\",\"email\":\"ada@example.com\",\"password\":\"...\","
-         "\"request_id\":\"ada-1\"}\n"
-         "A line that fails is reported, as a JSON line with its number, and the others go on.\n"
-         "With a request_id of its own on each line the import may be repeated safely: what went "
-         "in\n"
-         "before is answered again and not created twice.\n"
-         "The exit code is 0 when all went in, else the status of the first failure.\n"},
-    [USERCTL_SYNC] =
-        {"sync", "FILE", 0, 1, "create or replace users from JSON lines",
-         "Each line of FILE (- is standard input) is one User, as 'userctl list --json' prints "
-         "it.\n"
-         "A user whose id is known is replaced; one without id is created. The first user that "
-         "the\n"
-         "server refuses ends it: its line is reported, and those before it are in.\n"},
-    [USERCTL_TOKEN] =
-        {"token", "", 0, 0, "print a token for development",
-         "Signs an HS256 token with the secret that the server has as auth.jwt_secret_file.\n"},
-    [USERCTL_HELP] = {"help", "[COMMAND]", 0, 1, "show help about a command", NULL},
-};
-
-#define FOR(command) COMMON_ARGUMENTS_FOR(command)
-#define FOR_ALL      COMMON_ARGUMENTS_FOR_ALL
-#define FOR_FILES    (FOR(USERCTL_IMPORT) | FOR(USERCTL_SYNC))
-
-/* One per row of the table below, in its order. */
-enum option_id {
-    OPTION_TARGET,
-    OPTION_CA,
-    OPTION_CERT,
-    OPTION_KEY,
-    OPTION_PLAINTEXT,
-    OPTION_TOKEN,
-    OPTION_TOKEN_FILE,
-    OPTION_DEADLINE,
-    OPTION_JSON,
-    OPTION_HELP,
-    OPTION_VERSION,
-    OPTION_USERNAME,
-    OPTION_EMAIL,
-    OPTION_PASSWORD_STDIN,
-    OPTION_PASSWORD_FILE,
-    OPTION_REQUEST_ID,
-    OPTION_SET,
-    OPTION_MASK,
-    OPTION_ETAG,
-    OPTION_SECRET_FILE,
-    OPTION_SUB,
-    OPTION_ROLES,
-    OPTION_ISSUER,
-    OPTION_AUDIENCE,
-    OPTION_TTL,
-    OPTION_FILTER,
-    OPTION_PAGE_SIZE,
-    OPTION_ALL,
-    OPTION_ERRORS,
-    OPTION_STRICT,
-    OPTION_IGNORE_UNKNOWN,
-    OPTION_COUNT,
-};
-
-static const struct common_option rows[OPTION_COUNT] = {
-    [OPTION_TARGET] = {"target", "HOST:PORT", FOR_ALL,
-                       "server; USERCTL_TARGET; " DEFAULT_TARGET " if not given"},
-    [OPTION_CA] = {"ca", "FILE", FOR_ALL,
-                   "PEM, who may vouch for the server; USERCTL_CA; the system's if not given"},
-    [OPTION_CERT] = {"cert", "FILE", FOR_ALL, "PEM certificate of this client, with --key"},
-    [OPTION_KEY] = {"key", "FILE", FOR_ALL, "PEM key of this client"},
-    [OPTION_PLAINTEXT] = {"plaintext", NULL, FOR_ALL, "no TLS, for a server with tls.enabled = no"},
-    [OPTION_TOKEN] = {"token", "TOKEN", FOR_ALL,
-                      "bearer token (others on this machine may see it)"},
-    [OPTION_TOKEN_FILE] = {"token-file", "FILE", FOR_ALL,
-                           "file with the bearer token; USERCTL_TOKEN_FILE"},
-    [OPTION_DEADLINE] = {"deadline", "TIME", FOR_ALL,
-                         "time for a call, such as 500ms, 5s, 1m; 5s, but for streams none"},
-    [OPTION_JSON] = {"json", NULL, FOR_ALL,
-                     "JSON lines; so it is anyway when output is no terminal"},
-    [OPTION_HELP] = {"help", NULL, FOR_ALL, "this text, or after a command, help about it"},
-    [OPTION_VERSION] = {"version", NULL, FOR_ALL, "version and libraries"},
-    [OPTION_USERNAME] = {"username", "NAME", FOR(USERCTL_CREATE), "required"},
-    [OPTION_EMAIL] = {"email", "ADDRESS", FOR(USERCTL_CREATE), "required"},
-    [OPTION_PASSWORD_STDIN] = {"password-stdin", NULL, FOR(USERCTL_CREATE),
-                               "read the password from standard input"},
-    [OPTION_PASSWORD_FILE] = {"password-file", "FILE", FOR(USERCTL_CREATE),
-                              "read the password from a file"},
-    [OPTION_REQUEST_ID] = {"request-id", "ID", FOR(USERCTL_CREATE),
-                           "makes a retry safe: the same ID again gets the first answer"},
-    [OPTION_SET] = {"set", "FIELD=VALUE", FOR(USERCTL_UPDATE), "new value; may be repeated"},
-    [OPTION_MASK] = {"mask", "FIELDS", FOR(USERCTL_UPDATE),
-                     "comma-separated fields to take; * is all of them"},
-    [OPTION_ETAG] = {"etag", "ETAG", FOR(USERCTL_UPDATE) | FOR(USERCTL_DELETE),
-                     "only if the user has not changed since"},
-    [OPTION_SECRET_FILE] = {"secret-file", "FILE", FOR(USERCTL_TOKEN),
-                            "the shared secret; required"},
-    [OPTION_SUB] = {"sub", "NAME", FOR(USERCTL_TOKEN), "whom the token is for; required"},
-    [OPTION_ROLES] = {"roles", "R1,R2", FOR(USERCTL_TOKEN), "roles that the token gives"},
-    [OPTION_ISSUER] = {"issuer", "NAME", FOR(USERCTL_TOKEN), "when the server wants one"},
-    [OPTION_AUDIENCE] = {"audience", "NAME", FOR(USERCTL_TOKEN), "when the server wants one"},
-    [OPTION_TTL] = {"ttl", "TIME", FOR(USERCTL_TOKEN), "how long it is good for; 1h"},
-    [OPTION_FILTER] = {"filter", "FILTER", FOR(USERCTL_LIST), "only the users that match"},
-    [OPTION_PAGE_SIZE] = {"page-size", "N", FOR(USERCTL_LIST), "users on a page"},
-    [OPTION_ALL] = {"all", NULL, FOR(USERCTL_LIST), "all pages"},
-    [OPTION_ERRORS] = {"errors", "FILE", FOR_FILES, "write failures there, not on standard error"},
-    [OPTION_STRICT] = {"strict", NULL, FOR_FILES, "stop at the first line that is malformed"},
-    [OPTION_IGNORE_UNKNOWN] = {"ignore-unknown", NULL, FOR_FILES,
-                               "leave out fields that nobody knows"},
-};
-
-static const struct common_arguments_table table = {
-    .program = "userctl",
-    .commands = commands,
-    .command_count = USERCTL_COMMAND_COUNT,
-    .options = rows,
-    .option_count = OPTION_COUNT,
-    .help_option = OPTION_HELP,
-};
-
-/* "500ms", "5s", "1m", "2h": a positive whole number and a unit. Returns 0 when it is none. */
-static uint64_t parse_time(const char *text)
-{
-    static const struct {
-        const char *unit;
-        uint64_t ns;
-    } units[] = {
-        {"ms", CLOCK_NS_PER_MS},           {"s", CLOCK_NS_PER_S},
-        {"m", 60 * CLOCK_NS_PER_S},        {"h", 3600 * CLOCK_NS_PER_S},
-        {"d", 24 * 3600 * CLOCK_NS_PER_S},
-    };
-
-    size_t digits = strspn(text, "0123456789");
-    unsigned long value;
-
-    if (digits == 0 || digits > 6) {
-        return 0;
-    }
-    value = strtoul(text, NULL, 10);
-    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-        if (strcmp(text + digits, units[i].unit) == 0) {
-            return value * units[i].ns;
-        }
-    }
-    return 0;
-}
+#define DEFAULT_CA_FILE "/etc/ssl/certs/ca-certificates.crt"
+#define DEFAULT_TTL_NS  (3600 * CLOCK_NS_PER_S)
 
 int userctl_arguments_refuse(const struct userctl_arguments *arguments, const char *format, ...)
 {
     va_list values;
 
     va_start(values, format);
-    (void)common_arguments_vrefuse(&table, arguments->command, format, values);
+    (void)common_arguments_vrefuse(&userctl_table, arguments->command, format, values);
     va_end(values);
     return COMMON_EXIT_USAGE;
 }
 
-static int take_time(const struct userctl_arguments *arguments, enum option_id id,
+static int given_twice(const struct userctl_arguments *arguments, enum userctl_option id)
+{
+    return userctl_arguments_refuse(arguments, "--%s is given twice",
+                                    userctl_table.options[id].name);
+}
+
+static int take_time(const struct userctl_arguments *arguments, enum userctl_option id,
                      const char *value, uint64_t *ret_ns)
 {
-    uint64_t ns = parse_time(value);
+    uint64_t ns;
 
-    if (ns == 0) {
+    if (!userctl_span_parse(value, &ns)) {
         return userctl_arguments_refuse(arguments, "--%s %s is no time such as 500ms, 5s, 1m, 1h",
-                                        rows[id].name, value);
+                                        userctl_table.options[id].name, value);
+    }
+    if (*ret_ns != 0) {
+        return given_twice(arguments, id);
     }
     *ret_ns = ns;
     return 0;
@@ -212,63 +51,102 @@ static int take_page_size(struct userctl_arguments *arguments, const char *value
         return userctl_arguments_refuse(arguments, "--page-size %s is no number from 1 to 999999",
                                         value);
     }
+    if (arguments->page_size != 0) {
+        return given_twice(arguments, USERCTL_OPTION_PAGE_SIZE);
+    }
     arguments->page_size = (int32_t)strtol(value, NULL, 10);
     return 0;
 }
 
-static int take_set(struct userctl_arguments *arguments, const char *value)
+/* An option that may be repeated, of the form NAME<mark>VALUE. */
+static int take_pair(const struct userctl_arguments *arguments, enum userctl_option id,
+                     const char *value, const char **pairs, unsigned *count, unsigned most)
 {
-    if (strchr(value, '=') == NULL) {
-        return userctl_arguments_refuse(arguments, "--set %s is not FIELD=VALUE", value);
+    const struct common_option *option = &userctl_table.options[id];
+    const char *mark = strpbrk(option->value, "=:");
+
+    if (strchr(value, *mark) == NULL) {
+        /* A header may be a secret, and what is said here ends up in logs. */
+        bool is_shown = id != USERCTL_OPTION_HEADER;
+
+        return userctl_arguments_refuse(arguments, "--%s %s%sis not %s", option->name,
+                                        is_shown ? value : "", is_shown ? " " : "", option->value);
     }
-    if (arguments->set_count == USERCTL_SETS_MAX) {
-        return userctl_arguments_refuse(arguments, "--set is given more than %d times",
-                                        USERCTL_SETS_MAX);
+    if (*count == most) {
+        return userctl_arguments_refuse(arguments, "--%s is given more than %u times", option->name,
+                                        most);
     }
-    arguments->sets[arguments->set_count++] = value;
+    pairs[(*count)++] = value;
     return 0;
 }
 
-/* Where the text of an option goes; NULL for the options that are no plain text. */
-static const char **text_of(struct userctl_arguments *arguments, enum option_id id)
+/* A word of those that the table names: "a|b|c". */
+static int check_choice(const struct userctl_arguments *arguments, enum userctl_option id,
+                        const char *value)
 {
-    const char **const texts[OPTION_COUNT] = {
-        [OPTION_TARGET] = &arguments->target,
-        [OPTION_CA] = &arguments->ca_file,
-        [OPTION_CERT] = &arguments->cert_file,
-        [OPTION_KEY] = &arguments->key_file,
-        [OPTION_TOKEN] = &arguments->token,
-        [OPTION_TOKEN_FILE] = &arguments->token_file,
-        [OPTION_USERNAME] = &arguments->username,
-        [OPTION_EMAIL] = &arguments->email,
-        [OPTION_PASSWORD_FILE] = &arguments->password_file,
-        [OPTION_REQUEST_ID] = &arguments->request_id,
-        [OPTION_MASK] = &arguments->mask,
-        [OPTION_ETAG] = &arguments->etag,
-        [OPTION_SECRET_FILE] = &arguments->secret_file,
-        [OPTION_SUB] = &arguments->subject,
-        [OPTION_ROLES] = &arguments->roles,
-        [OPTION_ISSUER] = &arguments->issuer,
-        [OPTION_AUDIENCE] = &arguments->audience,
-        [OPTION_FILTER] = &arguments->filter,
-        [OPTION_ERRORS] = &arguments->errors_file,
+    const struct common_option *option = &userctl_table.options[id];
+    size_t size = strlen(value);
+
+    for (const char *rest = option->value; *rest != '\0';) {
+        size_t word = strcspn(rest, "|");
+
+        if (word == size && strncmp(rest, value, size) == 0) {
+            return 0;
+        }
+        rest += word + (rest[word] == '|');
+    }
+    return userctl_arguments_refuse(arguments, "--%s %s is none of %s", option->name, value,
+                                    option->value);
+}
+
+/* Where the text of an option goes; NULL for the options that are no plain text. */
+static const char **text_of(struct userctl_arguments *arguments, enum userctl_option id)
+{
+    const char **const texts[USERCTL_OPTION_COUNT] = {
+        [USERCTL_OPTION_TARGET] = &arguments->target,
+        [USERCTL_OPTION_ON] = &arguments->on,
+        [USERCTL_OPTION_CONFIG] = &arguments->config_file,
+        [USERCTL_OPTION_LB] = &arguments->balancing,
+        [USERCTL_OPTION_COLOR] = &arguments->color,
+        [USERCTL_OPTION_CA] = &arguments->ca_file,
+        [USERCTL_OPTION_CERT] = &arguments->cert_file,
+        [USERCTL_OPTION_KEY] = &arguments->key_file,
+        [USERCTL_OPTION_SERVER_NAME] = &arguments->server_name,
+        [USERCTL_OPTION_TOKEN] = &arguments->token,
+        [USERCTL_OPTION_TOKEN_FILE] = &arguments->token_file,
+        [USERCTL_OPTION_USERNAME] = &arguments->username,
+        [USERCTL_OPTION_EMAIL] = &arguments->email,
+        [USERCTL_OPTION_PASSWORD_FILE] = &arguments->password_file,
+        [USERCTL_OPTION_REQUEST_ID] = &arguments->request_id,
+        [USERCTL_OPTION_MASK] = &arguments->mask,
+        [USERCTL_OPTION_ETAG] = &arguments->etag,
+        [USERCTL_OPTION_SECRET_FILE] = &arguments->secret_file,
+        [USERCTL_OPTION_SUB] = &arguments->subject,
+        [USERCTL_OPTION_ROLES] = &arguments->roles,
+        [USERCTL_OPTION_ISSUER] = &arguments->issuer,
+        [USERCTL_OPTION_AUDIENCE] = &arguments->audience,
+        [USERCTL_OPTION_FILTER] = &arguments->filter,
+        [USERCTL_OPTION_ERRORS] = &arguments->errors_file,
     };
 
     return texts[id];
 }
 
 /* The flag of an option; NULL for the options with a value. */
-static bool *flag_of(struct userctl_arguments *arguments, enum option_id id)
+static bool *flag_of(struct userctl_arguments *arguments, enum userctl_option id)
 {
-    bool *const flags[OPTION_COUNT] = {
-        [OPTION_PLAINTEXT] = &arguments->plaintext,
-        [OPTION_JSON] = &arguments->json,
-        [OPTION_HELP] = &arguments->help,
-        [OPTION_VERSION] = &arguments->version,
-        [OPTION_PASSWORD_STDIN] = &arguments->password_stdin,
-        [OPTION_ALL] = &arguments->all,
-        [OPTION_STRICT] = &arguments->strict,
-        [OPTION_IGNORE_UNKNOWN] = &arguments->ignore_unknown,
+    bool *const flags[USERCTL_OPTION_COUNT] = {
+        [USERCTL_OPTION_PLAINTEXT] = &arguments->plaintext,
+        [USERCTL_OPTION_JSON] = &arguments->json,
+        [USERCTL_OPTION_HELP] = &arguments->help,
+        [USERCTL_OPTION_VERSION] = &arguments->version,
+        [USERCTL_OPTION_PASSWORD_STDIN] = &arguments->password_stdin,
+        [USERCTL_OPTION_ALL] = &arguments->all,
+        [USERCTL_OPTION_STRICT] = &arguments->strict,
+        [USERCTL_OPTION_IGNORE_UNKNOWN] = &arguments->ignore_unknown,
+        [USERCTL_OPTION_NO_RECONNECT] = &arguments->no_reconnect,
+        [USERCTL_OPTION_WATCH] = &arguments->watch,
+        [USERCTL_OPTION_LIST] = &arguments->list,
     };
 
     return flags[id];
@@ -277,7 +155,7 @@ static bool *flag_of(struct userctl_arguments *arguments, enum option_id id)
 static int take_option(void *context, unsigned option, const char *value)
 {
     struct userctl_arguments *arguments = context;
-    const enum option_id id = (enum option_id)option;
+    const enum userctl_option id = (enum userctl_option)option;
     const char **text = text_of(arguments, id);
     bool *flag = flag_of(arguments, id);
 
@@ -285,28 +163,36 @@ static int take_option(void *context, unsigned option, const char *value)
         *flag = true;
         return 0;
     }
-    if (id == OPTION_DEADLINE) {
+    if (id == USERCTL_OPTION_DEADLINE) {
+        arguments->has_deadline = true;
         return take_time(arguments, id, value, &arguments->deadline_ns);
     }
-    if (id == OPTION_TTL) {
+    if (id == USERCTL_OPTION_TTL) {
         return take_time(arguments, id, value, &arguments->ttl_ns);
     }
-    if (id == OPTION_PAGE_SIZE) {
+    if (id == USERCTL_OPTION_PAGE_SIZE) {
         return take_page_size(arguments, value);
     }
-    if (id == OPTION_SET) {
-        return take_set(arguments, value);
+    if (id == USERCTL_OPTION_SET) {
+        return take_pair(arguments, id, value, arguments->sets, &arguments->set_count,
+                         USERCTL_SETS_MAX);
+    }
+    if (id == USERCTL_OPTION_HEADER) {
+        return take_pair(arguments, id, value, arguments->headers, &arguments->header_count,
+                         USERCTL_HEADERS_MAX);
     }
     if (*text != NULL) {
-        return userctl_arguments_refuse(arguments, "--%s is given twice", rows[id].name);
+        return given_twice(arguments, id);
     }
     *text = value;
-    return 0;
+    return id == USERCTL_OPTION_LB || id == USERCTL_OPTION_COLOR
+               ? check_choice(arguments, id, value)
+               : 0;
 }
 
 enum userctl_command userctl_arguments_command(const char *name)
 {
-    return (enum userctl_command)common_arguments_command(&table, name);
+    return (enum userctl_command)common_arguments_command(&userctl_table, name);
 }
 
 static const char *from_environment(const char *name)
@@ -316,55 +202,206 @@ static const char *from_environment(const char *name)
     return value == NULL || value[0] == '\0' ? NULL : value;
 }
 
-/* A stream takes as long as it takes. */
-static uint64_t default_deadline(enum userctl_command command)
+bool userctl_arguments_is_remote(enum userctl_command command)
 {
-    bool is_stream =
-        command == USERCTL_WATCH || command == USERCTL_IMPORT || command == USERCTL_SYNC;
-
-    return is_stream ? USERCTL_NO_DEADLINE : DEFAULT_DEADLINE_NS;
+    return command >= USERCTL_GET && command <= USERCTL_DESCRIBE;
 }
 
-/* What the command line left open. A token given there leaves the file of the environment alone. */
-static void apply_defaults(struct userctl_arguments *arguments)
+static void fill(const char **text, const char *value)
 {
-    if (arguments->target == NULL) {
-        arguments->target = from_environment("USERCTL_TARGET");
+    if (*text == NULL) {
+        *text = value;
     }
-    if (arguments->target == NULL) {
-        arguments->target = DEFAULT_TARGET;
+}
+
+/* A stream takes as long as it takes. */
+static uint64_t default_deadline(const struct userctl_arguments *arguments)
+{
+    switch (arguments->command) {
+    case USERCTL_WATCH:
+    case USERCTL_IMPORT:
+    case USERCTL_SYNC:
+        return USERCTL_NO_DEADLINE;
+    case USERCTL_HEALTH:
+        return arguments->watch ? USERCTL_NO_DEADLINE : USERCTL_DEFAULT_DEADLINE_NS;
+    case USERCTL_CALL:
+        return 0;
+    case USERCTL_NONE:
+    case USERCTL_GET:
+    case USERCTL_CREATE:
+    case USERCTL_UPDATE:
+    case USERCTL_DELETE:
+    case USERCTL_LIST:
+    case USERCTL_DESCRIBE:
+    case USERCTL_TOKEN:
+    case USERCTL_TARGETS:
+    case USERCTL_COMPLETION:
+    case USERCTL_HELP:
+    case USERCTL_COMMAND_COUNT:
+        break;
     }
-    if (arguments->ca_file == NULL) {
-        arguments->ca_file = from_environment("USERCTL_CA");
-    }
-    if (arguments->ca_file == NULL) {
-        arguments->ca_file = DEFAULT_CA_FILE;
-    }
-    if (arguments->token_file == NULL && arguments->token == NULL) {
+    return USERCTL_DEFAULT_DEADLINE_NS;
+}
+
+/* A token given by an option leaves the file of the environment alone. */
+static void fill_from_environment(struct userctl_arguments *arguments)
+{
+    fill(&arguments->target, from_environment("USERCTL_TARGET"));
+    fill(&arguments->ca_file, from_environment("USERCTL_CA"));
+    if (arguments->token == NULL && arguments->token_file == NULL) {
         arguments->token_file = from_environment("USERCTL_TOKEN_FILE");
+        arguments->token_is_of_environment = arguments->token_file != NULL;
     }
+}
+
+static void fill_from_target(struct userctl_arguments *arguments,
+                             const struct userctl_config_target *target)
+{
+    arguments->target_name = target->name;
+    fill(&arguments->target, target->target);
+    fill(&arguments->ca_file, target->ca_file);
+    fill(&arguments->balancing, target->balancing);
+    fill(&arguments->server_name, target->server_name);
+    if (arguments->cert_file == NULL && arguments->key_file == NULL) {
+        arguments->cert_file = target->cert_file;
+        arguments->key_file = target->key_file;
+    }
+    if (arguments->token == NULL) {
+        fill(&arguments->token_file, target->token_file);
+    }
+    if (arguments->deadline_ns == 0 && target->deadline_ns != 0) {
+        uint64_t *deadline_ns = default_deadline(arguments) == 0 ? &arguments->unary_deadline_ns
+                                                                 : &arguments->deadline_ns;
+
+        if (default_deadline(arguments) != USERCTL_NO_DEADLINE) {
+            *deadline_ns = target->deadline_ns;
+            arguments->has_deadline = true;
+        }
+    }
+}
+
+int userctl_arguments_configure(struct userctl_arguments *arguments)
+{
+    const char *path = arguments->config_file;
+    char problem[USERCTL_CONFIG_PROBLEM_SIZE];
+    char *own = NULL;
+    bool must_exist;
+    int ret;
+
+    fill(&path, from_environment("USERCTL_CONFIG"));
+    must_exist = path != NULL;
+    if (path == NULL) {
+        own = userctl_config_default_path();
+        path = own;
+    }
+    if (path == NULL || arguments->config.path != NULL) {
+        free(own);
+        return 0;
+    }
+    ret = userctl_config_read(path, must_exist, problem, &arguments->config);
+    free(own);
+    if (ret == 0 && problem[0] != '\0') {
+        (void)fprintf(stderr, "userctl: %s\n", problem);
+    }
+    return ret == 0 ? 0 : userctl_arguments_refuse(arguments, "%s", problem);
+}
+
+/* The named target, or that of [default] when nobody names a server: what is known of one server
+ * is nothing that another may be told. */
+static int apply_target(struct userctl_arguments *arguments)
+{
+    bool is_default = arguments->on == NULL;
+    const struct userctl_config_target *target;
+    char problem[USERCTL_CONFIG_PROBLEM_SIZE];
+    const char *name;
+    int ret;
+
+    if (!is_default && arguments->target != NULL) {
+        return userctl_arguments_refuse(arguments, "--on and --target both name a server");
+    }
+    if (is_default && (arguments->target != NULL || from_environment("USERCTL_TARGET") != NULL)) {
+        return 0;
+    }
+    ret = userctl_arguments_configure(arguments);
+    if (ret != 0) {
+        return ret;
+    }
+    if (arguments->config.path == NULL && !is_default) {
+        return userctl_arguments_refuse(arguments, "--on needs a configuration file: --config");
+    }
+    name = is_default ? arguments->config.default_target : arguments->on;
+    if (name == NULL) {
+        return 0;
+    }
+    if (userctl_config_find(&arguments->config, name, problem, &target) != 0) {
+        return userctl_arguments_refuse(arguments, "%s", problem);
+    }
+    /* Of the options alone: a CA in the environment is no wish for TLS where there is none. */
+    arguments->plaintext =
+        arguments->plaintext || (target->plaintext && arguments->ca_file == NULL);
+    if (is_default) {
+        fill_from_environment(arguments);
+    }
+    fill_from_target(arguments, target);
+    return 0;
+}
+
+/* What the command line left open. */
+static int apply_defaults(struct userctl_arguments *arguments)
+{
+    int ret = 0;
+
+    if (userctl_arguments_is_remote(arguments->command) && !arguments->help &&
+        !arguments->version) {
+        ret = apply_target(arguments);
+    }
+    /* The environment speaks of its own server, and its token is not for one that --on names. */
+    if (arguments->on == NULL) {
+        fill_from_environment(arguments);
+    }
+    fill(&arguments->target, USERCTL_DEFAULT_TARGET);
+    fill(&arguments->ca_file, DEFAULT_CA_FILE);
+    fill(&arguments->color, "auto");
     if (arguments->deadline_ns == 0) {
-        arguments->deadline_ns = default_deadline(arguments->command);
+        arguments->deadline_ns = default_deadline(arguments);
     }
+    if (arguments->unary_deadline_ns == 0) {
+        arguments->unary_deadline_ns = USERCTL_DEFAULT_DEADLINE_NS;
+    }
+    if (arguments->ttl_ns == 0) {
+        arguments->ttl_ns = DEFAULT_TTL_NS;
+    }
+    return ret;
 }
 
 int userctl_arguments_read(int argc, char **argv, struct userctl_arguments *ret_arguments)
 {
-    struct userctl_arguments arguments = {.ttl_ns = DEFAULT_TTL_NS};
+    struct userctl_arguments *arguments = ret_arguments;
     struct common_words words;
-    int ret = common_arguments_read(&table, argc, argv, take_option, &arguments, &words);
+    int result;
 
-    if (ret != 0) {
-        return ret;
+    *arguments = (struct userctl_arguments){0};
+    result = common_arguments_read(&userctl_table, argc, argv, take_option, arguments, &words);
+    if (result != 0) {
+        return result;
     }
-    arguments.command = (enum userctl_command)words.command;
-    arguments.operand = words.operands[0];
-    if (arguments.token != NULL && arguments.token_file != NULL) {
-        return userctl_arguments_refuse(&arguments, "--token and --token-file are both given");
+    arguments->command = (enum userctl_command)words.command;
+    arguments->operand = words.operands[0];
+    arguments->request = words.operands[1];
+    if (arguments->token != NULL && arguments->token_file != NULL) {
+        return userctl_arguments_refuse(arguments, "--token and --token-file are both given");
     }
-    apply_defaults(&arguments);
-    *ret_arguments = arguments;
-    return 0;
+    if (arguments->plaintext && (arguments->ca_file != NULL || arguments->cert_file != NULL ||
+                                 arguments->key_file != NULL || arguments->server_name != NULL)) {
+        return userctl_arguments_refuse(
+            arguments, "--plaintext has no use for --ca, --cert, --key and --server-name");
+    }
+    return apply_defaults(arguments);
+}
+
+void userctl_arguments_deinit(struct userctl_arguments *arguments)
+{
+    userctl_config_deinit(&arguments->config);
 }
 
 static void print_overview(FILE *out)
@@ -372,20 +409,22 @@ static void print_overview(FILE *out)
     (void)fputs("userctl: manages the users of a userd server\n\n"
                 "usage: userctl [OPTIONS] COMMAND [ARGUMENTS]\n\ncommands:\n",
                 out);
-    common_arguments_print_commands(&table, out, 7, 16);
+    common_arguments_print_commands(&userctl_table, out, 10, 13);
     (void)fputs("\noptions, before or after the command:\n", out);
-    common_arguments_print_common(&table, out);
+    common_arguments_print_common(&userctl_table, out);
     (void)fprintf(
         out,
         "\nexit code: 0, the number of the gRPC status, %d for a wrong command line or\n"
-        "a file that cannot be opened, %d when reading or writing fails, %d where io_uring\n"
-        "is forbidden, %d when nobody reads the output any more ('userctl list | head -1')\n",
-        COMMON_EXIT_USAGE, COMMON_EXIT_IO, COMMON_EXIT_CONFIGURATION, COMMON_EXIT_NO_READER);
+        "a file that cannot be opened, %d when memory or another means is short, %d when\n"
+        "reading or writing fails, %d where io_uring is forbidden, %d when nobody reads the\n"
+        "output any more ('userctl list | head -1')\n",
+        COMMON_EXIT_USAGE, COMMON_EXIT_SOFTWARE, COMMON_EXIT_IO, COMMON_EXIT_CONFIGURATION,
+        COMMON_EXIT_NO_READER);
 }
 
 void userctl_arguments_help(FILE *out, enum userctl_command command)
 {
-    const struct common_command *about = &commands[command];
+    const struct common_command *about = &userctl_table.commands[command];
 
     if (command == USERCTL_NONE || command == USERCTL_HELP) {
         print_overview(out);
@@ -394,9 +433,9 @@ void userctl_arguments_help(FILE *out, enum userctl_command command)
     (void)fprintf(out, "userctl %s: %s\n\nusage: userctl %s%s%s [OPTIONS]\n\n", about->name,
                   about->summary, about->name, about->operands[0] == '\0' ? "" : " ",
                   about->operands);
-    common_arguments_print_options(&table, out, command);
+    common_arguments_print_options(&userctl_table, out, command);
     if (about->notes != NULL) {
         (void)fprintf(out, "\n%s", about->notes);
     }
-    (void)fputs("\n'userctl --help' lists the options of every command.\n", out);
+    (void)fputs("\n'userctl --help' lists the options that most commands have.\n", out);
 }

@@ -1,13 +1,18 @@
 #include "userctl_commands.h"
 
-#include "client/user_client.h"
 #include "core/slurp.h"
+#include "userctl_call.h"
+#include "userctl_completion.h"
+#include "userctl_describe.h"
+#include "userctl_health.h"
 #include "userctl_import.h"
 #include "userctl_list.h"
 #include "userctl_output.h"
 #include "userctl_secret.h"
 #include "userctl_session.h"
+#include "userctl_targets.h"
 #include "userctl_token.h"
+#include "userctl_watch.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +29,8 @@ struct words {
 
 /* What an update is made of, beside the arguments that it points into. */
 struct change {
-    struct user_client_update update;
+    struct userd_change update;
+    struct userd_user user;                        /* what it is set to */
     char names[USERCTL_SETS_MAX][FIELD_NAME_SIZE]; /* of the fields that are set */
     const char *set_fields[USERCTL_SETS_MAX];      /* the same, as a mask */
     struct words roles;
@@ -50,22 +56,22 @@ static int split(const struct userctl_arguments *arguments, const char *text, st
     return 0;
 }
 
-static int show(struct userctl_session *session, struct user_client *client, int error,
-                const struct user_client_user *user)
+static int show(struct userctl_session *session, struct userd_client *client, enum userd_code code,
+                const struct userd_user *user)
 {
-    if (error != 0) {
-        return userctl_session_failed(session, client, error);
+    if (code != USERD_OK) {
+        return userctl_session_failed(session, client);
     }
     userctl_output_user(user, userctl_output_is_json(session->arguments));
     return 0;
 }
 
-static int use_get(struct userctl_session *session, struct user_client *client)
+static int use_get(struct userctl_session *session, struct userd_client *client)
 {
-    struct user_client_user user;
-    int ret = user_client_get(client, session->arguments->operand, &user);
+    const struct userd_user *user;
+    enum userd_code code = userd_get_user(client, NULL, session->arguments->operand, &user);
 
-    return show(session, client, ret, &user);
+    return show(session, client, code, user);
 }
 
 static int run_get(const struct userctl_arguments *arguments)
@@ -76,17 +82,18 @@ static int run_get(const struct userctl_arguments *arguments)
     return ret != 0 ? ret : userctl_session_run(&session);
 }
 
-static int use_create(struct userctl_session *session, struct user_client *client)
+static int use_create(struct userctl_session *session, struct userd_client *client)
 {
-    struct user_client_user user;
-    int ret = user_client_create(client, session->request, &user);
+    const struct userd_user *user;
+    enum userd_code code = userd_create_user(client, NULL, session->request, &user);
 
-    return show(session, client, ret, &user);
+    return show(session, client, code, user);
 }
 
 static int run_create(const struct userctl_arguments *arguments)
 {
-    struct user_client_create create = {
+    struct userd_new_user create = {
+        .size = sizeof(create),
         .username = arguments->username,
         .email = arguments->email,
         .request_id = arguments->request_id,
@@ -110,14 +117,15 @@ static int run_create(const struct userctl_arguments *arguments)
     return ret;
 }
 
-static int use_delete(struct userctl_session *session, struct user_client *client)
+static int use_delete(struct userctl_session *session, struct userd_client *client)
 {
     const struct userctl_arguments *arguments = session->arguments;
     bool success;
-    int ret = user_client_delete(client, arguments->operand, arguments->etag, &success);
+    enum userd_code code =
+        userd_delete_user(client, NULL, arguments->operand, arguments->etag, &success);
 
-    if (ret != 0) {
-        return userctl_session_failed(session, client, ret);
+    if (code != USERD_OK) {
+        return userctl_session_failed(session, client);
     }
     userctl_output_deleted(arguments->operand, success, userctl_output_is_json(arguments));
     return 0;
@@ -140,13 +148,13 @@ static void change_deinit(struct change *change)
 static int set_status(const struct userctl_arguments *arguments, struct change *change,
                       const char *value)
 {
-    int status = value[0] == '\0' ? 0 : user_client_status_from_name(value);
+    int status = value[0] == '\0' ? 0 : userd_user_status_from_name(value);
 
     if (status < 0) {
         return userctl_arguments_refuse(arguments,
                                         "'%s' is no status: ACTIVE, INACTIVE or SUSPENDED", value);
     }
-    change->update.user.status = status;
+    change->user.status = status;
     return 0;
 }
 
@@ -155,13 +163,13 @@ static int set_roles(const struct userctl_arguments *arguments, struct change *c
 {
     int ret = split(arguments, value, &change->roles);
 
-    change->update.user.roles = change->roles.words;
-    change->update.user.role_count = change->roles.count;
+    change->user.roles = change->roles.words;
+    change->user.role_count = change->roles.count;
     return ret;
 }
 
 /* Where the text of a field goes; NULL when it is not a text or there is no such field. */
-static const char **text_field(struct user_client_user *user, const char *name)
+static const char **text_field(struct userd_user *user, const char *name)
 {
     const struct {
         const char *name;
@@ -185,7 +193,7 @@ static const char **text_field(struct user_client_user *user, const char *name)
 static int set_field(const struct userctl_arguments *arguments, struct change *change,
                      const char *name, const char *value)
 {
-    struct user_client_user *user = &change->update.user;
+    struct userd_user *user = &change->user;
     const char **text = text_field(user, name);
 
     if (text != NULL) {
@@ -247,17 +255,20 @@ static int read_change(const struct userctl_arguments *arguments, struct change 
     return ret;
 }
 
-static int use_update(struct userctl_session *session, struct user_client *client)
+static int use_update(struct userctl_session *session, struct userd_client *client)
 {
-    struct user_client_user user;
-    int ret = user_client_update(client, session->request, &user);
+    const struct userd_user *user;
+    enum userd_code code = userd_update_user(client, NULL, session->request, &user);
 
-    return show(session, client, ret, &user);
+    return show(session, client, code, user);
 }
 
 static int run_update(const struct userctl_arguments *arguments)
 {
-    struct change change = {.update.id = arguments->operand, .update.user.etag = arguments->etag};
+    struct change change = {
+        .update = {.size = sizeof(change.update), .id = arguments->operand, .user = &change.user},
+        .user = {.size = sizeof(change.user), .etag = arguments->etag},
+    };
     struct userctl_session session = {
         .arguments = arguments,
         .use = use_update,
@@ -295,6 +306,20 @@ static int run_help(const struct userctl_arguments *arguments)
     return 0;
 }
 
+static int run_completion(const struct userctl_arguments *arguments)
+{
+    const char *shell = arguments->operand == NULL ? "" : arguments->operand;
+
+    if (strcmp(shell, "bash") == 0) {
+        userctl_completion_bash(stdout);
+    } else if (strcmp(shell, "zsh") == 0) {
+        userctl_completion_zsh(stdout);
+    } else {
+        return userctl_arguments_refuse(arguments, "for which shell? bash or zsh");
+    }
+    return 0;
+}
+
 int userctl_commands_run(const struct userctl_arguments *arguments)
 {
     static int (*const commands[USERCTL_COMMAND_COUNT])(const struct userctl_arguments *) = {
@@ -306,7 +331,12 @@ int userctl_commands_run(const struct userctl_arguments *arguments)
         [USERCTL_WATCH] = userctl_watch_run,
         [USERCTL_IMPORT] = userctl_import_run,
         [USERCTL_SYNC] = userctl_import_run,
+        [USERCTL_HEALTH] = userctl_health_run,
+        [USERCTL_CALL] = userctl_call_run,
+        [USERCTL_DESCRIBE] = userctl_describe_run,
         [USERCTL_TOKEN] = userctl_token_run,
+        [USERCTL_TARGETS] = userctl_targets_run,
+        [USERCTL_COMPLETION] = run_completion,
         [USERCTL_HELP] = run_help,
     };
 

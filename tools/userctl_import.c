@@ -17,20 +17,26 @@
 #include "common_json.h"
 #include "common_lines.h"
 #include "common_output.h"
-#include "core/clock.h"
+#include "core/list.h"
+#include "userctl_failure.h"
 #include "userctl_json.h"
 #include "userctl_output.h"
 #include "userctl_progress.h"
 #include "userctl_session.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define ITEMS_PER_STREAM  50000 /* half of what a server takes by default */
-#define INPUT_WAIT_NS     (50 * CLOCK_NS_PER_MS)
+#define INPUT_WAIT_MS     50
 #define ERROR_BUFFER_SIZE 4096
+
+#define TRANSFER_E_OVER 4 /* no line follows; it has been said why. Above those of the lines */
 
 /* A line that was sent. */
 struct sent_line {
@@ -40,7 +46,7 @@ struct sent_line {
 
 struct transfer {
     struct userctl_session session;
-    struct user_client *client;
+    struct userd_client *client;
     const struct userctl_arguments *arguments;
     bool is_sync;
     struct common_lines lines;
@@ -84,34 +90,33 @@ static void print_details(FILE *out, const char *details)
 }
 
 /* A JSON line about a line that did not go in. */
-static void report(struct transfer *transfer, uint64_t number,
-                   const struct user_client_failure *failure)
+static void report(struct transfer *transfer, uint64_t number, const struct userd_error *error)
 {
     FILE *out = transfer->errors;
 
     transfer->progress.failed++;
-    fail_with(transfer, (int)failure->status);
+    fail_with(transfer, (int)error->code);
     if (out == stderr) {
         userctl_progress_clear(&transfer->progress);
     }
     (void)fprintf(out, "{\"line\":%" PRIu64 ",\"status\":\"%s\",\"message\":", number,
-                  grpc_status_name((int)failure->status));
-    common_json_quote(out, bytes_from_text(failure->message));
-    if (failure->details[0] != '\0') {
-        print_details(out, failure->details);
+                  userd_code_name((int)error->code));
+    common_json_quote(out, bytes_from_text(error->message));
+    if (error->details[0] != '\0') {
+        print_details(out, error->details);
     }
     (void)fputs("}\n", out);
 }
 
 static void report_malformed(struct transfer *transfer, const char *problem)
 {
-    const struct user_client_failure failure = {
-        .status = GRPC_STATUS_INVALID_ARGUMENT,
+    const struct userd_error error = {
+        .code = USERD_INVALID_ARGUMENT,
         .message = problem,
         .details = "",
     };
 
-    report(transfer, transfer->lines.number, &failure);
+    report(transfer, transfer->lines.number, &error);
 }
 
 /* All that was read is behind us when nothing waits for its answer: lines that were left out too.
@@ -126,13 +131,13 @@ static void note_progress(struct transfer *transfer)
     userctl_progress_draw(&transfer->progress);
 }
 
-static void on_reply(void *context, const struct user_client_reply *reply)
+static void on_reply(void *context, const struct userd_reply *reply)
 {
     struct transfer *transfer = context;
 
     transfer->replies++;
     if (reply->user == NULL) {
-        report(transfer, transfer->sent_lines[reply->index].number, reply->failure);
+        report(transfer, transfer->sent_lines[reply->index].number, reply->error);
     } else {
         transfer->progress.done++;
         if (transfer->arguments->json) {
@@ -142,79 +147,75 @@ static void on_reply(void *context, const struct user_client_reply *reply)
     note_progress(transfer);
 }
 
-static int open_stream(struct transfer *transfer)
+static enum userd_code open_stream(struct transfer *transfer)
 {
-    const struct user_client_stream_options options = {
-        .kind = transfer->is_sync ? USER_CLIENT_SYNC : USER_CLIENT_BATCH_CREATE,
-        .continue_on_error = !transfer->is_sync,
-        .reply = on_reply,
-        .context = transfer,
-    };
-    int ret;
+    struct userd_call_options options = USERD_CALL_OPTIONS_INIT;
+    enum userd_code code;
 
     if (transfer->is_open) {
-        return 0;
+        return USERD_OK;
     }
+    options.timeout_ms = userctl_session_timeout_ms(transfer->arguments);
     transfer->sent = 0;
     transfer->replies = 0;
-    ret = user_client_stream_open(transfer->client, &options);
-    transfer->is_open = ret == 0;
-    return ret;
+    code = transfer->is_sync
+               ? userd_sync_open(transfer->client, &options, on_reply, transfer)
+               : userd_batch_open(transfer->client, &options, true, on_reply, transfer);
+    transfer->is_open = code == USERD_OK;
+    return code;
 }
 
 /* True when nothing that was sent can be in: it never came to the server, or the server refused the
  * call before it looked at an item. A token that expires ends a stream that is at work. */
-static bool is_untouched(const struct transfer *transfer, const struct user_client_failure *failure)
+static bool is_untouched(const struct transfer *transfer, const struct userd_error *error)
 {
-    if (failure->cause == CHANNEL_CAUSE_CONNECT || failure->cause == CHANNEL_CAUSE_REFUSED) {
+    if (error->cause == USERD_CAUSE_CONNECT || error->cause == USERD_CAUSE_TLS ||
+        error->cause == USERD_CAUSE_REFUSED || error->cause == USERD_CAUSE_BREAKER) {
         return true;
     }
-    if (failure->cause != CHANNEL_CAUSE_ANSWER || transfer->replies != 0 || failure->index >= 0) {
+    if (error->cause != USERD_CAUSE_ANSWER || transfer->replies != 0 || error->index >= 0) {
         return false;
     }
-    return failure->status == GRPC_STATUS_PERMISSION_DENIED ||
-           failure->status == GRPC_STATUS_UNIMPLEMENTED ||
-           (failure->status == GRPC_STATUS_UNAUTHENTICATED &&
-            strstr(failure->details, "reason: TOKEN_EXPIRED\n") == NULL);
+    return error->code == USERD_PERMISSION_DENIED || error->code == USERD_UNIMPLEMENTED ||
+           (error->code == USERD_UNAUTHENTICATED &&
+            strstr(error->details, "reason: TOKEN_EXPIRED\n") == NULL);
 }
 
 /* The stream is over with a failure: says which, and which line it is about if it is about one. */
-static void stream_failed(struct transfer *transfer, int error)
+static void stream_failed(struct transfer *transfer)
 {
-    const struct user_client_failure *failure = user_client_failure(transfer->client);
+    const struct userd_error *error = userd_client_error(transfer->client);
     uint64_t lost = transfer->sent - transfer->replies;
-    int exit_code;
 
     transfer->is_open = false;
     userctl_progress_clear(&transfer->progress);
     if (userctl_session_interrupted != 0) {
         (void)fputs("userctl: interrupted\n", stderr);
-        fail_with(transfer, (int)GRPC_STATUS_CANCELLED);
+        fail_with(transfer, (int)USERD_CANCELLED);
         transfer->unanswered = lost;
         return;
     }
-    if (error == USER_CLIENT_E_FAILED && failure->index >= 0 &&
-        (uint64_t)failure->index < transfer->sent) {
-        report(transfer, transfer->sent_lines[failure->index].number, failure);
+    transfer->is_untouched = is_untouched(transfer, error);
+    if (error->index >= 0 && (uint64_t)error->index < transfer->sent) {
+        report(transfer, transfer->sent_lines[error->index].number, error);
         (void)fprintf(stderr, "userctl: line %" PRIu64 " ends it:\n",
-                      transfer->sent_lines[failure->index].number);
+                      transfer->sent_lines[error->index].number);
         lost -= lost > 0 ? 1 : 0;
     }
-    exit_code = userctl_session_failed(&transfer->session, transfer->client, error);
-    fail_with(transfer, exit_code);
+    fail_with(transfer, userctl_session_failed(&transfer->session, transfer->client));
     transfer->unanswered = lost;
-    transfer->is_untouched = error == USER_CLIENT_E_FAILED && is_untouched(transfer, failure);
 }
 
-static int finish_stream(struct transfer *transfer)
+/* Returns false after it has said how the stream failed. */
+static bool finish_stream(struct transfer *transfer)
 {
-    int ret = transfer->is_open ? user_client_stream_finish(transfer->client) : 0;
+    bool failed = transfer->is_open && userd_stream_finish(transfer->client) != USERD_OK;
 
-    if (ret != 0) {
-        stream_failed(transfer, ret);
+    if (failed) {
+        stream_failed(transfer);
     }
     transfer->is_open = false;
-    return ret;
+    return !failed;
 }
 
 /* Before the reply can come, which is within the sending. */
@@ -226,32 +227,22 @@ static void remember_line(struct transfer *transfer)
     };
 }
 
-static int send_create(struct transfer *transfer, const struct user_client_create *create)
+/* Returns false when nothing may follow; it has said why. */
+static bool send_parsed(struct transfer *transfer, const struct userd_new_user *create,
+                        const struct userd_user *user)
 {
-    remember_line(transfer);
-    return user_client_stream_create(transfer->client, create);
-}
+    enum userd_code code = open_stream(transfer);
 
-static int send_user(struct transfer *transfer, const struct user_client_user *user)
-{
-    remember_line(transfer);
-    return user_client_stream_sync(transfer->client, user);
-}
-
-static int send_parsed(struct transfer *transfer, const struct user_client_create *create,
-                       const struct user_client_user *user)
-{
-    int ret = open_stream(transfer);
-
-    if (ret == 0) {
-        ret = transfer->is_sync ? send_user(transfer, user) : send_create(transfer, create);
+    if (code == USERD_OK) {
+        remember_line(transfer);
+        code = transfer->is_sync ? userd_sync_item(transfer->client, user)
+                                 : userd_batch_item(transfer->client, create);
     }
-    if (ret != 0) {
-        stream_failed(transfer, ret);
-    } else if (transfer->sent == ITEMS_PER_STREAM) {
-        ret = finish_stream(transfer);
+    if (code != USERD_OK) {
+        stream_failed(transfer);
+        return false;
     }
-    return ret;
+    return transfer->sent < ITEMS_PER_STREAM || finish_stream(transfer);
 }
 
 /* Returns 0 when the next line may follow. */
@@ -260,8 +251,8 @@ static int transfer_line(struct transfer *transfer, struct bytes line)
     bool ignore_unknown = transfer->arguments->ignore_unknown;
     char problem[USERCTL_JSON_PROBLEM_SIZE];
     struct userctl_json json;
-    struct user_client_create create;
-    struct user_client_user user;
+    struct userd_new_user create;
+    struct userd_user user;
     int ret;
 
     ret = transfer->is_sync ? userctl_json_user(line, ignore_unknown, problem, &json, &user)
@@ -270,7 +261,7 @@ static int transfer_line(struct transfer *transfer, struct bytes line)
         report_malformed(transfer, problem);
         ret = transfer->arguments->strict ? ret : 0;
     } else {
-        ret = send_parsed(transfer, &create, &user);
+        ret = send_parsed(transfer, &create, &user) ? 0 : TRANSFER_E_OVER;
     }
     userctl_json_deinit(&json);
     return ret;
@@ -282,24 +273,26 @@ static int line_too_long(struct transfer *transfer)
     return transfer->arguments->strict ? COMMON_LINES_E_TOO_LONG : 0;
 }
 
+/* Replies are told meanwhile. That a stream has failed shows when it is used next. */
 static int wait_for_input(struct transfer *transfer)
 {
     int ret;
 
     (void)fflush(stdout); /* a failure shows at the next line, by ferror() */
-    ret = user_client_stream_turn(transfer->client, INPUT_WAIT_NS);
-
+    ret = userd_client_run(transfer->client, INPUT_WAIT_MS);
     if (ret != 0) {
-        stream_failed(transfer, ret);
+        userctl_progress_clear(&transfer->progress);
+        userctl_failure_say("the event loop failed: %s", strerror(-ret));
+        fail_with(transfer, (int)USERD_INTERNAL);
+        return TRANSFER_E_OVER;
     }
-    return ret;
+    return 0;
 }
 
 static void read_failed(struct transfer *transfer, int error)
 {
     userctl_progress_clear(&transfer->progress);
-    (void)fprintf(stderr, "userctl: cannot read %s: %s\n", transfer->arguments->operand,
-                  strerror(-error));
+    userctl_failure_say("cannot read %s: %s", transfer->arguments->operand, strerror(-error));
     fail_with(transfer, COMMON_EXIT_IO);
 }
 
@@ -350,14 +343,14 @@ static void end_stream(struct transfer *transfer)
         return;
     }
     if (userctl_session_interrupted != 0) {
-        user_client_stream_abort(transfer->client);
-        stream_failed(transfer, USER_CLIENT_E_FAILED);
+        userd_stream_cancel(transfer->client);
+        stream_failed(transfer);
     } else {
         (void)finish_stream(transfer); /* it has said what is wrong */
     }
 }
 
-static int use_import(struct userctl_session *session, struct user_client *client)
+static int use_import(struct userctl_session *session, struct userd_client *client)
 {
     struct transfer *transfer = CONTAINER_OF(session, struct transfer, session);
 
@@ -391,6 +384,41 @@ static int close_errors(struct transfer *transfer)
     return COMMON_EXIT_IO;
 }
 
+/* Emptied only when it is known not to be what is about to be read. Messages name users: nobody
+ * else may read them. */
+static int open_errors(struct transfer *transfer)
+{
+    const char *path = transfer->arguments->errors_file;
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    struct stat input;
+    struct stat about;
+    int error;
+
+    if (fd < 0 || fstat(fd, &about) != 0 || fstat(transfer->lines.fd, &input) != 0) {
+        goto fail;
+    }
+    if (S_ISREG(about.st_mode) && about.st_dev == input.st_dev && about.st_ino == input.st_ino) {
+        (void)close(fd); /* nothing was written to it */
+        return userctl_arguments_refuse(transfer->arguments,
+                                        "--errors names the file that is to be read");
+    }
+    if (S_ISREG(about.st_mode) && ftruncate(fd, 0) != 0) {
+        goto fail;
+    }
+    transfer->errors = fdopen(fd, "w");
+    if (transfer->errors != NULL) {
+        return 0;
+    }
+
+fail:
+    error = errno;
+    transfer->errors = NULL;
+    if (fd >= 0) {
+        (void)close(fd); /* nothing was written to it */
+    }
+    return cannot(transfer->arguments, "write", path, -error);
+}
+
 /* With the lines open: the rest of what is needed, and the run. */
 static int run_transfer(struct transfer *transfer)
 {
@@ -400,13 +428,14 @@ static int run_transfer(struct transfer *transfer)
 
     transfer->sent_lines = calloc(ITEMS_PER_STREAM, sizeof(*transfer->sent_lines));
     if (transfer->sent_lines == NULL) {
-        return userctl_arguments_refuse(arguments, "out of memory");
+        userctl_failure_say("out of memory");
+        return COMMON_EXIT_SOFTWARE;
     }
     if (arguments->errors_file != NULL) {
-        transfer->errors = fopen(arguments->errors_file, "we");
-        if (transfer->errors == NULL) {
+        exit_code = open_errors(transfer);
+        if (exit_code != 0) {
             free(transfer->sent_lines);
-            return cannot(arguments, "write", arguments->errors_file, -errno);
+            return exit_code;
         }
     }
     /* There may be many lines, and unbuffered each of their bytes would be a write. */

@@ -20,14 +20,15 @@ static int read_line(struct bytes line, unsigned fields, bool ignore_unknown, ch
 }
 
 int userctl_json_create(struct bytes line, bool ignore_unknown, char *problem,
-                        struct userctl_json *ret_json, struct user_client_create *ret_create)
+                        struct userctl_json *ret_json, struct userd_new_user *ret_create)
 {
     const struct common_read *read = &ret_json->read;
 
     if (read_line(line, COMMON_READ_CREATE, ignore_unknown, problem, ret_json) != 0) {
         return USERCTL_JSON_E_BAD;
     }
-    *ret_create = (struct user_client_create){
+    *ret_create = (struct userd_new_user){
+        .size = sizeof(*ret_create),
         .username = text_of(read->username),
         .email = text_of(read->email),
         .password = text_of(read->password),
@@ -52,7 +53,7 @@ static int list_roles(struct userctl_json *json, char *problem)
 }
 
 int userctl_json_user(struct bytes line, bool ignore_unknown, char *problem,
-                      struct userctl_json *ret_json, struct user_client_user *ret_user)
+                      struct userctl_json *ret_json, struct userd_user *ret_user)
 {
     const struct common_read *read = &ret_json->read;
 
@@ -60,7 +61,8 @@ int userctl_json_user(struct bytes line, bool ignore_unknown, char *problem,
         list_roles(ret_json, problem) != 0) {
         return USERCTL_JSON_E_BAD;
     }
-    *ret_user = (struct user_client_user){
+    *ret_user = (struct userd_user){
+        .size = sizeof(*ret_user),
         .id = text_of(read->id),
         .username = text_of(read->username),
         .email = text_of(read->email),

@@ -1,5 +1,5 @@
 /*
- * 'userctl list' and 'userctl watch': users on standard output, many or one again and again.
+ * 'userctl list': users as a table or as JSON lines.
  *
  * Owns, borrows: nothing.
  * Thread:  one; blocks.
@@ -9,8 +9,7 @@
 
 #include "userctl_arguments.h"
 
-/* Return the exit code. */
+/* Returns the exit code. */
 int userctl_list_run(const struct userctl_arguments *arguments);
-int userctl_watch_run(const struct userctl_arguments *arguments);
 
 #endif

@@ -13,10 +13,16 @@ static void print_text(const char *text)
     common_json_plain(stdout, bytes_from_text(text));
 }
 
+static void print_name(const char *name)
+{
+    (void)printf("%s%-11s%s ", userctl_style(stdout, USERCTL_STYLE_FAINT), name,
+                 userctl_style_end(stdout));
+}
+
 static void print_row(const char *name, const char *text)
 {
     if (text[0] != '\0') {
-        (void)printf("%-11s ", name);
+        print_name(name);
         print_text(text);
         (void)fputc('\n', stdout);
     }
@@ -44,7 +50,7 @@ static void print_time_row(const char *name, int64_t time_ms)
     print_row(name, text);
 }
 
-void userctl_output_roles(FILE *out, const struct user_client_user *user)
+void userctl_output_roles(FILE *out, const struct userd_user *user)
 {
     for (size_t i = 0; i < user->role_count; i++) {
         (void)fputs(i == 0 ? "" : ", ", out);
@@ -52,19 +58,19 @@ void userctl_output_roles(FILE *out, const struct user_client_user *user)
     }
 }
 
-static void print_roles_row(const struct user_client_user *user)
+static void print_roles_row(const struct userd_user *user)
 {
     if (user->role_count == 0) {
         return;
     }
-    (void)printf("%-11s ", "roles");
+    print_name("roles");
     userctl_output_roles(stdout, user);
     (void)fputc('\n', stdout);
 }
 
 const char *userctl_output_status(int status, char *number)
 {
-    const char *name = user_client_status_name(status);
+    const char *name = userd_user_status_name(status);
 
     if (name != NULL) {
         return name + strlen("USER_STATUS_");
@@ -73,14 +79,29 @@ const char *userctl_output_status(int status, char *number)
     return number;
 }
 
+enum userctl_style userctl_output_status_style(int status)
+{
+    static const enum userctl_style styles[] = {
+        [USERD_STATUS_UNSPECIFIED] = USERCTL_STYLE_NONE,
+        [USERD_STATUS_ACTIVE] = USERCTL_STYLE_GOOD,
+        [USERD_STATUS_INACTIVE] = USERCTL_STYLE_FAINT,
+        [USERD_STATUS_SUSPENDED] = USERCTL_STYLE_WARNING,
+        [USERD_STATUS_DELETED] = USERCTL_STYLE_BAD,
+    };
+
+    return status < 0 || status > USERD_STATUS_DELETED ? USERCTL_STYLE_NONE : styles[status];
+}
+
 static void print_status_row(int status)
 {
     char number[NUMBER_SIZE];
 
-    print_row("status", userctl_output_status(status, number));
+    print_name("status");
+    (void)printf("%s%s%s\n", userctl_style(stdout, userctl_output_status_style(status)),
+                 userctl_output_status(status, number), userctl_style_end(stdout));
 }
 
-static void print_table(const struct user_client_user *user)
+static void print_table(const struct userd_user *user)
 {
     print_row("id", user->id);
     print_row("username", user->username);
@@ -101,7 +122,7 @@ static void text_member(struct common_json *json, const char *name, const char *
     common_json_member(json, name, bytes_from_text(text));
 }
 
-static void roles_member(struct common_json *json, const struct user_client_user *user)
+static void roles_member(struct common_json *json, const struct userd_user *user)
 {
     if (user->role_count == 0) {
         return;
@@ -113,7 +134,7 @@ static void roles_member(struct common_json *json, const struct user_client_user
     common_json_close_list(json);
 }
 
-static void profile_member(struct common_json *json, const struct user_client_user *user)
+static void profile_member(struct common_json *json, const struct userd_user *user)
 {
     if (!user->has_profile) {
         return;
@@ -126,7 +147,7 @@ static void profile_member(struct common_json *json, const struct user_client_us
 }
 
 /* In the order of the field numbers, as other printers do it. */
-static void print_json(const struct user_client_user *user)
+static void print_json(const struct userd_user *user)
 {
     struct common_json json = {.out = stdout};
 
@@ -149,7 +170,7 @@ bool userctl_output_is_json(const struct userctl_arguments *arguments)
     return arguments->json || !isatty(STDOUT_FILENO);
 }
 
-void userctl_output_user(const struct user_client_user *user, bool json)
+void userctl_output_user(const struct userd_user *user, bool json)
 {
     if (json) {
         print_json(user);
@@ -167,71 +188,4 @@ void userctl_output_deleted(const char *id, bool success, bool json)
     (void)fputs(success ? "deleted " : "not deleted: ", stdout);
     print_text(id);
     (void)fputc('\n', stdout);
-}
-
-/* What to try next; NULL when the message says it all. */
-static const char *hint_for(const struct userctl_arguments *arguments,
-                            const struct user_client_failure *failure)
-{
-    bool has_token = arguments->token != NULL || arguments->token_file != NULL;
-
-    switch (failure->cause) {
-    case CHANNEL_CAUSE_CONNECT:
-        return "is userd running there? --target HOST:PORT or USERCTL_TARGET names the server";
-    case CHANNEL_CAUSE_TLS:
-        return "--ca FILE or USERCTL_CA names who vouches for the server; the certificate must "
-               "hold "
-               "the host of --target, and the server must speak TLS on that port";
-    case CHANNEL_CAUSE_LOST:
-        return arguments->plaintext
-                   ? "does the server want TLS on that port? then leave out --plaintext"
-                   : "the server's log tells why it ended the connection";
-    case CHANNEL_CAUSE_DEADLINE:
-        return arguments->command == USERCTL_WATCH ? NULL /* it was asked to end so */
-                                                   : "--deadline 30s gives the call more time";
-    case CHANNEL_CAUSE_ANSWER:
-    case CHANNEL_CAUSE_REFUSED:
-    case CHANNEL_CAUSE_CANCELLED:
-    case CHANNEL_CAUSE_MEMORY:
-        break;
-    }
-    if (failure->status == GRPC_STATUS_UNAUTHENTICATED) {
-        return has_token ? "the token may have expired or be signed with another secret"
-                         : "--token-file FILE or USERCTL_TOKEN_FILE gives a token; 'userctl token' "
-                           "makes one for development";
-    }
-    if (failure->status == GRPC_STATUS_PERMISSION_DENIED) {
-        return "the token has no role that may do this";
-    }
-    if (failure->status == GRPC_STATUS_ABORTED) {
-        return "the user has changed since: get it again, and use its present etag";
-    }
-    return NULL;
-}
-
-static void print_details(const char *details)
-{
-    while (*details != '\0') {
-        size_t size = strcspn(details, "\n");
-
-        (void)fputs("    ", stderr);
-        common_json_plain(stderr, (struct bytes){(const uint8_t *)details, size});
-        (void)fputc('\n', stderr);
-        details += size + (details[size] == '\n');
-    }
-}
-
-int userctl_output_failure(const struct userctl_arguments *arguments,
-                           const struct user_client_failure *failure)
-{
-    const char *hint = hint_for(arguments, failure);
-
-    (void)fprintf(stderr, "userctl: %s: ", grpc_status_name((int)failure->status));
-    common_json_plain(stderr, bytes_from_text(failure->message));
-    (void)fputc('\n', stderr);
-    print_details(failure->details);
-    if (hint != NULL) {
-        (void)fprintf(stderr, "hint: %s\n", hint);
-    }
-    return (int)failure->status;
 }

@@ -1,6 +1,5 @@
 /*
- * What userctl prints: users as a table or as JSON lines on standard output, failures with a hint
- * on standard error.
+ * What userctl prints of users on standard output: as a table or as JSON lines.
  *
  * Owns, borrows: nothing.
  * Thread:  one.
@@ -8,20 +7,18 @@
 #ifndef TOOLS_USERCTL_OUTPUT_H
 #define TOOLS_USERCTL_OUTPUT_H
 
-#include "client/user_client.h"
 #include "userctl_arguments.h"
+#include "userctl_terminal.h"
+
+#include <userd/client.h>
 
 #include <stdbool.h>
 
 /* True when results go out as JSON: asked for, or standard output is no terminal. */
 bool userctl_output_is_json(const struct userctl_arguments *arguments);
 
-void userctl_output_user(const struct user_client_user *user, bool json);
+void userctl_output_user(const struct userd_user *user, bool json);
 void userctl_output_deleted(const char *id, bool success, bool json);
-
-/* Code name, message and details, then what to try next. Returns the exit code. */
-int userctl_output_failure(const struct userctl_arguments *arguments,
-                           const struct user_client_failure *failure);
 
 #define USERCTL_TIME_SIZE 96
 
@@ -33,7 +30,10 @@ void userctl_output_time(int64_t time_ms, char *out);
  */
 const char *userctl_output_status(int status, char *number);
 
+/* How a status looks: an active user is good news. */
+enum userctl_style userctl_output_status_style(int status);
+
 /* "admin, viewer". */
-void userctl_output_roles(FILE *out, const struct user_client_user *user);
+void userctl_output_roles(FILE *out, const struct userd_user *user);
 
 #endif

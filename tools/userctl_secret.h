@@ -16,7 +16,11 @@
 int userctl_secret_password(const struct userctl_arguments *arguments, char **ret_password,
                             size_t *ret_size);
 
-/* The bearer token; NULL when none was given. Returns as above. */
+/* A token file is read again by the client when it changes; standard input cannot be. */
+bool userctl_secret_is_rotated(const struct userctl_arguments *arguments);
+
+/* The bearer token; NULL when none was given, or when the client reads its file. Returns as above.
+ */
 int userctl_secret_token(const struct userctl_arguments *arguments, char **ret_token,
                          size_t *ret_size);
 

@@ -1,0 +1,88 @@
+/*
+ * The commands and options of userctl: the one table that reading the command line, help, the
+ * manual page and the completion of shells are made of.
+ *
+ * Owns, borrows: nothing.
+ * Thread:  any.
+ */
+#ifndef TOOLS_USERCTL_TABLE_H
+#define TOOLS_USERCTL_TABLE_H
+
+#include "common_arguments.h"
+
+enum userctl_command {
+    USERCTL_NONE,
+    USERCTL_GET,
+    USERCTL_CREATE,
+    USERCTL_UPDATE,
+    USERCTL_DELETE,
+    USERCTL_LIST,
+    USERCTL_WATCH,
+    USERCTL_IMPORT,
+    USERCTL_SYNC,
+    USERCTL_HEALTH,
+    USERCTL_CALL,
+    USERCTL_DESCRIBE,
+    USERCTL_TOKEN,
+    USERCTL_TARGETS,
+    USERCTL_COMPLETION,
+    USERCTL_HELP,
+    USERCTL_COMMAND_COUNT,
+};
+
+/* One per option, in the order of help. */
+enum userctl_option {
+    USERCTL_OPTION_TARGET,
+    USERCTL_OPTION_ON,
+    USERCTL_OPTION_CONFIG,
+    USERCTL_OPTION_LB,
+    USERCTL_OPTION_CA,
+    USERCTL_OPTION_CERT,
+    USERCTL_OPTION_KEY,
+    USERCTL_OPTION_SERVER_NAME,
+    USERCTL_OPTION_PLAINTEXT,
+    USERCTL_OPTION_TOKEN,
+    USERCTL_OPTION_TOKEN_FILE,
+    USERCTL_OPTION_DEADLINE,
+    USERCTL_OPTION_JSON,
+    USERCTL_OPTION_COLOR,
+    USERCTL_OPTION_HELP,
+    USERCTL_OPTION_VERSION,
+    USERCTL_OPTION_USERNAME,
+    USERCTL_OPTION_EMAIL,
+    USERCTL_OPTION_PASSWORD_STDIN,
+    USERCTL_OPTION_PASSWORD_FILE,
+    USERCTL_OPTION_REQUEST_ID,
+    USERCTL_OPTION_SET,
+    USERCTL_OPTION_MASK,
+    USERCTL_OPTION_ETAG,
+    USERCTL_OPTION_FILTER,
+    USERCTL_OPTION_PAGE_SIZE,
+    USERCTL_OPTION_ALL,
+    USERCTL_OPTION_NO_RECONNECT,
+    USERCTL_OPTION_ERRORS,
+    USERCTL_OPTION_STRICT,
+    USERCTL_OPTION_IGNORE_UNKNOWN,
+    USERCTL_OPTION_WATCH,
+    USERCTL_OPTION_HEADER,
+    USERCTL_OPTION_LIST,
+    USERCTL_OPTION_SECRET_FILE,
+    USERCTL_OPTION_SUB,
+    USERCTL_OPTION_ROLES,
+    USERCTL_OPTION_ISSUER,
+    USERCTL_OPTION_AUDIENCE,
+    USERCTL_OPTION_TTL,
+    USERCTL_OPTION_COUNT,
+};
+
+#define USERCTL_DEFAULT_TARGET "localhost:50051"
+
+/* Named by the value that an option or operand takes, as help shows it: FILE is a file,
+ * NAME after --on a target of the configuration, COMMAND a command, `a|b` one of these. */
+#define USERCTL_VALUE_FILE    "FILE"
+#define USERCTL_VALUE_TARGET  "NAME"
+#define USERCTL_VALUE_COMMAND "[COMMAND]"
+
+extern const struct common_arguments_table userctl_table;
+
+#endif
