@@ -126,7 +126,7 @@ def client(server, name, **options):
     if server.tls:
         words += ["--ca", str(server.ca)]
     for key, value in options.items():
-        words += ["--" + key.replace("_", "-"), str(value)]
+        words += ["--" + key.replace("_", "-")] + ([] if value is True else [str(value)])
     return subprocess.Popen(["taskset", "-c", str(server.client_core)] + words, text=True,
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 

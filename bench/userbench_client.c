@@ -8,13 +8,16 @@
 #include "core/clock.h"
 #include "core/slurp.h"
 #include "core/tls.h"
+#include "core/workpool.h"
 #include "http2/proto_wire.h"
 #include "userbench_data.h"
+#include "userbench_memory.h"
 #include "userbench_options.h"
 #include "userbench_problem.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define CONNECT_TIMEOUT_NS (10 * CLOCK_NS_PER_S)
@@ -24,6 +27,8 @@
 #define RING_ENTRIES       256
 #define RING_BUFFERS       64
 #define RING_BUFFER_SIZE   16384
+#define RESOLVERS          1 /* threads */
+#define RESOLVES_MAX       USERBENCH_CONNECTIONS_MAX
 
 /* Field numbers of users.v1. */
 #define UPDATE_ID          1
@@ -58,13 +63,28 @@ static void on_closed(void *context)
     client->closed_count++;
 }
 
+/* Each channel has a connection to each address of the target, and calls them in turn. */
 static void open_channels(struct userbench_client *client, const struct userbench_options *options)
 {
-    struct channel_options channel_options = {
+    const struct channel_options channel_options = {
+        .target = client->target,
+        .pool = client->pool,
         .tls = client->tls,
         .connect_timeout_ns = CONNECT_TIMEOUT_NS,
         .max_message = MESSAGE_MAX,
+        .backoff = backoff_defaults,
+        /* No breaker: a call that fails ends the program. */
     };
+
+    for (unsigned i = 0; i < options->connections; i++) {
+        need(channel_new(&client->reactor, &channel_options, on_closed, client,
+                         &client->channels[i]));
+        client->channel_count++;
+    }
+}
+
+static void read_target(struct userbench_client *client, const struct userbench_options *options)
+{
     char problem[TARGET_PROBLEM_SIZE];
 
     if (options->target == NULL) {
@@ -73,14 +93,12 @@ static void open_channels(struct userbench_client *client, const struct userbenc
     if (options->connections > USERBENCH_CONNECTIONS_MAX) {
         userbench_problem("--connections: at most %d", USERBENCH_CONNECTIONS_MAX);
     }
-    if (target_parse(options->target, problem, &channel_options.target) != 0 ||
-        target_resolve(&channel_options.target, problem) != 0) {
+    client->target = userbench_memory_get(1, sizeof(*client->target));
+    if (target_parse(options->target, problem, client->target) != 0) {
         userbench_problem("%s", problem);
     }
-    for (unsigned i = 0; i < options->connections; i++) {
-        need(channel_new(&client->reactor, &channel_options, on_closed, client,
-                         &client->channels[i]));
-        client->channel_count++;
+    if (!target_is_numeric(client->target)) {
+        need(workpool_new(&client->reactor, RESOLVERS, RESOLVES_MAX, &client->pool));
     }
 }
 
@@ -105,6 +123,7 @@ void userbench_client_init(struct userbench_client *client, const struct userben
         tls_context_new_client(&tls_options, problem, &client->tls) != 0) {
         userbench_problem("%s", problem);
     }
+    read_target(client, options);
     open_channels(client, options);
 }
 
@@ -125,6 +144,11 @@ void userbench_client_deinit(struct userbench_client *client)
     while (client->closed_count < client->channel_count) {
         userbench_client_turn(client, UINT64_MAX);
     }
+    workpool_close(client->pool);
+    while (ring_pending_count(client->reactor.ring) > 0) {
+        userbench_client_turn(client, UINT64_MAX);
+    }
+    free(client->target);
     reactor_deinit(&client->reactor);
     tls_context_unref(client->tls);
     slurp_free(client->token, client->token_size);
@@ -155,7 +179,7 @@ static void pack_update(struct userbench_client *client, const char *id)
     need(proto_wire_append_bytes(&client->request, UPDATE_MASK, buf_bytes(&client->profile)));
 }
 
-static void on_done(struct channel_call *channel_call, const struct channel_result *result)
+static void on_done(struct channel_call *channel_call, const struct call_result *result)
 {
     struct userbench_call *call = CONTAINER_OF(channel_call, struct userbench_call, call);
 

@@ -17,12 +17,15 @@
 #include <stdint.h>
 
 struct userbench_options;
+struct workpool;
 
 #define USERBENCH_CONNECTIONS_MAX 64
 
 struct userbench_client {
     struct reactor reactor;
     struct tls_context *tls;
+    struct workpool *pool; /* NULL = no name has to be asked for */
+    struct target *target;
     struct channel *channels[USERBENCH_CONNECTIONS_MAX];
     unsigned channel_count;
     unsigned next_channel;

@@ -111,5 +111,9 @@ void userbench_options_help(void)
                "GetUser at a rate, or so\n"
                "          many at once, and UpdateUser at a rate; each line of "
                "the standard input names\n"
-               "          what begins now, its end ends the program");
+               "          what begins now, its end ends the program\n"
+               "\n"
+               "The target may be a list, HOST:PORT,HOST:PORT, or dns:///NAME:PORT: "
+               "each of the N\n"
+               "connections is then one to every address, called in turn.");
 }

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 struct userbench_options {
-    const char *target;        /* "host:port" */
+    const char *target;        /* "host:port", or a list of them */
     const char *second_target; /* commit: NULL = no second server */
     const char *ca_file;       /* NULL = plain text */
     const char *token_file;    /* NULL = no token */
