@@ -102,9 +102,14 @@ check "  ... no benchmarks" is_refused test -e "$ROOT/usr/local/bin/userbench"
 for file in etc/userd/userd.ini usr/local/lib/systemd/system/userd.service \
     usr/local/lib/systemd/system/userd.socket usr/local/lib/sysusers.d/userd.conf \
     usr/local/share/userd/alerts.yml usr/local/share/userd/dashboard.json \
+    usr/local/share/bash-completion/completions/userctl usr/local/share/zsh/site-functions/_userctl \
     usr/local/share/userd/seccomp-userd.json usr/local/share/man/man1/userctl.1 \
     usr/local/share/man/man1/userwal.1 usr/local/share/man/man5/userd.ini.5 usr/local/share/man/man8/userd.8; do
     check "  ... installs $file" has "$file" 644
+done
+for file in lib/libuserd-client.so.0 lib/libuserd-client.so lib/libuserd-client.a \
+    lib/pkgconfig/userd-client.pc include/userd/client.h; do
+    check "  ... installs $file" test -s "$ROOT/usr/local/$file"
 done
 check "the unit before systemd 253" grep -qx 'Type=notify' "$UNIT"
 check "  ... reloads by a signal" grep -qx 'ExecReload=/bin/kill -HUP $MAINPID' "$UNIT"

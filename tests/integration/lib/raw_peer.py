@@ -49,9 +49,12 @@ class RawPeer:
         self.ended = set()
         self.reset = {}
         self.goaway = None
+        self.greeted = False
         self.order = []  # of the DATA frames: (stream, bytes)
         self.send(PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, window)) +
                   frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**30)))
+        # A peer that is not read for a while must not look like one that never acknowledges SETTINGS.
+        self.read_until(lambda: self.greeted)
 
     def __enter__(self):
         return self
@@ -106,6 +109,7 @@ class RawPeer:
         elif kind == RST_STREAM:
             self.reset[stream] = int.from_bytes(self.received[at:at + 4], "big")
         elif kind == SETTINGS and not flags & ACK:
+            self.greeted = True
             self.send(frame(SETTINGS, ACK, 0))
         elif kind == PING and not flags & ACK:
             self.send(frame(PING, ACK, 0, self.received[at:at + size]))
