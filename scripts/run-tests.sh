@@ -6,13 +6,16 @@
 # unit         BUILD_FOLDER/tests/unit/test_*: libcheck programs, 120 s each
 # sim          BUILD_FOLDER/tests/sim/*: programs that end with the line below, 300 s each;
 #              with SEED and RUNS so many seeds from that one on, without a limit in time
-# integration  the executable files tests/integration/test_*, 600 s each, one after the other
+# integration  the executable files tests/integration/test_*, 600 s each
 # browser      the executable files tests/browser/test_*, likewise; pictures of pages go to build/browser
 # mutants      tests/mutants/run.py; part of `all` in the plain build
 # hostile      tests/hostile: attacks, malformed connections, testssl.sh; 1 h each
 # soak         one integration test named NAMES with SEED (NAME=VALUE) in its environment, without a limit
 #
 # Lines that a program begins with `counts: ` are shown below its own.
+#
+# LANES programs run at a time (one per processor, at most four): each has folders and ports of its own.
+# What attacks and measures (hostile, soak) runs alone.
 #
 # Every program's output goes to BUILD_FOLDER/logs; that of a failing one is shown too. An integration
 # test ends with a line `N passed, N failed` and exits 0 exactly when nothing failed; it finds what
@@ -30,6 +33,10 @@ readonly LOGS=$BUILD/logs
 passed=0
 failed=0
 failures=()
+
+processors=$(nproc)
+readonly LANES=${LANES:-$((processors < 4 ? processors : 4))}
+declare -A in_lane=() # process -> the result file of what it runs
 
 export USERD=$PWD/$PROGRAMS/userd USERCTL=$PWD/$PROGRAMS/userctl USERWAL=$PWD/$PROGRAMS/userwal
 export USERBENCH=$PWD/$PROGRAMS/userbench
@@ -61,14 +68,17 @@ counts_in() {
         END { if (found) print p, f }' "$1"
 }
 
-# run_one KIND LIMIT PROGRAM [ARGUMENT...]
+# run_one RESULT KIND LIMIT PROGRAM [ARGUMENT...]: prints what came out; "PASSED FAILED LOG" goes to RESULT.
 run_one() {
-    local kind=$1 limit=$2 program=$3 name log started status=0 p=0 f=0 note=
-    shift 3
+    local result=$1 kind=$2 limit=$3 program=$4 name log started status=0 p=0 f=0 note=
+    shift 4
     name=$(basename "$program")
     log=$LOGS/$kind-$name.log
     started=$(date +%s%N)
-    timeout -k 10 "$limit" "${RUNNER[@]}" "$program" "$@" </dev/null >"$log" 2>&1 || status=$?
+    set -m # a job of its own, or it would ignore SIGINT, as would all that it starts
+    timeout -k 10 "$limit" "${RUNNER[@]}" "$program" "$@" </dev/null >"$log" 2>&1 &
+    trap 'kill $!' TERM
+    wait $! || status=$?
     read -r p f <<<"$(counts_in "$log")"
     if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
         note="stopped after $limit s"
@@ -86,16 +96,50 @@ run_one() {
     if [ -n "$note" ]; then
         f=$((f + 1))
     fi
-    passed=$((passed + p))
-    failed=$((failed + f))
     printf '%-11s %-32s %4d passed %s%6.1f s %s\n' "$kind" "$name" "$p" \
         "$([ "$f" -eq 0 ] || printf '%d FAILED ' "$f")" \
         "$((($(date +%s%N) - started) / 100000000))e-1" "$note"
     sed -n -e 's/^counts: /            /p' -e '/^SKIPPED/ s/^/            /p' "$log"
-    if [ "$f" -ne 0 ]; then
-        failures+=("$log")
-        tail -n 60 "$log" | sed 's/^/    | /'
+    [ "$f" -eq 0 ] || tail -n 60 "$log" | sed 's/^/    | /'
+    echo "$p $f $log" >"$result"
+}
+
+# A lane has ended: what it printed is shown in one piece, and counted.
+end_lane() {
+    local pid p f log
+    wait -n -p pid "${!in_lane[@]}"
+    cat "${in_lane[$pid]}.out"
+    if ! read -r p f log <"${in_lane[$pid]}" 2>/dev/null; then # the runner itself died
+        p=0 f=1 log=${in_lane[$pid]}.out
     fi
+    passed=$((passed + p))
+    failed=$((failed + f))
+    [ "$f" -eq 0 ] || failures+=("$log")
+    unset "in_lane[$pid]"
+}
+
+stop_lanes() {
+    kill "${!in_lane[@]}" 2>/dev/null
+    exit 130
+}
+trap stop_lanes INT TERM
+
+finish_lanes() {
+    while [ ${#in_lane[@]} -gt 0 ]; do
+        end_lane
+    done
+}
+
+# run KIND LIMIT PROGRAM [ARGUMENT...]: begins it as soon as a lane is free.
+run() {
+    local result
+    result=$LOGS/.$1-$(basename "$3")
+    while [ ${#in_lane[@]} -ge "$LANES" ]; do
+        end_lane
+    done
+    rm -f "$result"
+    run_one "$result" "$@" >"$result.out" 2>&1 &
+    in_lane[$!]=$result
 }
 
 # run_built KIND PREFIX NAME LIMIT [ARGUMENT...]: every test program must be there; a missing one would be a silent skip.
@@ -108,7 +152,7 @@ run_built() {
         any=yes
         name=$(basename "$source" .c)
         if [ -x "$BUILD/tests/$kind/$name" ]; then
-            run_one "$kind" "$limit" "$BUILD/tests/$kind/$name" "$@"
+            run "$kind" "$limit" "$BUILD/tests/$kind/$name" "$@"
         else
             printf '%-11s %-32s not built\n' "$kind" "$name"
             failed=$((failed + 1))
@@ -136,7 +180,7 @@ run_files() {
         fi
         any=yes
         if [ -x "$program" ]; then
-            run_one "$kind" 600 "./$program"
+            run "$kind" 600 "./$program"
         else
             printf '%-11s %-32s not executable\n' "$kind" "$(basename "$program")"
             failed=$((failed + 1))
@@ -163,23 +207,25 @@ integration | browser) run_files "$KIND" ;;
 hostile)
     for program in tests/hostile/run.py tests/hostile/connections.py tests/hostile/testssl.py; do
         [[ $program == *$NAMES* ]] || continue
-        run_one hostile 3600 "./$program"
+        run hostile 3600 "./$program"
+        finish_lanes
         grep '^|' "$LOGS/hostile-$(basename "$program").log" # the table
     done
     ;;
 soak)
     export "${SEED?}"
-    run_one soak 0 "tests/integration/$NAMES.py"
+    run soak 0 "tests/integration/$NAMES.py"
     ;;
 mutants)
-    run_one mutants 1200 tests/mutants/run.py ${NAMES:+"$NAMES"}
+    run mutants 1200 tests/mutants/run.py ${NAMES:+"$NAMES"}
+    finish_lanes
     sed '$d' "$LOGS/mutants-run.py.log" # the table
     ;;
 all)
     run_named unit test_ 120
     run_named sim '' 300
     if [ "$BUILD" = build/release ]; then
-        run_one mutants 1200 tests/mutants/run.py
+        run mutants 1200 tests/mutants/run.py
     fi
     run_files integration
     ;;
@@ -188,6 +234,7 @@ all)
     exit 64
     ;;
 esac
+finish_lanes
 
 if [ ${#failures[@]} -ne 0 ]; then
     printf '%s\n' "${failures[@]}" >"$LOGS/failures"
