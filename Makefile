@@ -81,7 +81,7 @@ endif
 
 PKGS := liburing libnghttp2 libprotobuf-c libjwt jansson libsodium inih zlib libutf8proc libmicrohttpd
 # Generated headers and those of libraries count as system headers: their warnings are not ours.
-INCLUDES := -Isrc -isystem $(GEN) $(WOLFSSL_CFLAGS) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+INCLUDES := -Iinclude -Isrc -isystem $(GEN) $(WOLFSSL_CFLAGS) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 DEFINES := -D_GNU_SOURCE -DUSERD_VERSION='"$(VERSION)"' \
     -DUSERD_TLS_KIND='"$(WOLFSSL_KIND)"' -DUSERD_TLS_VERSION='"$(WOLFSSL_VERSION)"'
 BASE_CFLAGS := -std=c11 $(DEFINES) $(MODE) $(HARDEN) -pthread $(INCLUDES) $(CFLAGS)
@@ -116,9 +116,13 @@ UNIT_SRC := $(foreach t,$(or $(T),*),$(wildcard tests/unit/test_$t.c))
 SIM_SRC := $(foreach t,$(or $(T),*),$(wildcard tests/sim/$t.c))
 FUZZ_SRC := $(foreach f,$(or $(F),*),$(wildcard tests/fuzz/fuzz_$f.c))
 INTEROP_SRC := $(wildcard tests/conformance/*.c)
+DRIVER_SRC := $(wildcard tests/client/client_*.c)
 ALL_SRC := $(SRC) $(TOOL_SRC) $(BENCH_SRC) $(TESTLIB_SRC) \
-    $(wildcard tests/unit/*.c tests/sim/*.c tests/fuzz/*.c) $(INTEROP_SRC)
-HEADERS := $(shell find src tools tests bench -name '*.h' 2>/dev/null)
+    $(wildcard tests/unit/*.c tests/sim/*.c tests/fuzz/*.c) $(INTEROP_SRC) $(DRIVER_SRC) \
+    $(wildcard tests/client/installed.c)
+HEADERS := $(shell find include src tools tests bench -name '*.h' 2>/dev/null)
+# What others than userd's own build compile: C and C++ of the same form.
+FOREIGN_SRC := $(wildcard examples/*/*.c examples/*/*.cc tests/peers/*.cc tests/client/*.cc)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$1)
 # Files that are built into userd: each is an array of bytes of the name src/service/embedded.h tells.
@@ -138,10 +142,32 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(UNIT_SRC))
 SIM_TESTS := $(patsubst tests/sim/%.c,$(B)/tests/sim/%,$(SIM_SRC))
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(FUZZ_SRC))
 INTEROP_SERVER := $(if $(INTEROP_SRC),$(OUT)/interop-server)
+# They use the public client library for tests from outside.
+CLIENT_DRIVER := $(if $(DRIVER_SRC),$(OUT)/client-driver $(OUT)/client-rounds)
+# A server on libgrpc++, for these tests and for measurements; where Debian's packages for it are.
+PEER_CPP := $(if $(wildcard /usr/include/grpcpp/grpcpp.h),$(if $(wildcard /usr/bin/grpc_cpp_plugin),build/peer-cpp))
 PY_GEN := $(PROTOS:proto/%.proto=$(GEN)/python/%_pb2.py)
 GRPC_PY_GEN := $(addprefix $(GEN)/python/grpc/,testing/empty_pb2.py testing/messages_pb2.py \
     testing/test_pb2.py health/v1/health_pb2.py reflection/v1/reflection_pb2.py \
     reflection/v1alpha/reflection_pb2.py)
+
+# The client library: the public face, and what it needs of all layers. A new need is named by the
+# linker, and added here.
+CLIENT_SONAME := libuserd-client.so.0
+CLIENT_MAP := src/client/libuserd-client.map
+CLIENT_PKGS := liburing libnghttp2 libprotobuf-c jansson libsodium
+CLIENT_FACE := $(wildcard src/client/userd_client*.c)
+CLIENT_SRC := $(wildcard src/client/*.c $(addprefix src/core/,arena.c buf.c clock.c conn*.c hash.c histogram.c \
+    random.c reactor.c ring*.c secret.c slurp.c timer.c tls*.c workpool.c) \
+    $(addprefix src/http2/,grpc_error.c grpc_frame.c grpc_metadata.c grpc_status.c h2_*.c proto_wire.c))
+CLIENT_GEN := $(addprefix $(GEN)/,users/v1/users.pb-c.c google/rpc/status.pb-c.c \
+    google/protobuf/any.pb-c.c google/protobuf/field_mask.pb-c.c)
+pic = $(patsubst %.c,$(B)/pic/%.o,$(patsubst build/%,%,$1))
+CLIENT_ARCHIVE := $(B)/pic/client.a
+CLIENT_LIBRARIES := $(addprefix $(OUT)/,$(CLIENT_SONAME) libuserd-client.so libuserd-client.a)
+CLIENT_LIBS = $(WOLFSSL_LIBS) $(shell pkg-config --libs $(CLIENT_PKGS) 2>/dev/null)
+# Our own wolfSSL is nowhere but in build/, so it goes into the library; Debian's is linked with.
+CLIENT_WOLFSSL := $(filter %.a,$(WOLFSSL_LIBS))
 
 # ----------------------------------------------------------------------------------------- the targets
 
@@ -157,6 +183,11 @@ all: ## build everything that is installed: build/userd and the tools (the defau
 	$(NEED) $(VERIFY) build
 	$(SUBMAKE) _build
 
+.PHONY: library
+library: ## build the client library alone: build/libuserd-client.so.0 and .a
+	$(NEED) $(VERIFY) build
+	$(SUBMAKE) _library
+
 .PHONY: deps
 deps: ## install what building, testing and running need (through apt; root or sudo)
 	$(NEED) test
@@ -170,13 +201,13 @@ run: ## install what is missing, build, make certificates, serve on configs/dev.
 .PHONY: test
 test: ## install what is missing; unit, simulation and integration tests
 	$(NEED) test
-	$(SUBMAKE) _build _tests _interop _python
+	$(SUBMAKE) _build _tests _interop _clients _python
 	$(RUN_TESTS) all
 
 .PHONY: build-tests
 build-tests: ## build everything, test programs included, and run nothing
 	$(NEED) unit
-	$(SUBMAKE) _build _tests _interop
+	$(SUBMAKE) _build _tests _interop _clients
 
 .PHONY: test-unit
 test-unit: ## unit tests only (T=ring: that module)
@@ -199,7 +230,7 @@ test-mutants: ## seeded bugs: each must be noticed by the tests (T=part of a nam
 .PHONY: test-integration
 test-integration: ## integration tests only: real binary, foreign clients (T=part of a name)
 	$(NEED) test
-	$(SUBMAKE) _build _interop _python
+	$(SUBMAKE) _build _interop _clients _python
 	$(RUN_TESTS) integration "$(T)"
 
 .PHONY: test-browser
@@ -266,12 +297,12 @@ check-source: ## folder rule, third-party headers, sizes, banned calls; then its
 	@scripts/check-source.sh --self-test
 
 .PHONY: format
-format: ## format every C file in place
-	@clang-format -i $(ALL_SRC) $(HEADERS)
+format: ## format every C and C++ file in place
+	@clang-format -i $(ALL_SRC) $(HEADERS) $(FOREIGN_SRC)
 
 .PHONY: format-check
-format-check: ## say which C files `make format` would change
-	@clang-format --dry-run -Werror $(ALL_SRC) $(HEADERS)
+format-check: ## say which C and C++ files `make format` would change
+	@clang-format --dry-run -Werror $(ALL_SRC) $(HEADERS) $(FOREIGN_SRC)
 
 .PHONY: tidy
 tidy: ## clang-tidy over src, tools and bench (T=path part)
@@ -284,7 +315,7 @@ tidy: ## clang-tidy over src, tools and bench (T=path part)
 cppcheck: ## cppcheck over src, tools and bench
 	@cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
 	    --suppress=missingIncludeSystem --suppress=preprocessorErrorDirective \
-	    --error-exitcode=1 -j $(JOBS) -Isrc \
+	    --error-exitcode=1 -j $(JOBS) -Iinclude -Isrc \
 	    $(DEFINES) $(SRC) $(TOOL_SRC) $(BENCH_SRC)
 
 .PHONY: bench-smoke
@@ -323,6 +354,12 @@ bench-scrape: ## what reading /metrics each second costs other calls
 	$(SUBMAKE) _build
 	@PYTHONDONTWRITEBYTECODE=1 USERD=$(OUT)/userd USERBENCH=$(OUT)/userbench bench/scrape.py
 
+.PHONY: bench-client
+bench-client: ## what a call costs the client library, against what it costs the server
+	$(NEED) test
+	$(SUBMAKE) _build
+	@PYTHONDONTWRITEBYTECODE=1 USERD=$(OUT)/userd USERBENCH=$(OUT)/userbench bench/client.py
+
 .PHONY: bench-sizing
 bench-sizing: ## memory, disk and CPU of each connection, watcher, user and change
 	$(NEED) test
@@ -344,14 +381,30 @@ man: all ## the manual pages, in build/man
 # another machine says which version that one has: make install SYSTEMD_VERSION=252.
 SYSTEMD_VERSION ?= $(shell systemctl --version 2>/dev/null | sed -n '1 s/^systemd \([0-9]*\).*/\1/p')
 BINDIR := $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
 MANDIR := $(PREFIX)/share/man
 SHAREDIR := $(PREFIX)/share/userd
 UNITDIR := $(PREFIX)/lib/systemd/system
 SYSUSERSDIR := $(PREFIX)/lib/sysusers.d
+BASHCOMPDIR := $(PREFIX)/share/bash-completion/completions
+ZSHCOMPDIR := $(PREFIX)/share/zsh/site-functions
+
+.PHONY: install-library
+install-library: library ## the client library alone: header, libraries, pkg-config file (DESTDIR, PREFIX, LIBDIR, INCLUDEDIR)
+	install -d $(addprefix $(DESTDIR),$(LIBDIR)/pkgconfig $(INCLUDEDIR)/userd)
+	install -m 644 include/userd/client.h $(DESTDIR)$(INCLUDEDIR)/userd
+	install -m 755 $(OUT)/$(CLIENT_SONAME) $(DESTDIR)$(LIBDIR)
+	ln -sf $(CLIENT_SONAME) $(DESTDIR)$(LIBDIR)/libuserd-client.so
+	install -m 644 $(OUT)/libuserd-client.a $(DESTDIR)$(LIBDIR)
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(VERSION)|' \
+	    -e 's|@LIBS@|$(strip $(filter-out $(CLIENT_WOLFSSL),$(CLIENT_LIBS)) -pthread)|' \
+	    src/client/userd-client.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/userd-client.pc
+	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/userd-client.pc
 
 .PHONY: install
-install: man ## programs, configuration, manual pages, systemd units (DESTDIR, PREFIX, SYSCONFDIR)
-	install -d $(addprefix $(DESTDIR),$(BINDIR) $(SYSCONFDIR)/userd $(UNITDIR) $(SYSUSERSDIR) $(SHAREDIR) \
+install: man install-library ## programs, client library, configuration, manual pages, systemd units (DESTDIR, PREFIX, LIBDIR, SYSCONFDIR)
+	install -d $(addprefix $(DESTDIR),$(BASHCOMPDIR) $(ZSHCOMPDIR) $(BINDIR) $(SYSCONFDIR)/userd $(UNITDIR) $(SYSUSERSDIR) $(SHAREDIR) \
 	    $(MANDIR)/man1 $(MANDIR)/man5 $(MANDIR)/man8)
 	install -m 755 $(USERD) $(TOOLS) $(DESTDIR)$(BINDIR)
 	@scripts/install-config.sh configs/userd.ini $(DESTDIR)$(SYSCONFDIR)/userd/userd.ini
@@ -364,6 +417,10 @@ install: man ## programs, configuration, manual pages, systemd units (DESTDIR, P
 	install -m 644 build/man/*.1 $(DESTDIR)$(MANDIR)/man1
 	install -m 644 build/man/*.5 $(DESTDIR)$(MANDIR)/man5
 	install -m 644 build/man/*.8 $(DESTDIR)$(MANDIR)/man8
+	@# Asked of the program that was installed, so that both are of one table.
+	$(OUT)/userctl completion bash >$(DESTDIR)$(BASHCOMPDIR)/userctl
+	$(OUT)/userctl completion zsh >$(DESTDIR)$(ZSHCOMPDIR)/_userctl
+	chmod 644 $(DESTDIR)$(BASHCOMPDIR)/userctl $(DESTDIR)$(ZSHCOMPDIR)/_userctl
 	install -m 644 deploy/prometheus/alerts.yml deploy/prometheus/dashboard.json \
 	    deploy/kubernetes/seccomp-userd.json $(DESTDIR)$(SHAREDIR)
 	@echo
@@ -371,20 +428,25 @@ install: man ## programs, configuration, manual pages, systemd units (DESTDIR, P
 	@echo "    systemd-sysusers && systemctl daemon-reload     # the user userd, the units"
 	@echo "    certificate, key, token secret to $(SYSCONFDIR)/userd, root:userd, mode 0640"
 	@echo "    userd --config $(SYSCONFDIR)/userd/userd.ini --check, then systemctl enable --now userd"
+	@echo "    ldconfig                                        # programs find libuserd-client"
 
 .PHONY: uninstall
 uninstall: ## remove what `make install` put there, but for configuration and data
 	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,userd $(notdir $(TOOLS))) \
 	    $(addprefix $(DESTDIR)$(UNITDIR)/,userd.service userd.socket) $(DESTDIR)$(SYSUSERSDIR)/userd.conf \
+	    $(DESTDIR)$(BASHCOMPDIR)/userctl $(DESTDIR)$(ZSHCOMPDIR)/_userctl \
 	    $(addprefix $(DESTDIR)$(MANDIR)/,man1/userctl.1 man1/userwal.1 man5/userd.ini.5 man8/userd.8) \
-	    $(addprefix $(DESTDIR)$(SHAREDIR)/,alerts.yml dashboard.json seccomp-userd.json)
+	    $(addprefix $(DESTDIR)$(SHAREDIR)/,alerts.yml dashboard.json seccomp-userd.json) \
+	    $(addprefix $(DESTDIR)$(LIBDIR)/,$(notdir $(CLIENT_LIBRARIES)) pkgconfig/userd-client.pc) \
+	    $(DESTDIR)$(INCLUDEDIR)/userd/client.h
+	-rmdir $(DESTDIR)$(INCLUDEDIR)/userd
 	-rmdir $(DESTDIR)$(SHAREDIR)
 
 .PHONY: clean
 clean: ## remove what was built; keep the built wolfSSL, the npm packages, what fuzzing found
 	rm -rf build/gen build/man build/release* build/asan* build/tsan* build/check-logs \
 	    build/compile_commands.json build/userd build/userctl build/userwal build/userbench \
-	    build/interop-server
+	    build/interop-server build/client-driver build/client-rounds build/peer-cpp build/libuserd-client.*
 	rm -rf $(addprefix build/fuzz/,obj tests logs flags libuserd.a libtest.a)
 
 .PHONY: distclean
@@ -398,14 +460,16 @@ help: ## this list
 
 # --------------------------------------------------------------------------------------------- building
 
-.PHONY: _build _tests _fuzz _interop _lib _gen _python FORCE
-_build: $(USERD) $(TOOLS) $(BENCHES) ; @:
+.PHONY: _build _library _tests _fuzz _interop _clients _lib _gen _python FORCE
+_build: $(USERD) $(TOOLS) $(BENCHES) $(if $(K),,$(CLIENT_LIBRARIES)) ; @:
+_library: $(CLIENT_LIBRARIES) ; @:
 _tests: $(UNIT_TESTS) $(SIM_TESTS) $(B)/commands ; @:
 _fuzz: $(FUZZ_TARGETS) ; @:
 _interop: $(INTEROP_SERVER) ; @:
+_clients: $(CLIENT_DRIVER) $(PEER_CPP) ; @:
 _lib: $(LIB_OBJ) ; @:
 _gen: $(GEN_H) ; @:
-_python: $(PY_GEN) $(GRPC_PY_GEN) ; @:
+_python: $(PY_GEN) $(GRPC_PY_GEN) $(GEN)/tests/userctl_every.binpb ; @:
 
 Q := $(if $(V),,@)
 ifneq ($(V),)
@@ -456,6 +520,16 @@ $(GEN)/embedded/descriptors.c: $(GEN)/descriptors.binpb scripts/embed.sh
 	@mkdir -p $(@D)
 	$(Q)scripts/embed.sh embedded_descriptors $< >$@
 
+# What the unit tests of `userctl call` know of messages, as bytes in C.
+$(GEN)/tests/userctl_every.binpb: $(wildcard tests/unit/userctl_every*.proto)
+	$(call say,GEN,$@)
+	@mkdir -p $(@D)
+	$(Q)protoc-c --descriptor_set_out=$@ --include_imports -Itests/unit -I/usr/include \
+	    tests/unit/userctl_every.proto 2>$@.log || { cat $@.log >&2; exit 1; }
+$(GEN)/tests/userctl_every.c: $(GEN)/tests/userctl_every.binpb scripts/embed.sh
+	$(call say,GEN,$@)
+	$(Q)scripts/embed.sh userctl_every_descriptors $< >$@
+
 # Messages and client stubs for the Python tests: PYTHONPATH=build/gen/python.
 protoc_python = protoc -Iproto -I/usr/include -I$(GRPC_PROTOS) --python_out=$(GEN)/python \
     --grpc_python_out=$(GEN)/python --plugin=protoc-gen-grpc_python=/usr/bin/grpc_python_plugin \
@@ -495,6 +569,18 @@ $(B)/obj/%.o: %.c $(B)/flags | $(GEN_H)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -MD -MP -c $< -o $@
 
+# The same for the client library, which programs load anywhere and see the public face of.
+PIC := -fPIC -fvisibility=hidden $(if $(CLIENT_WOLFSSL),,-DUSERD_SHARED_WOLFSSL)
+$(B)/pic/gen/%.o: $(GEN)/%.c $(B)/flags | $(GEN_H)
+	$(call say,CC,"$< (library)")
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(BASE_CFLAGS) $(PIC) -w -c $< -o $@
+
+$(B)/pic/%.o: %.c $(B)/flags | $(GEN_H)
+	$(call say,CC,"$< (library)")
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(PIC) -MD -MP -c $< -o $@
+
 # Made aside and moved, so that nobody ever links half an archive.
 archive = rm -f $@.new && $(AR) qcs $@.new $1 && mv $@.new $@
 
@@ -512,6 +598,27 @@ endif
 $(B)/libtest.a: $(call obj,$(TESTLIB_SRC))
 	$(call say,AR,$@)
 	$(Q)$(call archive,$^)
+
+$(CLIENT_ARCHIVE): $(call pic,$(CLIENT_SRC) $(CLIENT_GEN))
+	$(Q)$(call archive,$^)
+
+# What sanitizers call is in the program alone.
+$(OUT)/$(CLIENT_SONAME): $(call pic,$(CLIENT_FACE)) $(CLIENT_ARCHIVE) $(CLIENT_MAP)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(filter-out -pie,$(ALL_LDFLAGS)) -shared -Wl,-soname,$(CLIENT_SONAME) \
+	    -Wl,--version-script=$(CLIENT_MAP) $(if $(SAN),,-Wl,--no-undefined) -o $@ \
+	    $(filter %.o %.a,$^) $(CLIENT_LIBS)
+
+$(OUT)/libuserd-client.so: $(OUT)/$(CLIENT_SONAME)
+	@ln -sf $(CLIENT_SONAME) $@
+
+# One object, of which only the public face can be seen: no name of ours meets one of the program's.
+$(OUT)/libuserd-client.a: $(call pic,$(CLIENT_FACE)) $(CLIENT_ARCHIVE) $(CLIENT_MAP)
+	$(call say,AR,$@)
+	$(Q)$(LD) -r -o $(B)/pic/userd-client.o $(filter %.o %.a,$^) $(CLIENT_WOLFSSL)
+	$(Q)sed -n 's/^ *\(userd_[a-z_]*\);.*/\1/p' $(CLIENT_MAP) >$(B)/pic/symbols
+	$(Q)objcopy --keep-global-symbols=$(B)/pic/symbols $(B)/pic/userd-client.o
+	$(Q)rm -f $@ && $(AR) qcs $@ $(B)/pic/userd-client.o
 
 # The two archives may need each other (fakes stand in for what the library calls).
 link = $(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^)
@@ -533,6 +640,27 @@ $(call obj,$(INTEROP_SRC)): | $(INTEROP_GEN_H)
 $(OUT)/interop-server: $(call obj,$(INTEROP_SRC)) $(INTEROP_GEN_C:build/%.c=$(B)/obj/%.o) $(LIBUSERD)
 	$(link_program)
 
+# Sees nothing but the public header.
+$(call obj,$(DRIVER_SRC)): private TEST_CFLAGS := $(WARNINGS) -std=c11 $(DEFINES) $(MODE) $(HARDEN) -pthread \
+    -Iinclude -Itests $(CFLAGS)
+$(OUT)/client-driver: $(call obj,$(filter %_driver.c,$(DRIVER_SRC)) $(filter tests/client/client_driver_%,$(DRIVER_SRC)))
+$(OUT)/client-rounds: $(call obj,$(filter %_rounds.c,$(DRIVER_SRC)))
+$(CLIENT_DRIVER): $(OUT)/libuserd-client.a
+	$(call say,LD,$@)
+	$(Q)$(link) $(OUT)/libuserd-client.a $(CLIENT_LIBS)
+
+# Other people's code, compiled as they would: no part of the variants.
+PEER_GEN := $(addprefix $(GEN)/cpp/,users/v1/users grpc/health/v1/health)
+PEER_PROTOS := proto/users/v1/users.proto proto/google/rpc/status.proto $(GRPC_PROTOS)/grpc/health/v1/health.proto
+build/peer-cpp: tests/peers/peer_cpp.cc $(PEER_PROTOS)
+	$(call say,CXX,$<)
+	@mkdir -p $(GEN)/cpp
+	$(Q)protoc -Iproto -I/usr/include -I$(GRPC_PROTOS) --cpp_out=$(GEN)/cpp --grpc_out=$(GEN)/cpp \
+	    --plugin=protoc-gen-grpc=/usr/bin/grpc_cpp_plugin $(PEER_PROTOS) 2>$@.log || { cat $@.log >&2; exit 1; }
+	$(Q)g++ -std=c++17 -O2 -Wall -Wextra -isystem $(GEN)/cpp -o $@ $< $(PEER_GEN:=.pb.cc) $(PEER_GEN:=.grpc.pb.cc) \
+	    $(GEN)/cpp/google/rpc/status.pb.cc $$(pkg-config --libs grpc++ protobuf)
+	@rm -f $@.log
+
 .SECONDEXPANSION:
 $(TOOLS): $(OUT)/%: $(B)/obj/tools/%.o $$(call obj,$$(wildcard tools/$$*_*.c tools/common_*.c)) $(LIBUSERD)
 	$(link_program)
@@ -540,13 +668,23 @@ $(BENCHES): $(OUT)/%: $(B)/obj/bench/%.o $$(call obj,$$(wildcard bench/$$*_*.c))
 	$(link_program)
 $(UNIT_TESTS): $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(LIBTEST) $(LIBUSERD)
 	$(link_test)
+# The parts of userctl that know no server have unit tests, as the library has.
+USERCTL_PURE := $(addprefix tools/,common_arguments.c common_json.c common_read.c userctl_arguments.c \
+    userctl_completion.c userctl_config.c userctl_decode.c userctl_decode_known.c userctl_decode_map.c \
+    userctl_encode.c userctl_encode_known.c userctl_encode_scalar.c userctl_scalar.c userctl_schema.c \
+    userctl_schema_link.c userctl_schema_read.c userctl_table.c userctl_terminal.c userctl_time.c \
+    userctl_wanted.c userctl_wire.c)
+$(filter $(B)/tests/unit/test_userctl_%,$(UNIT_TESTS)): $(call obj,$(USERCTL_PURE)) \
+    $(B)/obj/gen/tests/userctl_every.o
 $(SIM_TESTS): $(B)/tests/sim/%: $(B)/obj/tests/sim/%.o $(LIBTEST) $(LIBUSERD)
 	$(link_test)
 $(FUZZ_TARGETS): link += -fsanitize=fuzzer
+$(filter $(B)/tests/fuzz/fuzz_userctl_%,$(FUZZ_TARGETS)): $(call obj,$(USERCTL_PURE)) \
+    $(B)/obj/gen/tests/userctl_every.o
 # It keeps the window's memory from one input to the next.
 $(B)/tests/fuzz/fuzz_wal_recover: link += -Wl,--wrap=wal_window_init,--wrap=wal_window_deinit
 $(FUZZ_TARGETS): $(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(LIBTEST) $(LIBUSERD)
 	$(link_test)
 
 .SECONDARY:
--include $(patsubst %.c,$(B)/obj/%.d,$(ALL_SRC))
+-include $(patsubst %.c,$(B)/obj/%.d,$(ALL_SRC)) $(patsubst %.c,$(B)/pic/%.d,$(CLIENT_SRC))

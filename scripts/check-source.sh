@@ -15,7 +15,7 @@ readonly FOLDERS='
 core     core
 http2    http2 core
 service  service http2 core
-client   client http2 core
+client   client userd http2 core
 '
 
 # Who may include a third-party header: a pattern of the header, then patterns of files.
@@ -24,14 +24,15 @@ liburing.h      src/core/ring.c
 wolfssl/*       src/core/tls.c src/core/tls_context.c src/core/tls_clients.c src/core/tls_pem.c src/core/tls_memory.c src/core/signature.c
 nghttp2/*       src/http2/h2_session.c
 jwt.h           src/service/token.c
-jansson.h       src/service/token_parse.c src/service/token_claims.c src/service/token_jwks.c tools/common_read.c
+jansson.h       src/service/token_parse.c src/service/token_claims.c src/service/token_jwks.c src/client/service_config*.c tools/common_read.c tools/userctl_encode* tests/fuzz/fuzz_userctl_json.c
 sodium.h        src/service/password.c src/service/page_token.c src/core/random.c src/core/digest.c src/core/secret.c src/core/signature.c
 ini.h           src/core/ini.c
 utf8proc.h      src/service/user_fold.c
 zlib.h          src/http2/grpc_gzip.c
 microhttpd.h    src/core/http_admin.c
-pthread.h       src/core/workpool.c
+pthread.h       src/core/workpool.c src/core/tls_memory.c src/client/userd_client_thread.c
 malloc.h        src/core/memory.c
+userd/client.h  src/client/*.c src/client/*.h tools/* bench/*
 *.pb-c.h        src/service/*.c src/client/*.c tools/*.c
 protobuf-c/*    src/service/*.c src/client/*.c tools/*.c
 '
@@ -68,14 +69,14 @@ src:time|core/clock.h|src/core/clock.c
 src:gettimeofday|core/clock.h|src/core/clock.c
 src:clock_gettime|core/clock.h|src/core/clock.c
 src:read|core/disk.h or ring_recv: it blocks|src/core/disk*.c src/core/file_watch.c src/core/slurp.c src/core/signals.c src/core/workpool.c
-src:write|core/disk.h or ring_send: it blocks|src/core/disk*.c src/core/log.c src/core/process_guard.c src/core/workpool.c src/service/page_token.c
+src:write|core/disk.h or ring_send: it blocks|src/core/disk*.c src/core/log.c src/core/process_guard.c src/core/workpool.c src/service/page_token.c src/client/userd_client_wake.c
 src:pread|core/disk.h: it blocks|src/core/disk*.c src/core/memory.c
 src:pwrite|core/disk.h: it blocks|src/core/disk*.c
 src:fsync|core/disk.h: it blocks|src/core/disk*.c src/core/directory.c src/service/page_token.c
 src:fdatasync|core/disk.h: it blocks|src/core/disk*.c
 '
 # Why these: slurp.c reads small files, directory.c makes folders and page_token.c its key at start-up; log.c writes a line to
-# stderr; process_guard.c one byte to /proc; memory.c reads a file there that does not block; signals.c, file_watch.c and workpool.c read and write descriptors that cannot block (signalfd, inotify, eventfd).
+# stderr; process_guard.c one byte to /proc; memory.c reads a file there that does not block; signals.c, file_watch.c, workpool.c and userd_client_wake.c read and write descriptors that cannot block (signalfd, inotify, eventfd).
 
 # Sources without a unit test of their own name, each with what tests them instead. Parts of them, app_start.c
 # beside app.c, go with them.
@@ -121,7 +122,7 @@ c_files() {
 # comment of C++ becomes the word @LINE_COMMENT.
 strip_sources() {
     # shellcheck disable=SC2046 # our file names have no spaces
-    set -- $(c_files src tools tests bench)
+    set -- $(c_files include src tools tests bench examples)
     [ $# -eq 0 ] || awk '
         FNR == 1 { in_comment = 0 }
         {
@@ -206,12 +207,16 @@ check_headers_alone() {
     local header flags=("$@")
     [ ${#flags[@]} -ne 0 ] || return 0
     # shellcheck disable=SC2016 # the inner shell expands
-    c_files src tools | grep '\.h$' | xargs -r -P "$(nproc)" -I HEADER sh -c '
+    c_files include src tools | grep '\.h$' | xargs -r -P "$(nproc)" -I HEADER sh -c '
         header=$1 && shift && out=$2 && shift 2
         printf "#include \"%s\"\n" "$header" | "$@" -x c -fsyntax-only - >"$out/alone.$$" 2>&1 ||
             printf "%s:1\tdoes not compile alone: %s\n" "$header" \
                 "$(grep -m 1 error "$out/alone.$$")" >>"$out/alone"
         ' sh HEADER -- "$WORK" "${flags[@]}" -I.
+    # Who uses the public ones may write C++.
+    c_files include | xargs -r -I HEADER g++ -std=c++17 -Wall -Wextra -Wpedantic -Werror -x c++ -fsyntax-only \
+        -Iinclude -include HEADER /dev/null >"$WORK/alone.cpp" 2>&1 ||
+        printf 'include:1\tis no C++17: %s\n' "$(grep -m 1 error "$WORK/alone.cpp")" >>"$WORK/alone"
     [ ! -f "$WORK/alone" ] || report_lines header-alone <"$WORK/alone"
 }
 
@@ -221,7 +226,7 @@ check_sizes() {
         lines=$(wc -l <"$file")
         [ "$lines" -le $FILE_LINES_MAX ] ||
             report "$file:1" file-size "$lines lines, at most $FILE_LINES_MAX: split it by reason to exist"
-    done < <(c_files src tools tests bench)
+    done < <(c_files include src tools tests bench examples)
     # The function brace stands in column 0, as does the one that closes it.
     report_lines function-size < <(awk -F '\t' -v most=$FUNCTION_LINES_MAX '
         { split($1, at, ":") }
@@ -269,7 +274,7 @@ check_comments() {
     report_lines line-comment < <(awk -F '\t' '$2 ~ /@LINE_COMMENT/ {
         print $1 "\tcomments are /* ... */" }' "$WORK/code")
     # shellcheck disable=SC2046
-    set -- $(c_files src tools tests bench)
+    set -- $(c_files include src tools tests bench examples)
     [ $# -eq 0 ] || report_lines todo < <(awk '
         /(^|[^A-Za-z_])(TODO|FIXME|XXX)([^A-Za-z_]|$)/ && !/(TODO|FIXME|XXX)\(#[0-9]+\)/ {
             print FILENAME ":" FNR "\tdo it, or name its issue: TODO(#12)" }' "$@")
@@ -416,6 +421,6 @@ if [ "${1:-}" = --self-test ]; then
     self_test
 else
     check_all "$@"
-    echo "check-source: $(c_files src tools tests bench | wc -l) files, $violations violations"
+    echo "check-source: $(c_files include src tools tests bench examples | wc -l) files, $violations violations"
     [ $violations -eq 0 ]
 fi

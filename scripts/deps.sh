@@ -6,7 +6,7 @@
 #   build   what compiling userd needs, wolfSSL included
 #   unit    build, and the unit test library
 #   fuzz    unit, and clang with libFuzzer
-#   test    unit, and the foreign clients of the integration tests
+#   test    unit, and the foreign clients and servers of the integration tests
 #   hostile test, and testssl.sh
 #   browser test, and a browser with what drives it
 #   check   test, fuzz, browser, promtool, and the other tools of `make check`
@@ -33,7 +33,8 @@ readonly BUILD_PACKAGES="gcc make libc6-dev pkg-config openssl ca-certificates l
 readonly WOLFSSL_PACKAGES="dpkg-dev autoconf automake libtool patch xz-utils debian-archive-keyring"
 readonly UNIT_PACKAGES="check"
 readonly TEST_PACKAGES="python3 python3-grpcio python3-protobuf python3-h2 python3-hpack
-    python3-prometheus-client python3-yaml python3-seccomp mandoc protobuf-compiler protobuf-compiler-grpc nghttp2-client"
+    python3-prometheus-client python3-yaml python3-seccomp mandoc protobuf-compiler protobuf-compiler-grpc nghttp2-client
+    g++ libgrpc++-dev zsh"
 # libFuzzer and clang's sanitizers are in libclang-rt; llvm has the symbolizer for their stack traces.
 readonly HOSTILE_PACKAGES="testssl.sh"
 readonly FUZZ_PACKAGES="clang libclang-rt-14-dev llvm"
