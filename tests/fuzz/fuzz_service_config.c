@@ -36,8 +36,11 @@ static void check_retry(const struct service_config_retry *retry)
     must(retry->status_mask != 0 && (retry->status_mask & 1) == 0);
     must(retry->status_mask >> GRPC_STATUS_COUNT == 0);
     for (unsigned attempt = 2; attempt <= retry->max_attempts; attempt++) {
-        must(service_config_retry_delay(retry, attempt, UINT64_MAX) <= retry->max_backoff_ns);
-        must(service_config_retry_delay(retry, attempt, 0) == 0);
+        const uint64_t low = service_config_retry_delay(retry, attempt, 0);
+        const uint64_t any = service_config_retry_delay(retry, attempt, UINT64_MAX);
+
+        must(low <= retry->max_backoff_ns && low <= any); /* 0.8 and up to 1.2 of the backoff */
+        must(any / 6 <= retry->max_backoff_ns / 5 && any <= low + low / 2 + 1);
     }
 }
 
