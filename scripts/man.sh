@@ -24,6 +24,16 @@ literal() {
 # options_of PROGRAM: lines `  --name WORD   text` of its help, and those that continue the text, as a list.
 options_of() {
     "$PROGRAMS/$1" --help | awk '
+        # No line is longer than 78 bytes.
+        function flow(text,   at) {
+            while (length(text) > 78) {
+                for (at = 79; at > 1 && substr(text, at, 1) != " "; at--) { }
+                if (at == 1) break
+                print substr(text, 1, at - 1)
+                text = substr(text, at + 1)
+            }
+            print text
+        }
         /^  -/ {
             at = match(substr($0, 3), /  +/)
             name = substr($0, 3, at - 1); text = substr($0, 3 + at); sub(/^ +/, "", text)
@@ -32,10 +42,11 @@ options_of() {
             sub(/^-/, "", word[1])
             printf ".It Fl %s", word[1]
             if (words > 1) printf " Ar %s", word[2]
-            print "\n" text
+            print ""
+            flow(text)
             inside = 1; next
         }
-        inside && /^      / { sub(/^ +/, ""); print; next }
+        inside && /^      / { sub(/^ +/, ""); flow($0); next }
         { inside = 0 }
         END { if (any) print ".El" }' | sed 's/^\.It Fl -\(.*\)/.It Fl \\-\1/'
 }
