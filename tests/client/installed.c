@@ -122,9 +122,14 @@ static int use_structs(struct userd_client *client, const char *id, struct userd
     }
     memset(own.behind, 0x55, sizeof(own.behind));
     memset(own.behind_that, 0x55, sizeof(own.behind_that));
-    if (userd_client_stats(client, &own.stats) != 0 || own.stats.calls < 2 ||
-        userd_client_backend(client, 0, &own.backend) != 0 || own.backend.calls < 2) {
+    if (userd_client_stats(client, &own.stats) != 0 || own.stats.calls < 2) {
         return fail("statistics", "there are none");
+    }
+    /* Where localhost is ::1 as well, the calls may have gone to the second backend. */
+    for (unsigned i = 0; i == 0 || own.backend.calls < 2; i++) {
+        if (userd_client_backend(client, i, &own.backend) != 0) {
+            return fail("statistics", "no backend has had the calls");
+        }
     }
     for (size_t i = 0; i < sizeof(own.behind); i++) {
         if (own.behind[i] != 0x55 || own.behind_that[i] != 0x55) {
