@@ -207,9 +207,15 @@ def test_reads_are_tried_again(site, stack, tls):
         assert seen["username"] == "", seen
 
 
+def node_major():
+    version = subprocess.run(["node", "--version"], check=True, capture_output=True, text=True).stdout
+    return int(version.lstrip("v").split(".")[0])
+
+
 def test_a_server_that_leaves_under_load(site, stack, tls):
     """GOAWAY, and a while without any server: no call is lost, neither read nor write. But C-core's own server, when
-    told to stop, ends calls that it has taken and not begun with CANCELLED, which no client may repeat."""
+    told to stop, ends calls that it has taken and not begun with CANCELLED, which no client may repeat; and grpc-js
+    on Node 18 closes the connection behind heads whose answers it has not sent: such a call has the head's `date`."""
     peer = site.peer(stack, tls)
     options = {"wait_for_ready": 1, "timeout_ms": 60000 * SLOW}
     with contextlib.ExitStack() as peers, site.driver(peer, tls, **options) as driver:
@@ -222,6 +228,8 @@ def test_a_server_that_leaves_under_load(site, stack, tls):
         load.wait_for_calls(RATE // 2)
         load.stop()
         failures = load.failures()
+        if stack == "grpc-js" and node_major() < 20:
+            failures = [line for line in failures if not (line["cause"] == "LOST" and line["date"])]
         if stack != "grpc-js":
             failures = [line for line in failures if (line["code"], line["cause"]) != ("CANCELLED", "ANSWER")]
         assert not failures, failures[:3]
