@@ -336,9 +336,9 @@ def test_the_port_answers_until_the_last_call_has_ended(_server):
         server.process.send_signal(signal.SIGTERM)
         assert watcher.next() == NOT_SERVING
         expect(watcher.next(), CODE.UNAVAILABLE, "the server is shutting down")
-        # The main port is closed, and a call is open there.
+        # The main port is closed, and a call is open there. Who waits there to be accepted is reset.
         deadline = time.monotonic() + PATIENCE_S
-        with contextlib.suppress(ConnectionRefusedError):
+        with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
             while time.monotonic() < deadline:
                 socket.create_connection((server.host, server.port), timeout=PATIENCE_S).close()
         with probe(server) as late:
