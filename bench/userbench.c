@@ -4,6 +4,7 @@
  */
 #include "userbench_commit.h"
 #include "userbench_data.h"
+#include "userbench_handshakes.h"
 #include "userbench_load.h"
 #include "userbench_options.h"
 
@@ -17,12 +18,21 @@ struct command {
     int (*run)(const struct userbench_options *options);
 };
 
+/* One that reads options of its own. */
+struct own_command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+};
+
 int main(int argc, char **argv)
 {
     static const struct command commands[] = {
         {"data", userbench_data_run},
         {"commit", userbench_commit_run},
         {"load", userbench_load_run},
+    };
+    static const struct own_command own_commands[] = {
+        {"handshakes", userbench_handshakes_run},
     };
     struct userbench_options options;
 
@@ -33,6 +43,12 @@ int main(int argc, char **argv)
             return commands[i].run(&options);
         }
     }
+    for (size_t i = 0; argc > 1 && i < sizeof(own_commands) / sizeof(own_commands[0]); i++) {
+        if (strcmp(argv[1], own_commands[i].name) == 0) {
+            return own_commands[i].run(argc - 2, argv + 2);
+        }
+    }
     userbench_options_help();
+    userbench_handshakes_help();
     return argc > 1 && strcmp(argv[1], "--help") == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
