@@ -3,27 +3,32 @@
 #include "userbench_problem.h"
 
 #include <netdb.h>
-#include <stdio.h>
+#include <stdbool.h>
 #include <string.h>
 
-static void split(struct userbench_address *address, const char *target)
+static bool split(struct userbench_address *address, const char *target)
 {
-    const char *colon = strrchr(target, ':');
+    size_t size = strlen(target); /* of the host */
     const char *host = target;
-    size_t size = colon == NULL ? 0 : (size_t)(colon - target);
+    const char *port;
 
+    while (size > 0 && target[size - 1] != ':') {
+        size--;
+    }
+    port = target + size;
+    size -= size > 0; /* the colon */
     if (size > 2 && host[0] == '[' && host[size - 1] == ']') {
         host++;
         size -= 2;
     }
-    if (colon == NULL || size == 0 || size >= sizeof(address->host) || colon[1] == '\0' ||
-        strlen(colon + 1) >= sizeof(address->port)) {
-        userbench_problem("--target \"%s\": write it as HOST:PORT, such as localhost:50051",
-                          target);
+    if (size == 0 || size >= sizeof(address->host) || port[0] == '\0' ||
+        strlen(port) >= sizeof(address->port)) {
+        return false;
     }
     memcpy(address->host, host, size);
     address->host[size] = '\0';
-    memcpy(address->port, colon + 1, strlen(colon + 1) + 1);
+    memcpy(address->port, port, strlen(port) + 1);
+    return true;
 }
 
 void userbench_address_read(struct userbench_address *address, const char *target)
@@ -32,10 +37,10 @@ void userbench_address_read(struct userbench_address *address, const char *targe
     struct addrinfo *found = NULL;
     int error;
 
-    if (target == NULL) {
-        userbench_problem("--target is missing: HOST:PORT of the server to measure");
+    if (!split(address, target)) {
+        userbench_problem("--target \"%s\": write it as HOST:PORT, such as localhost:50051",
+                          target);
     }
-    split(address, target);
     error = getaddrinfo(address->host, address->port, &hints, &found);
     if (error != 0) {
         userbench_problem("--target %s: %s", target, gai_strerror(error));

@@ -18,7 +18,7 @@ struct userbench_address {
     char port[8];
 };
 
-/* The first address of the target. A target that is missing or bad ends the program. */
+/* The first address of the target. A bad target ends the program. */
 void userbench_address_read(struct userbench_address *address, const char *target);
 
 #endif

@@ -323,7 +323,9 @@ static void read_options(struct options *options, int argc, char **argv)
     };
 
     userbench_arguments_read(rows, sizeof(rows) / sizeof(rows[0]), argc, argv);
-    if (options->ca_file == NULL) {
+    if (options->target == NULL) {
+        userbench_problem("--target is missing: HOST:PORT of the server to measure");
+    } else if (options->ca_file == NULL) {
         userbench_problem("--ca is missing: without TLS there is no handshake");
     }
     if (options->count == 0 && options->seconds == 0) {
