@@ -23,7 +23,7 @@ WARM_S = 1
 
 def measure(server, seconds, connections, calls):
     """Returns calls per second and the CPU time per call of server and client."""
-    load = client(server, "load", users=USERS, connections=connections,
+    load = client(server, "channel", users=USERS, connections=connections,
                   in_flight=calls, sleep=True)
     time.sleep(WARM_S)
     before = time.monotonic(), cpu_seconds(server.process), cpu_seconds(load)

@@ -61,7 +61,7 @@ class Reader:
 
 def run(server, users, rounds, options):
     """Returns the percentiles by phase, and what the readers saw."""
-    load = client(server, "load", users=users, connections=CONNECTIONS, **options)
+    load = client(server, "channel", users=users, connections=CONNECTIONS, **options)
     rendered = []
     took = []
     time.sleep(WARM_S)

@@ -35,7 +35,7 @@ def begin(load, phase):
 
 def run(server, users, rounds, options):
     """Returns the percentiles by phase and kind, and how long snapshots took."""
-    load = client(server, "load", users=users, connections=CONNECTIONS, **options)
+    load = client(server, "channel", users=users, connections=CONNECTIONS, **options)
     time.sleep(WARM_S)
     took = 0.0
     for _ in range(rounds):

@@ -2,6 +2,7 @@
  * userbench: measures userd from outside, and makes data to measure it with.
  * The scripts beside it start the servers, and say what the numbers mean.
  */
+#include "userbench_channel.h"
 #include "userbench_commit.h"
 #include "userbench_data.h"
 #include "userbench_handshakes.h"
@@ -29,6 +30,7 @@ int main(int argc, char **argv)
     static const struct command commands[] = {
         {"data", userbench_data_run},
         {"commit", userbench_commit_run},
+        {"channel", userbench_channel_run},
         {"load", userbench_load_run},
     };
     static const struct own_command own_commands[] = {

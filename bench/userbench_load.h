@@ -1,19 +1,14 @@
 /*
- * A steady load of GetUser and UpdateUser, and the times of the calls by what
- * went on meanwhile.
+ * `userbench load`: calls at a rate or as fast as answers come, and their latencies.
  *
- * Owns, borrows: nothing.
- * Thread:  one.
+ * Thread:  its own.
  */
 #ifndef USERBENCH_LOAD_H
 #define USERBENCH_LOAD_H
 
 struct userbench_options;
 
-/* Runs until the standard input ends, each of whose lines names the phase that
- * begins, and prints for each name the percentiles of the calls that ended in
- * it, and the maximum of each of its phases. Calls before the first line are
- * not counted. Returns the exit code. */
+/* Prints one JSON object. Returns the exit code. */
 int userbench_load_run(const struct userbench_options *options);
 
 #endif

@@ -7,13 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-/* One of `text`, `number` and `flag` is set. */
+/* One of `text`, `number`, `flag` and `real` is set. */
 struct option_row {
     const char *name;
     const char **text;
     unsigned *number;
     bool *flag;
+    double *real;
 };
 
 static unsigned read_number(const char *name, const char *text)
@@ -29,6 +31,17 @@ static unsigned read_number(const char *name, const char *text)
     return (unsigned)number;
 }
 
+static double read_real(const char *name, const char *text)
+{
+    char *end;
+    double number = strtod(text, &end);
+
+    if (end == text || *end != '\0' || !(number >= 0 && number < 1e9)) {
+        userbench_problem("%s: \"%s\" is no number", name, text);
+    }
+    return number;
+}
+
 static void take(const struct option_row *row, const char *value)
 {
     if (row->flag != NULL) {
@@ -37,6 +50,8 @@ static void take(const struct option_row *row, const char *value)
         userbench_problem("%s: the value is missing", row->name);
     } else if (row->text != NULL) {
         *row->text = value;
+    } else if (row->real != NULL) {
+        *row->real = read_real(row->name, value);
     } else {
         *row->number = read_number(row->name, value);
     }
@@ -52,6 +67,7 @@ static const struct option_row *find(const struct option_row *rows, size_t count
     userbench_problem("no option %s", name);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): a table. */
 struct userbench_options userbench_options_read(int argc, char **argv)
 {
     struct userbench_options options = {
@@ -59,24 +75,49 @@ struct userbench_options userbench_options_read(int argc, char **argv)
         .users = 1000,
         .in_flight = 1,
         .connections = 1,
+        .streams = 1,
+        .outstanding = 10000,
+        .items = 1000,
+        .window = 100,
+        .seed = 1,
         .rounds = 20,
         .calls = 100,
+        .zipf_exponent = 0.99,
+        .shows_progress = isatty(STDERR_FILENO) == 1,
     };
     const struct option_row rows[] = {
-        {"--target", &options.target, NULL, NULL},
-        {"--second-target", &options.second_target, NULL, NULL},
-        {"--ca", &options.ca_file, NULL, NULL},
-        {"--token-file", &options.token_file, NULL, NULL},
-        {"--dir", &options.dir, NULL, NULL},
-        {"--users", NULL, &options.users, NULL},
-        {"--in-flight", NULL, &options.in_flight, NULL},
-        {"--rate", NULL, &options.rate, NULL},
-        {"--updates", NULL, &options.updates, NULL},
-        {"--connections", NULL, &options.connections, NULL},
-        {"--rounds", NULL, &options.rounds, NULL},
-        {"--calls", NULL, &options.calls, NULL},
-        {"--server-core", NULL, &options.server_core, NULL},
-        {"--sleep", NULL, NULL, &options.sleeps},
+        {.name = "--target", .text = &options.target},
+        {.name = "--second-target", .text = &options.second_target},
+        {.name = "--ca", .text = &options.ca_file},
+        {.name = "--token-file", .text = &options.token_file},
+        {.name = "--dir", .text = &options.dir},
+        {.name = "--mix", .text = &options.mix},
+        {.name = "--ids", .text = &options.ids},
+        {.name = "--filter", .text = &options.filter},
+        {.name = "--users", .number = &options.users},
+        {.name = "--in-flight", .number = &options.in_flight},
+        {.name = "--rate", .number = &options.rate},
+        {.name = "--updates", .number = &options.updates},
+        {.name = "--connections", .number = &options.connections},
+        {.name = "--streams", .number = &options.streams},
+        {.name = "--outstanding", .number = &options.outstanding},
+        {.name = "--items", .number = &options.items},
+        {.name = "--window", .number = &options.window},
+        {.name = "--page-size", .number = &options.page_size},
+        {.name = "--deadline-ms", .number = &options.deadline_ms},
+        {.name = "--seed", .number = &options.seed},
+        {.name = "--call-limit", .number = &options.call_limit},
+        {.name = "--rounds", .number = &options.rounds},
+        {.name = "--calls", .number = &options.calls},
+        {.name = "--server-core", .number = &options.server_core},
+        {.name = "--zipf-exponent", .real = &options.zipf_exponent},
+        {.name = "--warm-up", .real = &options.warm_up_s},
+        {.name = "--seconds", .real = &options.seconds},
+        {.name = "--sleep", .flag = &options.sleeps},
+        {.name = "--literal-token", .flag = &options.token_is_literal},
+        {.name = "--tolerate", .flag = &options.tolerates},
+        {.name = "--phases", .flag = &options.has_phases},
+        {.name = "--progress", .flag = &options.shows_progress},
     };
 
     for (int i = 0; i < argc; i++) {
@@ -93,27 +134,33 @@ struct userbench_options userbench_options_read(int argc, char **argv)
 
 void userbench_options_help(void)
 {
-    (void)puts("userbench COMMAND [OPTION...]: measures a running userd, or "
-               "makes data for one.\n"
-               "\n"
-               "  data    --dir DIR --users N: a data directory with so many "
-               "users, all in the log\n"
-               "  commit  --target HOST:PORT --ca FILE --token-file FILE --dir "
-               "DIR [--in-flight N]\n"
-               "          [--users N] [--rounds N] [--calls N] [--server-core N] "
-               "[--sleep]\n"
-               "          [--second-target HOST:PORT]: UpdateUser and GetUser, "
-               "and with one in flight\n"
-               "          bare writes in DIR, in turns\n"
-               "  load    --target HOST:PORT --ca FILE --token-file FILE --users "
-               "N --connections N\n"
-               "          [--rate N | --in-flight N] [--updates N] [--sleep]: "
-               "GetUser at a rate, or so\n"
-               "          many at once, and UpdateUser at a rate; each line of "
-               "the standard input names\n"
-               "          what begins now, its end ends the program\n"
-               "\n"
-               "The target may be a list, HOST:PORT,HOST:PORT, or dns:///NAME:PORT: "
-               "each of the N\n"
-               "connections is then one to every address, called in turn.");
+    (void)fputs(
+        "userbench COMMAND [OPTION...]: measures a running server of users.v1, or makes data.\n"
+        "\n"
+        "  load    --target HOST:PORT [--ca FILE] [--token-file FILE] --users N --connections N\n"
+        "          --streams N: so many calls always under way on each connection, or\n"
+        "          --rate N [--outstanding N]: so many a second, latency from when they were due\n"
+        "          --seconds S | --call-limit N | --phases: until then; with phases each line of\n"
+        "          the standard input names what begins now, its end ends the program\n"
+        "          [--warm-up S] [--mix GetUser=95,UpdateUser=5] [--items N] [--window N]\n"
+        "          [--ids uniform|zipf|sequential|one] [--zipf-exponent X] [--seed N]\n"
+        "          [--page-size N] [--filter F] [--deadline-ms N] [--literal-token]\n"
+        "          [--tolerate] [--sleep] [--progress]\n"
+        "          Prints one JSON object. --literal-token sends the token as h2load does, never\n"
+        "          indexed; without it as gRPC clients do. --tolerate counts failures.\n"
+        "          BatchCreateUsers and SyncUsers are streams of --items, --window of them under\n"
+        "          way; their items are what is counted. WatchUser ends with its first message.\n"
+        "          DeleteUser takes the last tenth of the users, which nothing else calls then.\n"
+        "  data    --dir DIR --users N: a data directory with so many users, all in the log\n"
+        "  commit  --target HOST:PORT --ca FILE --token-file FILE --dir DIR [--in-flight N]\n"
+        "          [--users N] [--rounds N] [--calls N] [--server-core N] [--sleep]\n"
+        "          [--second-target HOST:PORT]: UpdateUser and GetUser, and with one in flight\n"
+        "          bare writes in DIR, in turns\n"
+        "  channel --target HOST:PORT --ca FILE --token-file FILE --users N --connections N\n"
+        "          [--rate N | --in-flight N] [--updates N] [--sleep]: GetUser and UpdateUser\n"
+        "          through the client library; phases as with `load`. The target may be a list,\n"
+        "          HOST:PORT,HOST:PORT, or dns:///NAME:PORT: each of the N connections is then "
+        "one\n"
+        "          to every address, called in turn.\n",
+        stdout);
 }
