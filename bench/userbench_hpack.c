@@ -80,7 +80,7 @@ void userbench_hpack_never_indexed(const char *name, const char *value, struct b
     size_t size_max;
     ssize_t size;
 
-    if (nghttp2_hd_deflate_new(&deflater, 0) != 0) {
+    if (nghttp2_hd_deflate_new(&deflater, USERBENCH_HPACK_TABLE) != 0) {
         userbench_problem("no memory");
     }
     size_max = nghttp2_hd_deflate_bound(deflater, &field, 1);

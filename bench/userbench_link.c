@@ -23,9 +23,6 @@
 #define WINDOW_FIRST  65535
 #define FRAME_MAX     16384
 
-#define TIMEOUT_NS (20 * CLOCK_NS_PER_S)
-#define FLUSH_MAX  (256U * 1024)
-
 enum frame_type {
     FRAME_DATA = 0,
     FRAME_HEADERS = 1,
@@ -473,7 +470,7 @@ static size_t take_frames(struct userbench_link *link, struct bytes bytes)
 {
     size_t at = 0;
 
-    while (bytes.size - at >= FRAME_HEAD_SIZE) {
+    while (bytes.data != NULL && bytes.size - at >= FRAME_HEAD_SIZE) {
         const uint8_t *head = bytes.data + at;
         const struct frame frame = {
             .size = (uint32_t)head[0] << 16 | (uint32_t)head[1] << 8 | head[2],
@@ -566,79 +563,6 @@ static const struct conn_events conn_events = {
     .closed = on_closed,
 };
 
-static void add(struct userbench_link_settings *settings, struct userbench_field field)
-{
-    settings->fields[settings->field_count++] = field;
-}
-
-/* A text that lives as long as the program, as the fields of heads do. */
-static char *join(const char *before, const char *after)
-{
-    char *text = NULL;
-
-    if (asprintf(&text, "%s%s", before, after) < 0) {
-        userbench_problem("no memory");
-    }
-    return text;
-}
-
-static void add_token(struct userbench_link_settings *settings,
-                      const struct userbench_link_options *options)
-{
-    struct userbench_field field = {
-        .name = "authorization",
-        .value = join("Bearer ", options->token),
-        .static_index = 23,
-    };
-    struct buf encoded = {0};
-
-    if (options->token_is_literal) {
-        userbench_hpack_never_indexed(field.name, field.value, &encoded);
-        field.encoded = buf_bytes(&encoded); /* lives as long as the program */
-    }
-    add(settings, field);
-}
-
-void userbench_link_settings_init(struct userbench_link_settings *settings,
-                                  const struct userbench_link_options *options)
-{
-    char deadline[16];
-
-    *settings = (struct userbench_link_settings){
-        .conn = {.reactor = options->reactor,
-                 .events = &conn_events,
-                 .handshake_timeout_ns = TIMEOUT_NS,
-                 .send_timeout_ns = TIMEOUT_NS,
-                 .linger_timeout_ns = CLOCK_NS_PER_S,
-                 .flush_bytes_max = FLUSH_MAX},
-        .events = options->events,
-        .tls = options->tls,
-        .host = options->host,
-        .port = options->port,
-    };
-    (void)snprintf(settings->authority, sizeof(settings->authority), "%.200s:%.50s", options->host,
-                   options->port); /* fits */
-    add(settings, (struct userbench_field){.name = ":path", .static_index = 4});
-    add(settings, (struct userbench_field){":method", "POST", 3, true, {0}});
-    add(settings,
-        (struct userbench_field){":scheme", "https", options->tls != NULL ? 7 : 6, true, {0}});
-    add(settings, (struct userbench_field){":authority", settings->authority, 1, false, {0}});
-    add(settings, (struct userbench_field){"te", "trailers", 0, false, {0}});
-    add(settings, (struct userbench_field){"content-type", "application/grpc", 31, false, {0}});
-    add(settings, (struct userbench_field){"user-agent", "userbench/1", 58, false, {0}});
-    if (options->deadline_ms > 0) {
-        (void)snprintf(deadline, sizeof(deadline), "%um", options->deadline_ms); /* fits */
-        add(settings,
-            (struct userbench_field){"grpc-timeout", join(deadline, ""), 0, false, {0}});
-    }
-    if (options->continue_on_error) {
-        add(settings, (struct userbench_field){"users-continue-on-error", "true", 0, false, {0}});
-    }
-    if (options->token != NULL) {
-        add_token(settings, options);
-    }
-}
-
 static int connect_to(const char *host, const char *port)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
@@ -677,6 +601,7 @@ void userbench_link_open(struct userbench_link *link, struct userbench_link_sett
         .peer_initial_window = WINDOW_FIRST,
         .send_window = WINDOW_FIRST,
     };
+    settings->conn.events = &conn_events;
     userbench_encoder_init(&link->encoder);
     userbench_decoder_init(&link->decoder);
     error = conn_new(&settings->conn, connect_to(settings->host, settings->port), settings->tls,

@@ -13,7 +13,9 @@
  * When another program had our core for a while, the calls that were under way or fell due
  * meanwhile say nothing about the server: how many there were is all that is told of them.
  *
- * The loop spins unless told to sleep, so that no time of waking up is part of a result.
+ * An open loop spins unless told to sleep, so that no time of waking up is part of a result. A
+ * closed one sleeps unless told to spin, as any client at saturation does: where cores share their
+ * units, one that spins slows down its neighbour, which is what is measured.
  */
 #include "userbench_load.h"
 
@@ -45,6 +47,7 @@
 #define GIVE_UP_NS       (5 * CLOCK_NS_PER_S) /* after the end, for answers that are still due */
 #define PROGRESS_NS      CLOCK_NS_PER_S
 #define RUN_PHASE        "run"
+#define SHARE_MAX        1000000
 #define DELETABLE_SHARE  10 /* of the users, the last tenth */
 
 struct load {
@@ -66,6 +69,7 @@ struct load {
     uint64_t began_ns;  /* of what is counted */
     uint64_t due_first_ns;
     uint64_t due_count;
+    uint64_t skipped;   /* since none more may be under way */
     uint64_t turn_ns;   /* when the last turn began */
     long preemptions;   /* until then */
     uint64_t paused_ns; /* when the last pause of our own ended */
@@ -76,6 +80,7 @@ struct load {
     struct ring_op input_op;
     char line[USERBENCH_PHASE_NAME];
     size_t line_size;
+    bool sleeps;
     bool input_ended;
     bool is_over;
 };
@@ -338,16 +343,17 @@ static struct userbench_link *next_link(struct load *load)
 static void start_due(struct load *load, uint64_t now_ns)
 {
     struct userbench_link *link;
-    uint64_t at_ns = due_ns(load);
 
-    while (at_ns <= now_ns && may_start(load)) {
-        link = next_link(load);
-        if (link == NULL) {
+    for (uint64_t at_ns = due_ns(load); at_ns <= now_ns; at_ns = due_ns(load)) {
+        link = may_start(load) ? next_link(load) : NULL;
+        if (link != NULL) {
+            start(load, link, at_ns);
+        } else if (load->options->skips) {
+            load->skipped++;
+        } else {
             return;
         }
-        start(load, link, at_ns);
         load->due_count++;
-        at_ns = due_ns(load);
     }
 }
 
@@ -367,7 +373,7 @@ static void note_turn(struct load *load, uint64_t now_ns)
 
 static void turn(struct load *load, uint64_t timeout_ns)
 {
-    int result = reactor_turn(&load->reactor, load->options->sleeps ? timeout_ns : 0);
+    int result = reactor_turn(&load->reactor, load->sleeps ? timeout_ns : 0);
 
     if (result != 0) {
         userbench_problem("the loop: %s", strerror(-result));
@@ -396,7 +402,8 @@ static void tell_progress(struct load *load, uint64_t now_ns)
 static void look_at_time(struct load *load, uint64_t now_ns)
 {
     const struct userbench_options *options = load->options;
-    const uint64_t warm_ns = load->due_first_ns + (uint64_t)(options->warm_up_s * 1e9);
+    const double warm_s = options->call_limit > 0 ? 0 : options->warm_up_s;
+    const uint64_t warm_ns = load->due_first_ns + (uint64_t)(warm_s * 1e9);
 
     if (load->began_ns == 0 && now_ns >= warm_ns) {
         load->began_ns = now_ns;
@@ -466,6 +473,7 @@ static struct userbench_totals run(struct load *load)
     uint64_t received = load->settings.bytes_received;
 
     load->due_first_ns = now_ns;
+    load->skipped = 0;
     if (load->options->rate == 0) {
         start_closed(load);
     }
@@ -489,12 +497,27 @@ static struct userbench_totals run(struct load *load)
     while (load->under_way > 0 && now() - now_ns < GIVE_UP_NS) {
         turn(load, CLOCK_NS_PER_MS);
     }
+    totals.skipped = load->skipped;
     totals.unfinished = load->under_way;
     return totals;
 }
 
 /* ---------------------------------------------------------------------------------------- set-up
  */
+
+/* The method that the text begins with, before a '='. */
+static enum userbench_method read_method(const char *text)
+{
+    const size_t size = strcspn(text, "=");
+
+    for (unsigned i = 0; i < USERBENCH_METHOD_COUNT; i++) {
+        if (strlen(userbench_method_name(i)) == size && text[size] == '=' &&
+            strncmp(userbench_method_name(i), text, size) == 0) {
+            return i;
+        }
+    }
+    userbench_problem("--mix: \"%s\" begins with no METHOD=SHARE of users.v1", text);
+}
 
 static void read_mix(struct load *load)
 {
@@ -503,21 +526,13 @@ static void read_mix(struct load *load)
     uint64_t sum = 0;
 
     while (*rest != '\0') {
-        const size_t size = strcspn(rest, "=");
-        unsigned method = 0;
+        const enum userbench_method method = read_method(rest);
+        const char *number = strchr(rest, '=') + 1;
         char *end;
 
-        while (method < USERBENCH_METHOD_COUNT &&
-               (strlen(userbench_method_name(method)) != size ||
-                strncmp(userbench_method_name(method), rest, size) != 0)) {
-            method++;
-        }
-        if (method == USERBENCH_METHOD_COUNT || rest[size] != '=') {
-            userbench_problem("--mix: \"%s\" begins with no METHOD=SHARE of users.v1", rest);
-        }
-        shares[method] = strtoul(rest + size + 1, &end, 10);
-        if (end == rest + size + 1 || (*end != '\0' && *end != ',') || shares[method] > 1000000) {
-            userbench_problem("--mix: \"%s\" has no share from 0 to 1000000", rest);
+        shares[method] = strtoul(number, &end, 10);
+        if (end == number || (*end != '\0' && *end != ',') || shares[method] > SHARE_MAX) {
+            userbench_problem("--mix: \"%s\" has no share from 0 to %d", rest, SHARE_MAX);
         }
         rest = *end == ',' ? end + 1 : end;
     }
@@ -584,18 +599,15 @@ static struct call *make_calls(struct load *load)
 
 static void read_target(struct load *load)
 {
-    char *colon;
+    const char *target = load->options->target;
+    const char *colon = target == NULL ? NULL : strrchr(target, ':');
 
-    if (load->options->target == NULL) {
-        userbench_problem("--target HOST:PORT is missing");
-    }
-    load->host = strdup(load->options->target);
-    colon = load->host == NULL ? NULL : strrchr(load->host, ':');
     if (colon == NULL) {
-        userbench_problem("--target %s: HOST:PORT is needed", load->options->target);
+        userbench_problem("--target HOST:PORT is needed");
+    } else {
+        load->host = strndup(target, (size_t)(colon - target));
+        load->port = colon + 1;
     }
-    *colon = '\0';
-    load->port = colon + 1;
 }
 
 static void check_options(const struct userbench_options *options)
@@ -658,6 +670,7 @@ int userbench_load_run(const struct userbench_options *options)
 
     load->options = options;
     check_options(options);
+    load->sleeps = options->sleeps || (options->rate == 0 && !options->spins);
     read_target(load);
     init_requests(load);
     init(load);

@@ -114,6 +114,8 @@ struct userbench_options userbench_options_read(int argc, char **argv)
         {.name = "--warm-up", .real = &options.warm_up_s},
         {.name = "--seconds", .real = &options.seconds},
         {.name = "--sleep", .flag = &options.sleeps},
+        {.name = "--spin", .flag = &options.spins},
+        {.name = "--skip", .flag = &options.skips},
         {.name = "--literal-token", .flag = &options.token_is_literal},
         {.name = "--tolerate", .flag = &options.tolerates},
         {.name = "--phases", .flag = &options.has_phases},
@@ -139,13 +141,16 @@ void userbench_options_help(void)
         "\n"
         "  load    --target HOST:PORT [--ca FILE] [--token-file FILE] --users N --connections N\n"
         "          --streams N: so many calls always under way on each connection, or\n"
-        "          --rate N [--outstanding N]: so many a second, latency from when they were due\n"
-        "          --seconds S | --call-limit N | --phases: until then; with phases each line of\n"
+        "          --rate N [--outstanding N [--skip]]: so many a second, latency from when they "
+        "were due;\n"
+        "          what is due beyond --outstanding waits, and grows late, or is left out\n"
+        "          --seconds S | --call-limit N (no warm-up then) | --phases: until then; with "
+        "phases each line of\n"
         "          the standard input names what begins now, its end ends the program\n"
         "          [--warm-up S] [--mix GetUser=95,UpdateUser=5] [--items N] [--window N]\n"
         "          [--ids uniform|zipf|sequential|one] [--zipf-exponent X] [--seed N]\n"
         "          [--page-size N] [--filter F] [--deadline-ms N] [--literal-token]\n"
-        "          [--tolerate] [--sleep] [--progress]\n"
+        "          [--tolerate] [--sleep | --spin] [--progress]\n"
         "          Prints one JSON object. --literal-token sends the token as h2load does, never\n"
         "          indexed; without it as gRPC clients do. --tolerate counts failures.\n"
         "          BatchCreateUsers and SyncUsers are streams of --items, --window of them under\n"

@@ -39,8 +39,10 @@ struct userbench_options {
     double warm_up_s;      /* load: before anything is counted */
     double seconds;        /* load: counted so long; 0 = until the calls or the phases end */
     bool sleeps;           /* waits in the kernel; otherwise the loop spins, which costs a core */
+    bool spins;            /* load: never waits, in a closed loop too */
     bool token_is_literal; /* load: never indexed */
     bool tolerates;        /* load: counts failures, where the first would end it otherwise */
+    bool skips;            /* load: what is due beyond `outstanding` is left out */
     bool has_phases;       /* load: lines of the standard input name them */
     bool shows_progress;   /* load: a line each second on the standard error */
 };

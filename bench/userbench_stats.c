@@ -161,9 +161,11 @@ void userbench_stats_print(const struct userbench_stats *stats,
 {
     (void)printf("{\"seconds\": %.6f, \"offered_per_s\": %.1f, \"client_cpu_s\": %.6f, "
                  "\"bytes_sent\": %" PRIu64 ", \"bytes_received\": %" PRIu64 ", \"sends\": %" PRIu64
-                 ", \"receives\": %" PRIu64 ", \"unfinished\": %" PRIu64 ",\n \"phases\": [",
+                 ", \"receives\": %" PRIu64 ", \"skipped\": %" PRIu64 ", \"unfinished\": %" PRIu64
+                 ",\n \"phases\": [",
                  totals->seconds, totals->offered_per_s, totals->client_cpu_s, totals->bytes_sent,
-                 totals->bytes_received, totals->sends, totals->receives, totals->unfinished);
+                 totals->bytes_received, totals->sends, totals->receives, totals->skipped,
+                 totals->unfinished);
     for (unsigned i = 0; i < stats->phase_count; i++) {
         (void)printf("%s", i == 0 ? "" : ",\n  ");
         print_phase(&stats->phases[i]);

@@ -53,6 +53,7 @@ struct userbench_totals {
     uint64_t bytes_received;
     uint64_t sends;
     uint64_t receives;
+    uint64_t skipped;    /* calls that were due and not made, warm-up included */
     uint64_t unfinished; /* calls that had no answer when the run was given up */
 };
 
