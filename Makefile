@@ -122,7 +122,7 @@ ALL_SRC := $(SRC) $(TOOL_SRC) $(BENCH_SRC) $(TESTLIB_SRC) \
     $(wildcard tests/client/installed.c)
 HEADERS := $(shell find include src tools tests bench -name '*.h' 2>/dev/null)
 # What others than userd's own build compile: C and C++ of the same form.
-FOREIGN_SRC := $(wildcard examples/*/*.c examples/*/*.cc tests/peers/*.cc tests/client/*.cc)
+FOREIGN_SRC := $(wildcard examples/*/*.c examples/*/*.cc tests/peers/*.cc tests/client/*.cc bench/peers/*.cc bench/peers/*.hh)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$1)
 # Files that are built into userd: each is an array of bytes of the name src/service/embedded.h tells.
@@ -144,8 +144,10 @@ FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(FUZZ_SRC))
 INTEROP_SERVER := $(if $(INTEROP_SRC),$(OUT)/interop-server)
 # They use the public client library for tests from outside.
 CLIENT_DRIVER := $(if $(DRIVER_SRC),$(OUT)/client-driver $(OUT)/client-rounds)
-# A server on libgrpc++, for these tests and for measurements; where Debian's packages for it are.
-PEER_CPP := $(if $(wildcard /usr/include/grpcpp/grpcpp.h),$(if $(wildcard /usr/bin/grpc_cpp_plugin),build/peer-cpp))
+# Servers on libgrpc++, for these tests and for measurements; where Debian's packages for it are.
+HAS_GRPC_CPP := $(and $(wildcard /usr/include/grpcpp/grpcpp.h),$(wildcard /usr/bin/grpc_cpp_plugin))
+PEER_CPP := $(if $(HAS_GRPC_CPP),build/peer-cpp)
+BENCH_PEERS := $(if $(HAS_GRPC_CPP),build/peers/grpc-cpp)
 PY_GEN := $(PROTOS:proto/%.proto=$(GEN)/python/%_pb2.py)
 GRPC_PY_GEN := $(addprefix $(GEN)/python/grpc/,testing/empty_pb2.py testing/messages_pb2.py \
     testing/test_pb2.py health/v1/health_pb2.py reflection/v1/reflection_pb2.py \
@@ -444,7 +446,7 @@ uninstall: ## remove what `make install` put there, but for configuration and da
 
 .PHONY: clean
 clean: ## remove what was built; keep the built wolfSSL, the npm packages, what fuzzing found
-	rm -rf build/gen build/man build/release* build/asan* build/tsan* build/check-logs \
+	rm -rf build/gen build/man build/peers build/release* build/asan* build/tsan* build/check-logs \
 	    build/compile_commands.json build/userd build/userctl build/userwal build/userbench \
 	    build/interop-server build/client-driver build/client-rounds build/peer-cpp build/libuserd-client.*
 	rm -rf $(addprefix build/fuzz/,obj tests logs flags libuserd.a libtest.a)
@@ -460,13 +462,14 @@ help: ## this list
 
 # --------------------------------------------------------------------------------------------- building
 
-.PHONY: _build _library _tests _fuzz _interop _clients _lib _gen _python FORCE
+.PHONY: _build _library _tests _fuzz _interop _clients _peers _lib _gen _python FORCE
 _build: $(USERD) $(TOOLS) $(BENCHES) $(if $(K),,$(CLIENT_LIBRARIES)) ; @:
 _library: $(CLIENT_LIBRARIES) ; @:
 _tests: $(UNIT_TESTS) $(SIM_TESTS) $(B)/commands ; @:
 _fuzz: $(FUZZ_TARGETS) ; @:
 _interop: $(INTEROP_SERVER) ; @:
-_clients: $(CLIENT_DRIVER) $(PEER_CPP) ; @:
+_clients: $(CLIENT_DRIVER) $(PEER_CPP) $(BENCH_PEERS) ; @:
+_peers: $(BENCH_PEERS) ; @:
 _lib: $(LIB_OBJ) ; @:
 _gen: $(GEN_H) ; @:
 _python: $(PY_GEN) $(GRPC_PY_GEN) $(GEN)/tests/userctl_every.binpb ; @:
@@ -652,14 +655,28 @@ $(CLIENT_DRIVER): $(OUT)/libuserd-client.a
 # Other people's code, compiled as they would: no part of the variants.
 PEER_GEN := $(addprefix $(GEN)/cpp/,users/v1/users grpc/health/v1/health)
 PEER_PROTOS := proto/users/v1/users.proto proto/google/rpc/status.proto $(GRPC_PROTOS)/grpc/health/v1/health.proto
-build/peer-cpp: tests/peers/peer_cpp.cc $(PEER_PROTOS)
-	$(call say,CXX,$<)
+PEER_LIB := $(GEN)/cpp/peer.a
+PEER_CXX := g++ -std=c++17 -O2 -Wall -Wextra -isystem $(GEN)/cpp
+PEER_LIBS = $$(pkg-config --libs grpc++ protobuf)
+$(PEER_LIB): $(PEER_PROTOS)
+	$(call say,GEN,$@)
 	@mkdir -p $(GEN)/cpp
 	$(Q)protoc -Iproto -I/usr/include -I$(GRPC_PROTOS) --cpp_out=$(GEN)/cpp --grpc_out=$(GEN)/cpp \
 	    --plugin=protoc-gen-grpc=/usr/bin/grpc_cpp_plugin $(PEER_PROTOS) 2>$@.log || { cat $@.log >&2; exit 1; }
-	$(Q)g++ -std=c++17 -O2 -Wall -Wextra -isystem $(GEN)/cpp -o $@ $< $(PEER_GEN:=.pb.cc) $(PEER_GEN:=.grpc.pb.cc) \
-	    $(GEN)/cpp/google/rpc/status.pb.cc $$(pkg-config --libs grpc++ protobuf)
+	$(Q)for part in $(PEER_GEN:=.pb) $(PEER_GEN:=.grpc.pb) $(GEN)/cpp/google/rpc/status.pb; do \
+	    $(PEER_CXX) -c -o $$part.o $$part.cc || exit 1; done
+	$(Q)ar rcs $@ $(addsuffix .o,$(PEER_GEN:=.pb) $(PEER_GEN:=.grpc.pb) $(GEN)/cpp/google/rpc/status.pb)
 	@rm -f $@.log
+
+build/peer-cpp: tests/peers/peer_cpp.cc $(PEER_LIB)
+	$(call say,CXX,$<)
+	$(Q)$(PEER_CXX) -o $@ $< $(PEER_LIB) $(PEER_LIBS)
+
+# The servers that userd is measured against.
+build/peers/grpc-cpp: $(wildcard bench/peers/grpc_cpp*.cc bench/peers/*.hh) $(PEER_LIB)
+	$(call say,CXX,$@)
+	@mkdir -p $(@D)
+	$(Q)$(PEER_CXX) -o $@ $(filter %.cc,$^) $(PEER_LIB) $(PEER_LIBS) -lcrypto
 
 .SECONDEXPANSION:
 $(TOOLS): $(OUT)/%: $(B)/obj/tools/%.o $$(call obj,$$(wildcard tools/$$*_*.c tools/common_*.c)) $(LIBUSERD)

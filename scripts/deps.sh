@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what a part of the work needs, through apt, and builds the accelerated wolfSSL.
 #
-#   scripts/deps.sh [--verify] build|unit|fuzz|test|hostile|browser|check
+#   scripts/deps.sh [--verify] build|unit|fuzz|test|bench|hostile|browser|check
 #
 #   build   what compiling userd needs, wolfSSL included
 #   unit    build, and the unit test library
 #   fuzz    unit, and clang with libFuzzer
 #   test    unit, and the foreign clients and servers of the integration tests
+#   bench   test, and what measurements compare with; of that, what cannot be had is only told
 #   hostile test, and testssl.sh
 #   browser test, and a browser with what drives it
 #   check   test, fuzz, browser, promtool, and the other tools of `make check`
@@ -35,6 +36,8 @@ readonly UNIT_PACKAGES="check"
 readonly TEST_PACKAGES="python3 python3-grpcio python3-protobuf python3-h2 python3-hpack
     python3-prometheus-client python3-yaml python3-seccomp mandoc protobuf-compiler protobuf-compiler-grpc nghttp2-client
     g++ libgrpc++-dev zsh"
+# Each of them is missed by one line of a report alone.
+readonly BENCH_OPTIONAL_PACKAGES="nghttp2-server linux-perf"
 # libFuzzer and clang's sanitizers are in libclang-rt; llvm has the symbolizer for their stack traces.
 readonly HOSTILE_PACKAGES="testssl.sh"
 readonly FUZZ_PACKAGES="clang libclang-rt-14-dev llvm"
@@ -372,6 +375,34 @@ provide_promtool() {
     rm "$dir"/prometheus_*.deb
 }
 
+# ------------------------------------------------------------------------- what measurements may miss
+
+readonly OPTIONAL_TRIED=$DEPS/optional-tried
+
+# perf is of use only where the kernel has it.
+bench_optional() {
+    local package
+    for package in $BENCH_OPTIONAL_PACKAGES; do
+        [ "$package" != linux-perf ] || [ -e /proc/sys/kernel/perf_event_paranoid ] || continue
+        echo "$package"
+    done
+}
+
+# What could not be had is tried again the next day.
+optional_ready() {
+    [ -z "$(missing_of "$(bench_optional)")" ] || [ -n "$(find "$OPTIONAL_TRIED" -mmin -1440 2>/dev/null)" ]
+}
+
+provide_optional() {
+    local package
+    for package in $(missing_of "$(bench_optional)"); do
+        say "installing through apt: $package"
+        apt_install "$package" || { apt_update && apt_install "$package"; } ||
+            say "WARNING: $package could not be had: what needs it will not be measured"
+    done
+    touch "$OPTIONAL_TRIED"
+}
+
 # -------------------------------------------------------------------------------------------- main
 
 # Everything a part needs from apt.
@@ -385,6 +416,7 @@ packages_of() {
         command -v node >/dev/null || echo nodejs
         command -v npm >/dev/null || echo npm
         ;;
+    bench) packages_of test ;;
     hostile) echo "$(packages_of test) $HOSTILE_PACKAGES" ;;
     browser) echo "$(packages_of test) $BROWSER_PACKAGES" ;;
     check) echo "$(packages_of browser) $FUZZ_PACKAGES $CHECK_PACKAGES" ;;
@@ -392,7 +424,7 @@ packages_of() {
 }
 
 main() {
-    local verify=no part missing npm=no promtool=no
+    local verify=no part missing npm=no promtool=no optional=no
     if [ "${1:-}" = --verify ]; then
         verify=yes
         shift
@@ -401,16 +433,20 @@ main() {
     case $part in
     build | unit | fuzz) ;;
     test | hostile | browser) npm=yes ;;
+    bench)
+        npm=yes
+        optional=yes
+        ;;
     check)
         npm=yes
         promtool=yes
         ;;
-    *) die "usage: scripts/deps.sh [--verify] build|unit|fuzz|test|hostile|browser|check" ;;
+    *) die "usage: scripts/deps.sh [--verify] build|unit|fuzz|test|bench|hostile|browser|check" ;;
     esac
 
     missing=$(missing_of "$(packages_of "$part")")
     if [ -z "$missing" ] && wolfssl_ready && { [ $npm = no ] || npm_ready; } &&
-        { [ $promtool = no ] || promtool_ready; }; then
+        { [ $promtool = no ] || promtool_ready; } && { [ $optional = no ] || optional_ready; }; then
         return
     fi
     if [ $verify = yes ]; then
@@ -427,6 +463,7 @@ main() {
     wolfssl_ready || provide_wolfssl
     [ $npm = no ] || npm_ready || install_npm
     [ $promtool = no ] || promtool_ready || provide_promtool
+    [ $optional = no ] || optional_ready || provide_optional
     say "everything that '$part' needs is there"
 }
 
