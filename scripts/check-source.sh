@@ -22,7 +22,7 @@ client   client userd http2 core
 readonly THIRD_PARTY='
 liburing.h      src/core/ring.c
 wolfssl/*       src/core/tls.c src/core/tls_context.c src/core/tls_clients.c src/core/tls_pem.c src/core/tls_memory.c src/core/signature.c
-nghttp2/*       src/http2/h2_session.c bench/userbench_hpack.c
+nghttp2/*       src/http2/h2_session_engine.c bench/userbench_hpack.c
 jwt.h           src/service/token.c
 jansson.h       src/service/token_parse.c src/service/token_claims.c src/service/token_jwks.c src/client/service_config*.c tools/common_read.c tools/userctl_encode* tests/fuzz/fuzz_userctl_json.c
 sodium.h        src/service/password.c src/service/page_token.c src/core/random.c src/core/digest.c src/core/secret.c src/core/signature.c

@@ -1,7 +1,7 @@
 /*
- * The inside of a session, shared by the three files it is made of: h2_session.c talks to the
- * engine (nghttp2), h2_inbound.c says what arrived and departed frames mean, h2_stream.c keeps what
- * waits to be sent.
+ * The inside of a session, shared by the files it is made of: h2_session.c does what its owner
+ * asks for, h2_session_engine.c talks to the engine (nghttp2), h2_inbound.c says what arrived and
+ * departed frames mean, h2_stream.c keeps what waits to be sent.
  *
  * Owns:    as h2_session.h says.
  * Thread:  loop only.
@@ -22,7 +22,7 @@
 struct nghttp2_session;
 
 struct h2_session {
-    struct nghttp2_session *engine; /* h2_session.c's */
+    struct nghttp2_session *engine; /* h2_session_engine.c's; NULL = not made */
     const struct h2_events *events;
     void *owner;
     struct h2_pool *pool;
@@ -85,8 +85,23 @@ void h2_outbound_frame(struct h2_session *session, int32_t stream_id, bool is_da
 void h2_outbound_reset(struct h2_session *session, int32_t stream_id, uint32_t error);
 void h2_outbound_goaway(struct h2_session *session, uint32_t error, struct bytes debug);
 
-/* Orders to the engine, by h2_session.c. Those without result fail the session when memory runs
- * out. */
+/* Orders to the engine, which h2_session_engine.c is. Those without result fail the session when
+ * memory runs out. None but the last of these after the session is dead. */
+int h2_engine_new(struct h2_session *session);
+void h2_engine_receive(struct h2_session *session, struct bytes bytes);
+/* Appends frames until none waits or the buffer holds `size_max` bytes. Returns 0 or -ENOMEM. */
+int h2_engine_pull(struct h2_session *session, struct buf *output, size_t size_max);
+bool h2_engine_wants_read(const struct h2_session *session);
+bool h2_engine_wants_write(const struct h2_session *session);
+size_t h2_engine_outq(const struct h2_session *session);
+uint32_t h2_engine_peer_header_list_max(const struct h2_session *session);
+void h2_engine_ping(struct h2_session *session);
+void h2_engine_announce_end(struct h2_session *session);
+void h2_engine_end(struct h2_session *session, uint32_t error, struct bytes debug);
+void h2_engine_free(struct h2_session *session);
+
+/* The same for streams. */
+int h2_engine_request(struct h2_stream *stream, const struct h2_field *fields, size_t count);
 struct h2_stream *h2_engine_find(struct h2_session *session, int32_t stream_id);
 void h2_engine_bind(struct h2_session *session, int32_t stream_id, struct h2_stream *stream);
 int h2_engine_respond(struct h2_stream *stream, const struct h2_field *fields, size_t count,

@@ -1,5 +1,5 @@
 /*
- * The object behind one HTTP/2 stream: what waits to be sent on it. For h2_session.c alone.
+ * The object behind one HTTP/2 stream: what waits to be sent on it. For the session alone.
  *
  * Owns:    the body bytes and trailers that were not pulled yet.
  * Borrows: the context that the session's owner gave it.
