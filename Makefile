@@ -320,41 +320,34 @@ cppcheck: ## cppcheck over src, tools and bench
 	    --error-exitcode=1 -j $(JOBS) -Iinclude -Isrc \
 	    $(DEFINES) $(SRC) $(TOOL_SRC) $(BENCH_SRC)
 
-.PHONY: bench-smoke
-bench-smoke: ## a short load on one pinned core; prints the CPU time per request
-	$(NEED) test
-	$(SUBMAKE) _build
-	@USERD=$(OUT)/userd USERCTL=$(OUT)/userctl bench/smoke.sh
+# Everything that the measurements need; what cannot be had is named by them and left out.
+BENCH_ENV = PYTHONDONTWRITEBYTECODE=1 USERD=$(OUT)/userd USERCTL=$(OUT)/userctl USERBENCH=$(OUT)/userbench \
+    USERWAL=$(OUT)/userwal NODE_PATH=$(CURDIR)/build/node_modules PYTHONPATH=$(GEN)/python
+define bench
+$(NEED) bench
+$(SUBMAKE) _build _python _peers
+@$(BENCH_ENV) bench/bench.py $1
+endef
 
-.PHONY: bench-scan
-bench-scan: ## what a filter over a million users costs other calls
-	$(NEED) test
-	$(SUBMAKE) _build _python
-	@USERD=$(OUT)/userd USERCTL=$(OUT)/userctl PYTHONPATH=$(GEN)/python bench/scan.py
+.PHONY: bench
+bench: ## measure userd and servers beside it (under 10 min); build/bench/report.html
+	$(call bench,)
+
+.PHONY: bench-quick
+bench-quick: ## the same in about 90 s, with less said
+	$(call bench,--quick)
+
+.PHONY: bench-record
+bench-record: ## write the results of the last `make bench` into docs/PERFORMANCE.md
+	@PYTHONDONTWRITEBYTECODE=1 bench/bench_report.py --record
 
 .PHONY: bench-commit
 bench-commit: ## what a durable change costs, against a bare write to the same disk
-	$(NEED) test
-	$(SUBMAKE) _build
-	@PYTHONDONTWRITEBYTECODE=1 USERD=$(OUT)/userd USERBENCH=$(OUT)/userbench USERWAL=$(OUT)/userwal bench/commit.py
-
-.PHONY: bench-recovery
-bench-recovery: ## how long a start with a million users takes, on the log and on a snapshot
-	$(NEED) test
-	$(SUBMAKE) _build
-	@PYTHONDONTWRITEBYTECODE=1 USERD=$(OUT)/userd USERBENCH=$(OUT)/userbench bench/recovery.py
+	$(call bench,--only commit)
 
 .PHONY: bench-snapshot
-bench-snapshot: ## what a running snapshot of a million users costs other calls
-	$(NEED) test
-	$(SUBMAKE) _build
-	@PYTHONDONTWRITEBYTECODE=1 USERD=$(OUT)/userd USERBENCH=$(OUT)/userbench bench/snapshot.py
-
-.PHONY: bench-scrape
-bench-scrape: ## what reading /metrics each second costs other calls
-	$(NEED) test
-	$(SUBMAKE) _build
-	@PYTHONDONTWRITEBYTECODE=1 USERD=$(OUT)/userd USERBENCH=$(OUT)/userbench bench/scrape.py
+bench-snapshot: ## a million users: how long a start takes, and what a snapshot costs other calls
+	$(call bench,--only recovery)
 
 .PHONY: bench-client
 bench-client: ## what a call costs the client library, against what it costs the server

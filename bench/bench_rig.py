@@ -26,7 +26,6 @@ USERWAL = os.environ.get("USERWAL", str(ROOT / "build/userwal"))
 USERBENCH = os.environ.get("USERBENCH", str(ROOT / "build/userbench"))
 CORES = sorted(os.sched_getaffinity(0))
 SNAPSHOT_DONE = "snapshot_done"
-TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 # The log as in production; the calls of one load generator must not meet limits made for many.
 SETTINGS = {
@@ -39,27 +38,6 @@ SETTINGS = {
 }
 
 
-AUTOGROUP = pathlib.Path("/proc/self/autogroup")
-
-
-@contextlib.contextmanager
-def preferred():
-    """What runs meanwhile comes before all other programs, where that is allowed: they are not what
-    is to be measured. Where the sessions of a machine share its time (sched(7)), the niceness of
-    this session counts, so that is lowered too."""
-    before = None
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, -20)
-        before = AUTOGROUP.read_text().split()[-1]
-        AUTOGROUP.write_text("-20")
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            if before is not None:
-                AUTOGROUP.write_text(before)
-
-
 @contextlib.contextmanager
 def folder():
     """A folder on the disk of the build, for one measurement."""
@@ -67,8 +45,7 @@ def folder():
     base.mkdir(parents=True, exist_ok=True)
     path = pathlib.Path(tempfile.mkdtemp(prefix="run-", dir=base))
     try:
-        with preferred():
-            yield path
+        yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
 
@@ -187,9 +164,8 @@ def snapshot(server):
 
 
 def cpu_seconds(process):
-    """User and system time of the process so far."""
-    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * TICK_S
+    """User and system time of all its threads so far, to the nanosecond."""
+    return time.clock_gettime(~process.pid << 3 | 2)
 
 
 def memory_bytes(process):
