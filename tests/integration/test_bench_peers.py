@@ -31,6 +31,7 @@ USERS = 2500
 SOME = (0, 1234, USERS - 1)
 GET = "/users.v1.UserService/GetUser"
 CREATE = "/users.v1.UserService/CreateUser"
+AT_ONCE = 300  # calls: more than a server asks for ahead
 
 
 def code_of(call):
@@ -62,6 +63,13 @@ class Caller:
 
     def get(self, user_id):
         return self.call(GET, users_pb2.GetUserRequest(id=user_id))
+
+    def get_many(self, ids):
+        """All of them at once."""
+        method = self.channel.unary_unary(GET)
+        calls = [method.future(users_pb2.GetUserRequest(id=one).SerializeToString(), metadata=self.metadata,
+                               timeout=PATIENCE_S) for one in ids]
+        return [call.result() for call in calls]
 
     def create(self, **fields):
         return users_pb2.CreateUserResponse.FromString(
@@ -107,6 +115,9 @@ def check_grpc(bench, running):
     with Caller(running.address, bench.server.ca, bench.token) as caller:
         for index in SOME:
             assert caller.get(bench_peers.user_id(index)) == bench.answers[index], index
+        ids = [bench_peers.user_id(index) for index in range(AT_ONCE)]
+        answers = [users_pb2.GetUserResponse.FromString(data) for data in caller.get_many(ids)]
+        assert [answer.user.id for answer in answers] == ids
         for wrong, code in ((bench_peers.user_id(USERS), "NOT_FOUND"), ("", "INVALID_ARGUMENT")):
             assert code_of(lambda: caller.get(wrong)) == grpc.StatusCode[code], wrong
         made = caller.create(username="New.Name", email="new@example.com", password="correct horse battery")
