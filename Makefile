@@ -6,13 +6,14 @@
 #
 # Variables:  SAN=1       AddressSanitizer and UBSan; SAN=thread: ThreadSanitizer
 #             TLS=system  Debian's wolfSSL binary instead of our accelerated build
+#             HEADERS=nghttp2  nghttp2's checks of heads and bodies instead of our own (h2_message.h)
 #             CC=clang    the other compiler
 #             T=name      these tests only (globs, several): make T="ring wal*" test-unit
 #             F=name      the fuzz target, and TIME=60 its seconds: make F=grpc_frame fuzz
 #             V=1         whole command lines
 #             K=1         go on past sources that do not compile, and link what did
 #             JOBS=n      parallel jobs (default: one per processor)
-# Each combination of the first three builds in its own folder, build/<variant>.
+# Each combination of the first four builds in its own folder, build/<variant>.
 
 VERSION := 0.1.0
 
@@ -24,6 +25,7 @@ ifeq ($(SAN),fuzz)
 override CC := clang
 endif
 TLS ?= accelerated
+HEADERS ?= own
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 JOBS ?= $(shell nproc)
@@ -47,12 +49,12 @@ WOLFSSL_VERSION ?= unknown
 
 IS_CLANG := $(findstring clang,$(notdir $(CC)))
 KIND := $(if $(SAN),$(or $(filter fuzz,$(SAN)),$(if $(filter thread,$(SAN)),tsan,asan)),release)
-SUFFIX := $(if $(IS_CLANG),-clang)$(if $(filter system,$(TLS)),-system)
+SUFFIX := $(if $(IS_CLANG),-clang)$(if $(filter system,$(TLS)),-system)$(if $(filter nghttp2,$(HEADERS)),-nghttp2)
 VARIANT := $(KIND)$(if $(filter-out fuzz,$(KIND)),$(SUFFIX))
 B := build/$(VARIANT)
 GEN := build/gen
 # Programs of the plain `make` stand in build/ itself.
-OUT := $(if $(SAN)$(IS_CLANG)$(filter system,$(TLS)),$(B),build)
+OUT := $(if $(SAN)$(IS_CLANG)$(filter system,$(TLS))$(filter nghttp2,$(HEADERS)),$(B),build)
 
 # ---------------------------------------------------------------------------------------------- flags
 
@@ -83,6 +85,7 @@ PKGS := liburing libnghttp2 libprotobuf-c libjwt jansson libsodium inih zlib lib
 # Generated headers and those of libraries count as system headers: their warnings are not ours.
 INCLUDES := -Iinclude -Isrc -isystem $(GEN) $(WOLFSSL_CFLAGS) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 DEFINES := -D_GNU_SOURCE -DUSERD_VERSION='"$(VERSION)"' \
+    $(if $(filter nghttp2,$(HEADERS)),-DUSERD_HEADERS_NGHTTP2) \
     -DUSERD_TLS_KIND='"$(WOLFSSL_KIND)"' -DUSERD_TLS_VERSION='"$(WOLFSSL_VERSION)"'
 BASE_CFLAGS := -std=c11 $(DEFINES) $(MODE) $(HARDEN) -pthread $(INCLUDES) $(CFLAGS)
 ALL_CFLAGS := $(WARNINGS) $(BASE_CFLAGS)

@@ -73,6 +73,11 @@ tests fuzz-smoke fuzz make fuzz-smoke
 # Debian's wolfSSL instead of ours: what depends on the library, and one client through everything.
 tests system-unit release-system make TLS=system T='tls*' test-unit
 tests system-client release-system make TLS=system T=grpcio test-integration
+# nghttp2's checks of messages instead of ours: the same tests of what a client may send.
+tests nghttp2-unit release-nghttp2 make HEADERS=nghttp2 T='h2* grpc*' test-unit
+for name in interop_raw malformed hostile; do
+    tests "nghttp2-$name" release-nghttp2 make HEADERS=nghttp2 T=$name test-integration
+done
 
 for log in "${failed_logs[@]:0:LOGS_REPEATED}"; do
     echo "-- the end of $log"

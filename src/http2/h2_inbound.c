@@ -81,14 +81,6 @@ static struct h2_stream *find_stream(struct h2_session *session, int32_t stream_
     return session->current;
 }
 
-/* The context that wants to hear of the stream, or NULL. */
-static void *find_context(struct h2_session *session, int32_t stream_id)
-{
-    struct h2_stream *stream = find_stream(session, stream_id);
-
-    return stream == NULL ? NULL : stream->context;
-}
-
 static void admit(struct h2_session *session, int32_t stream_id)
 {
     struct h2_stream *stream = NULL;
@@ -144,24 +136,83 @@ static bool count_field(struct h2_session *session, const struct h2_field *field
     return !session->dead && !session->block_is_too_large;
 }
 
-void h2_inbound_field(struct h2_session *session, int32_t stream_id, const struct h2_field *field)
-{
-    void *context;
+/* What nghttp2 says of such messages when it checks them. */
+#define MALFORMED_FIELD   "Invalid HTTP header field was received"
+#define MALFORMED_MESSAGE "Violation in HTTP messaging rule"
 
-    if (!count_field(session, field)) {
-        return;
+/* Costs the stream, and the peer as much as other resets, but not the connection. */
+static void refuse_message(struct h2_stream *stream, const char *problem)
+{
+    h2_session_set_problem(stream->session, problem, strlen(problem));
+    stream->malformed = true;
+    h2_stream_reset(stream, H2_ERROR_PROTOCOL);
+}
+
+static void note_priority(struct h2_stream *stream, struct bytes value)
+{
+    if (!stream->message.has_head && stream->session->role == H2_ROLE_SERVER) {
+        stream->has_priority = h2_priority_parse(value, &stream->priority);
     }
-    context = find_context(session, stream_id);
-    if (context == NULL) {
-        return;
+}
+
+static enum h2_verdict check_field(struct h2_stream *stream, const struct h2_field *field)
+{
+    struct h2_meaning meaning =
+        h2_field_meaning(stream->message.is_answer, field->name, field->value);
+    enum h2_verdict verdict = h2_message_add(&stream->message, &meaning);
+
+    if (verdict == H2_VERDICT_REFUSE) {
+        refuse_message(stream, MALFORMED_FIELD);
+    } else if ((meaning.shows & H2_MARK_PRIORITY) != 0) {
+        note_priority(stream, field->value);
     }
+    return verdict;
+}
+
+static void pass_field(struct h2_session *session, const struct h2_stream *stream,
+                       const struct h2_field *field)
+{
     if (session->role == H2_ROLE_CLIENT && bytes_equal(field->name, BYTES_LITERAL(":status")) &&
         field->value.size == 3 && field->value.data[0] == '1') {
         session->block_is_informational = true;
     }
     if (!session->block_is_informational && session->events->field != NULL) {
-        session->events->field(context, field);
+        session->events->field(stream->context, field);
     }
+}
+
+bool h2_inbound_field(struct h2_session *session, int32_t stream_id, const struct h2_field *field)
+{
+    struct h2_stream *stream = find_stream(session, stream_id);
+    enum h2_verdict verdict = H2_VERDICT_KEEP;
+
+    if (session->checks_messages && stream != NULL) {
+        verdict = check_field(stream, field);
+    }
+    if (verdict == H2_VERDICT_REFUSE) {
+        return false;
+    }
+    if (count_field(session, field) && verdict == H2_VERDICT_KEEP && stream != NULL &&
+        stream->context != NULL) {
+        pass_field(session, stream, field);
+    }
+    return true;
+}
+
+static bool check_block(struct h2_stream *stream, bool ended)
+{
+    if (!stream->session->checks_messages) {
+        return true;
+    }
+    if (!h2_message_end_block(&stream->message, ended)) {
+        refuse_message(stream, MALFORMED_MESSAGE);
+        return false;
+    }
+    if (stream->has_priority) {
+        stream->has_priority = false;
+        h2_engine_prioritize(stream, &stream->priority);
+    }
+    return true;
 }
 
 void h2_inbound_block_end(struct h2_session *session, int32_t stream_id, bool ended)
@@ -169,7 +220,7 @@ void h2_inbound_block_end(struct h2_session *session, int32_t stream_id, bool en
     struct h2_stream *stream = find_stream(session, stream_id);
     bool trailers;
 
-    if (stream == NULL || session->block_is_informational) {
+    if (stream == NULL || !check_block(stream, ended) || session->block_is_informational) {
         return;
     }
     trailers = stream->head_received;
@@ -191,10 +242,12 @@ void h2_inbound_data(struct h2_session *session, int32_t stream_id, struct bytes
 {
     struct h2_stream *stream = find_stream(session, stream_id);
 
-    if (stream == NULL) {
+    if (stream == NULL || stream->malformed) {
         return;
     }
-    if (stream->context != NULL && session->events->data != NULL) {
+    if (session->checks_messages && !h2_message_add_body(&stream->message, bytes.size)) {
+        refuse_message(stream, MALFORMED_MESSAGE);
+    } else if (stream->context != NULL && session->events->data != NULL) {
         session->events->data(stream->context, bytes);
     } else {
         h2_stream_consume(stream, bytes.size);
@@ -205,7 +258,11 @@ void h2_inbound_data_ended(struct h2_session *session, int32_t stream_id)
 {
     struct h2_stream *stream = find_stream(session, stream_id);
 
-    if (stream == NULL) {
+    if (stream == NULL || stream->malformed) {
+        return;
+    }
+    if (session->checks_messages && !h2_message_end_body(&stream->message)) {
+        refuse_message(stream, MALFORMED_MESSAGE);
         return;
     }
     stream->peer_ended = true;
@@ -221,6 +278,10 @@ void h2_inbound_closed(struct h2_session *session, int32_t stream_id, uint32_t e
     session->current = NULL;
     if (stream == NULL) {
         return;
+    }
+    if (stream->malformed && error == H2_ERROR_NO_ERROR) {
+        error =
+            H2_ERROR_PROTOCOL; /* both sides have ended: the engine did not wait for our reset */
     }
     if (error == H2_ERROR_NO_ERROR && stream->end_sent && !stream->blamed) {
         h2_budget_earn_call(&session->budget);

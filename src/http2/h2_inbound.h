@@ -11,6 +11,7 @@
 
 #include "core/list.h"
 #include "http2/h2_budget.h"
+#include "http2/h2_message.h"
 #include "http2/h2_pool.h"
 #include "http2/h2_session.h"
 
@@ -42,6 +43,7 @@ struct h2_session {
     enum h2_role role;
     int32_t last_stream_id; /* highest that the peer opened */
     uint32_t failure;       /* the error of the GOAWAY, by hand or the engine's */
+    bool checks_messages;   /* the engine does not */
     bool has_settings;
     bool is_acknowledged;
     bool is_announcing; /* the first GOAWAY is queued: the PING that goes with it is to follow */
@@ -70,7 +72,8 @@ int h2_session_append_goaway(struct h2_session *session, struct buf *output);
 
 /* What the engine found in the bytes, in their order. After each the session may be dead. */
 void h2_inbound_block_begin(struct h2_session *session, int32_t stream_id, bool is_request);
-void h2_inbound_field(struct h2_session *session, int32_t stream_id, const struct h2_field *field);
+/* False: the message is malformed, and the rest of the block is for nobody. */
+bool h2_inbound_field(struct h2_session *session, int32_t stream_id, const struct h2_field *field);
 void h2_inbound_block_end(struct h2_session *session, int32_t stream_id, bool ended);
 void h2_inbound_data(struct h2_session *session, int32_t stream_id, struct bytes bytes);
 void h2_inbound_data_ended(struct h2_session *session, int32_t stream_id);
@@ -106,6 +109,7 @@ struct h2_stream *h2_engine_find(struct h2_session *session, int32_t stream_id);
 void h2_engine_bind(struct h2_session *session, int32_t stream_id, struct h2_stream *stream);
 int h2_engine_respond(struct h2_stream *stream, const struct h2_field *fields, size_t count,
                       bool with_body);
+void h2_engine_prioritize(struct h2_stream *stream, const struct h2_priority *priority);
 void h2_engine_resume(struct h2_stream *stream);
 void h2_engine_consume(struct h2_stream *stream, size_t size);
 void h2_engine_reset(struct h2_session *session, int32_t stream_id, uint32_t error);

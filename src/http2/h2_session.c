@@ -29,6 +29,13 @@
 
 #define FEED_OUTPUT_MAX 65536
 
+/* HEADERS=nghttp2 of the Makefile. */
+#ifdef USERD_HEADERS_NGHTTP2
+#define CHECKS_BUILT H2_CHECKS_ENGINE
+#else
+#define CHECKS_BUILT H2_CHECKS_OWN
+#endif
+
 int h2_session_new(enum h2_role role, const struct h2_options *options,
                    const struct h2_events *events, void *owner, uint64_t now_ns,
                    struct h2_session **ret_session)
@@ -52,6 +59,8 @@ int h2_session_new(enum h2_role role, const struct h2_options *options,
     session->events = events;
     session->owner = owner;
     session->now_ns = now_ns;
+    session->checks_messages =
+        (options->checks == H2_CHECKS_DEFAULT ? CHECKS_BUILT : options->checks) == H2_CHECKS_OWN;
     list_init(&session->streams);
     h2_pool_init(&session->own_pool, 0);
     session->pool = options->pool != NULL ? options->pool : &session->own_pool;

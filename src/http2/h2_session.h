@@ -51,6 +51,13 @@ struct h2_stats {
     uint64_t goaways_received;
 };
 
+/* Who checks that requests and answers are well formed, as RFC 9113 section 8 has it. */
+enum h2_checks {
+    H2_CHECKS_DEFAULT, /* as this was built: our own, or with HEADERS=nghttp2 the engine */
+    H2_CHECKS_OWN,     /* h2_message.c */
+    H2_CHECKS_ENGINE,
+};
+
 /* Zero means the protocol's default, and for budgets and caps: no limit. */
 struct h2_options {
     uint32_t max_concurrent_streams; /* http2.max_concurrent_streams */
@@ -67,7 +74,8 @@ struct h2_options {
     uint32_t control_rate;           /* per second, http2.control_rate */
     uint32_t max_empty_frames;       /* in a row, http2.max_empty_frames */
     uint32_t max_outq;               /* frames waiting, http2.max_outq: heeded by who feeds */
-    struct h2_ping_limits pings;     /* of a client, for the server role */
+    enum h2_checks checks;
+    struct h2_ping_limits pings; /* of a client, for the server role */
     struct limits_hit *hits; /* counts those of these limits that are reached; NULL = nobody does */
     struct h2_stats *stats;  /* likewise, frames */
     struct h2_pool *pool;    /* memory shared by many sessions, must outlive them; NULL = its own */

@@ -95,7 +95,9 @@ static int on_header(nghttp2_session *engine, const nghttp2_frame *frame, nghttp
     };
 
     (void)engine;
-    h2_inbound_field(user_data, frame->hd.stream_id, &field);
+    if (!h2_inbound_field(user_data, frame->hd.stream_id, &field)) {
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* the rest is decoded, and that is all */
+    }
     return verdict(user_data);
 }
 
@@ -345,8 +347,11 @@ static void set_callbacks(nghttp2_session_callbacks *callbacks)
     nghttp2_session_callbacks_set_error_callback2(callbacks, on_error);
 }
 
-static void set_engine_options(nghttp2_option *engine_options, const struct h2_options *options)
+static void set_engine_options(nghttp2_option *engine_options, const struct h2_session *session)
 {
+    const struct h2_options *options = &session->options;
+
+    nghttp2_option_set_no_http_messaging(engine_options, session->checks_messages);
     nghttp2_option_set_no_auto_window_update(engine_options, 1);
     nghttp2_option_set_no_closed_streams(engine_options, 1);
     /* Blanks around a value are legal in HTTP and must not fail a call (P9); grpc_metadata strips
@@ -371,7 +376,7 @@ static int make_session(struct h2_session *session)
     if (nghttp2_session_callbacks_new(&callbacks) == 0 &&
         nghttp2_option_new(&engine_options) == 0) {
         set_callbacks(callbacks);
-        set_engine_options(engine_options, &session->options);
+        set_engine_options(engine_options, session);
         error = session->role == H2_ROLE_SERVER
                     ? nghttp2_session_server_new3(&session->engine, callbacks, session,
                                                   engine_options, &mem)
@@ -564,6 +569,14 @@ int h2_engine_respond(struct h2_stream *stream, const struct h2_field *fields, s
                                    with_body ? &provider : NULL) == 0
                ? 0
                : -ENOMEM;
+}
+
+void h2_engine_prioritize(struct h2_stream *stream, const struct h2_priority *priority)
+{
+    const nghttp2_extpri wish = {.urgency = priority->urgency, .inc = priority->incremental};
+
+    check(stream->session, nghttp2_session_change_extpri_stream_priority(stream->session->engine,
+                                                                         stream->id, &wish, 0));
 }
 
 void h2_engine_resume(struct h2_stream *stream)

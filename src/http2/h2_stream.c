@@ -34,6 +34,8 @@ struct h2_stream *h2_stream_new(struct h2_pool *pool, struct h2_session *session
         list_init(&stream->link);
     }
     stream->session = session;
+    h2_message_init(&stream->message, session->role == H2_ROLE_CLIENT);
+    stream->priority = H2_PRIORITY_DEFAULT;
     stream->out.is_secret = session->role == H2_ROLE_CLIENT; /* a request may hold a password */
     pool->stream_count++;
     return stream;
@@ -87,6 +89,8 @@ void h2_stream_park(struct h2_pool *pool, struct h2_stream *stream)
     stream->unblamed = false;
     stream->blamed = false;
     stream->shares = false;
+    stream->malformed = false;
+    stream->has_priority = false;
     stream->trailer_count = 0;
     /* Before the first one: the last parked is the warmest in the caches. */
     list_push_back(pool->parked_streams.next, &stream->link);

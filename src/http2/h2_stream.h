@@ -10,6 +10,7 @@
 
 #include "core/buf.h"
 #include "core/list.h"
+#include "http2/h2_message.h"
 #include "http2/h2_session.h"
 
 #include <stdbool.h>
@@ -23,15 +24,19 @@ struct h2_stream {
     bool head_received; /* a later block is trailers */
     bool head_sent;     /* client: the peer may know of the request */
     bool peer_ended;
-    bool ended;       /* our side: nothing is added to what waits */
-    bool end_sent;    /* our last frame has been sent */
-    bool has_written; /* since `writable` was last told */
-    bool deferred;    /* the engine waits to be told of more */
-    bool reset;       /* RST_STREAM is queued by us */
-    bool unblamed;    /* and is not held against the peer */
-    bool blamed;      /* by h2_stream_blame(): nothing is earned with it */
-    bool shares;      /* it has much to send, and takes turns with the others (RFC 9218) */
-    struct buf out;   /* body bytes */
+    bool ended;        /* our side: nothing is added to what waits */
+    bool end_sent;     /* our last frame has been sent */
+    bool has_written;  /* since `writable` was last told */
+    bool deferred;     /* the engine waits to be told of more */
+    bool reset;        /* RST_STREAM is queued by us */
+    bool unblamed;     /* and is not held against the peer */
+    bool blamed;       /* by h2_stream_blame(): nothing is earned with it */
+    bool malformed;    /* what came on it was, and RST_STREAM is queued for that */
+    bool has_priority; /* a wish of the client's, and well formed */
+    struct h2_priority priority;
+    struct h2_message message; /* what came on it, for who checks that */
+    bool shares;               /* it has much to send, and takes turns with the others (RFC 9218) */
+    struct buf out;            /* body bytes */
     struct h2_field trailers[H2_TRAILERS_MAX];
     unsigned trailer_count;
     struct buf trailer_texts; /* of those that are not constant */
