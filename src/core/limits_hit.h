@@ -48,6 +48,7 @@
     X(KEEPALIVE, "keepalive.timeout_s")                                                            \
     X(TOKEN_SIZE, "auth.max_token")                                                                \
     X(AUTH_FAILURES, "auth.max_failures")                                                          \
+    X(VERIFICATIONS, "auth.verifications_per_turn")                                                \
     X(RATE_ADDRESS, "rate.address_per_s")                                                          \
     X(RATE_IDENTITY, "rate.identity_per_s")                                                        \
     X(RATE_WRITE, "rate.write_identity_per_s")                                                     \

@@ -149,6 +149,7 @@ struct grpc_call *grpc_call_new(struct grpc_call_host *host, struct h2_stream *s
     call->compresses = host->compress_replies;
     call->sends_gzip = false;
     call->cancelled = false;
+    call->waits = false;
     call->in_stages = false;
     call->stages_begun = 0;
     call->caller = NULL;
@@ -173,6 +174,7 @@ static void free_if_idle(struct grpc_call *call)
     assert(!timer_is_armed(&call->timer));
     assert(!list_is_linked(&call->delivery.link));
     assert(call->waiting.data == NULL);
+    assert(!call->waits);
     assert(call->buffered == 0);
     assert(call->unfinished == 0);
     list_remove(&call->link);

@@ -57,6 +57,8 @@ enum grpc_call_state {
 struct grpc_call_host_ops {
     /* The head is complete and well formed as gRPC; `call->head` is filled. */
     void (*head_complete)(struct grpc_call_host *host, struct grpc_call *call);
+    /* The stage that has made the call wait is to look at it again. NULL where none does. */
+    void (*proceed)(struct grpc_call_host *host, struct grpc_call *call);
     /* A method with a stream of requests was let pass: have it opened. */
     void (*opened)(struct grpc_call_host *host, struct grpc_call *call);
     /* The one request message of the other methods and its end have come. `message` is borrowed. */
@@ -115,6 +117,8 @@ struct grpc_call_host {
     unsigned auth_failures;  /* calls refused for their token: the auth stage's count */
     void *memo;              /* the auth stage's, for the connection's life: */
     void (*memo_release)(void *memo); /* run at its end when `memo` is set */
+    struct list waiting_link;         /* the auth stage's too: connections with calls that wait */
+    struct list waiting_calls;        /* for it, and these. All zero until one does */
 };
 
 /* What a handler wants to hear of its call. NULL entries: nothing. Never told from inside a call of
@@ -171,6 +175,7 @@ struct grpc_call {
     bool compresses;      /* what is sent, if the client takes it */
     bool sends_gzip;      /* the head said so */
     bool cancelled;       /* ended before the handler answered */
+    bool waits;           /* for the stage that began last */
     bool in_stages;       /* grpc_dispatch's: the stages are looking at it, */
     uint8_t stages_begun; /* and so many have begun */
     const char *caller; /* whose call it is, for handlers and the log: set by the auth stage, valid
@@ -223,6 +228,14 @@ void grpc_call_compress(struct grpc_call *call, bool compress);
  * the loop, not inside. */
 void grpc_call_pause(struct grpc_call *call);
 void grpc_call_resume(struct grpc_call *call);
+
+/* For a stage, inside its `begin`: the call stays as it is, what comes for it is kept within its
+ * window, and the stage begins again with grpc_call_proceed(). Meanwhile the call may end in all
+ * the ways that a call ends: then the stage's `end` runs, which clears `waits`. */
+void grpc_call_wait(struct grpc_call *call);
+
+/* From the loop, not from inside an event. The call may be gone when it returns. */
+void grpc_call_proceed(struct grpc_call *call);
 
 /* For the host: delivers what waited for `may_deliver`, from the loop. Cheap when nothing did. */
 void grpc_call_deliver(struct grpc_call *call);

@@ -1,13 +1,15 @@
 #include "http2/grpc_call.h"
 #include "http2/grpc_call_internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
 /*
  * What comes from the client: the head, then body bytes, then its end.
  *
- *   1. The head is checked, judged by the host's stages, and the timer armed.
+ *   1. The head is checked, judged by the host's stages, and the timer armed. A stage may make the
+ *      call wait for its judgement: then what follows the head waits unread.
  *   2. One message: it is gathered by the frame reader; when the end is there and nothing is wrong,
  *      the handler gets it.
  *   3. A stream of them: the handler is opened at once; body bytes are cut into messages as they
@@ -87,7 +89,7 @@ static bool is_held_back(const struct grpc_call *call)
 {
     const struct grpc_call_host *host = call->host;
 
-    if (call->paused) {
+    if (call->paused || call->waits) {
         return true;
     }
     return call->method != NULL && call->method->long_answers && host->ops->may_deliver != NULL &&
@@ -331,9 +333,24 @@ void grpc_call_on_field(void *context, const struct h2_field *field)
 {
     struct grpc_call *call = context;
 
-    if (call->state == GRPC_CALL_HEAD) {
+    if (call->state == GRPC_CALL_HEAD && !call->waits) {
         grpc_head_add(&call->head, &call->arena, field);
     } /* else trailers of the request, which mean nothing in gRPC */
+}
+
+/* The stages have let it pass. */
+static void head_passed(struct grpc_call *call)
+{
+    grpc_call_arm_authorization(call);
+    if (!grpc_call_is_wanted(call)) {
+        return;
+    }
+    if (grpc_call_streams_requests(call)) {
+        grpc_call_set_state(call, GRPC_CALL_RUNNING);
+        call->host->ops->opened(call->host, call);
+    } else {
+        grpc_call_set_state(call, GRPC_CALL_RECEIVING);
+    }
 }
 
 static void head_arrived(struct grpc_call *call)
@@ -347,9 +364,6 @@ static void head_arrived(struct grpc_call *call)
     if (grpc_call_is_wanted(call)) {
         call->host->ops->head_complete(call->host, call);
     }
-    if (grpc_call_is_wanted(call)) {
-        grpc_call_arm_authorization(call);
-    }
     if (grpc_call_is_wanted(call) && call->arena.used > GRPC_CALL_HEAD_USUAL) {
         grpc_call_account_arrival(call);
     }
@@ -357,12 +371,43 @@ static void head_arrived(struct grpc_call *call)
         return;
     }
     call->reader.is_secret = call->method != NULL && call->method->secret;
-    if (grpc_call_streams_requests(call)) {
-        grpc_call_set_state(call, GRPC_CALL_RUNNING);
-        call->host->ops->opened(call->host, call);
-    } else {
-        grpc_call_set_state(call, GRPC_CALL_RECEIVING);
+    if (!call->waits) {
+        head_passed(call);
     }
+}
+
+void grpc_call_wait(struct grpc_call *call)
+{
+    assert(call->in_stages);
+    call->waits = true;
+}
+
+/* What has come meanwhile. */
+static void take_waiting(struct grpc_call *call)
+{
+    call->progress_ns = call->host->reactor->now_ns; /* that it waited was not the client's doing */
+    call->arrived = 0;
+    deliver_stream(call);
+    if (call->state == GRPC_CALL_RECEIVING && call->peer_ended) {
+        request_complete(call);
+    }
+    grpc_call_account(call);
+    call->host->ops->touched(call->host, call); /* credit goes back */
+}
+
+void grpc_call_proceed(struct grpc_call *call)
+{
+    assert(call->waits);
+    grpc_call_hold(call); /* it may end */
+    call->waits = false;
+    call->host->ops->proceed(call->host, call);
+    if (grpc_call_is_wanted(call) && !call->waits) {
+        head_passed(call);
+    }
+    if (grpc_call_is_wanted(call) && !call->waits) {
+        take_waiting(call);
+    }
+    grpc_call_release(call);
 }
 
 void grpc_call_on_ended(void *context)
@@ -417,7 +462,7 @@ void grpc_call_on_data(void *context, struct bytes bytes)
     size_t size = bytes.size;
 
     note_arrival(call, size);
-    if (buf_size(&call->waiting) == 0) {
+    if (buf_size(&call->waiting) == 0 && !call->waits) {
         read_messages(call, &bytes);
     }
     if (grpc_call_is_wanted(call) && bytes.size > 0) {

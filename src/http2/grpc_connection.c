@@ -185,6 +185,11 @@ static void head_complete(struct grpc_call_host *host, struct grpc_call *call)
     grpc_dispatch_head(connection_of(host)->owner->dispatch, call);
 }
 
+static void proceed(struct grpc_call_host *host, struct grpc_call *call)
+{
+    grpc_dispatch_proceed(connection_of(host)->owner->dispatch, call);
+}
+
 static void request_complete(struct grpc_call_host *host, struct grpc_call *call,
                              struct bytes message)
 {
@@ -273,6 +278,7 @@ static void call_freed(struct grpc_call_host *host)
 
 static const struct grpc_call_host_ops host_ops = {
     .head_complete = head_complete,
+    .proceed = proceed,
     .opened = call_opened,
     .request_complete = request_complete,
     .may_deliver = may_deliver,

@@ -10,6 +10,8 @@
  * A stage that fails the call does so from inside its `begin`, which makes the call finished while
  * the loop over the stages still runs. Their ends wait until that loop is left.
  *
+ * A call that a stage makes wait is left where it is: that stage begins once more when it says so.
+ *
  * A call that ends before any stage began has none whose end is due: those that want to see every
  * call are told that they have missed one.
  */
@@ -39,13 +41,12 @@ static void run_ends(const struct grpc_dispatch *dispatch, struct grpc_call *cal
     }
 }
 
-static void run_begins(const struct grpc_dispatch *dispatch, struct grpc_call *call)
+/* From this stage on, until one fails the call or makes it wait. */
+static void run_begins(const struct grpc_dispatch *dispatch, struct grpc_call *call, unsigned first)
 {
-    unsigned i;
-
     assert(dispatch->stage_count <= GRPC_STAGES_MAX);
     call->in_stages = true;
-    for (i = 0; i < dispatch->stage_count; i++) {
+    for (unsigned i = first; i < dispatch->stage_count && !call->waits; i++) {
         const struct grpc_stage *stage = &dispatch->stages[i];
 
         call->stages_begun = (uint8_t)(i + 1);
@@ -97,13 +98,24 @@ static bool is_implemented(const struct grpc_method *method)
     return grpc_method_streams_requests(method) ? method->open != NULL : method->handler != NULL;
 }
 
+static void run_stages(const struct grpc_dispatch *dispatch, struct grpc_call *call, unsigned first)
+{
+    run_begins(dispatch, call, first);
+    if (grpc_call_is_wanted(call) && !call->waits && !is_implemented(call->method)) {
+        fail_unknown(dispatch, call);
+    }
+}
+
 void grpc_dispatch_head(const struct grpc_dispatch *dispatch, struct grpc_call *call)
 {
     call->method = grpc_method_find(dispatch->methods, call->head.path);
-    run_begins(dispatch, call);
-    if (grpc_call_is_wanted(call) && !is_implemented(call->method)) {
-        fail_unknown(dispatch, call);
-    }
+    run_stages(dispatch, call, 0);
+}
+
+void grpc_dispatch_proceed(const struct grpc_dispatch *dispatch, struct grpc_call *call)
+{
+    assert(call->stages_begun > 0);
+    run_stages(dispatch, call, call->stages_begun - 1U);
 }
 
 void grpc_dispatch_opened(const struct grpc_dispatch *dispatch, struct grpc_call *call)

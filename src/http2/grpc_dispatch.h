@@ -12,11 +12,14 @@
 #include "http2/grpc_call.h"
 #include "http2/grpc_method.h"
 
-/* A stage looks at every call before its handler. Synchronous. */
+/* A stage looks at every call before its handler. One that has too much to do in this turn may make
+ * the call wait (grpc_call_wait) and look at it later. */
 struct grpc_stage {
     const char *name;
-    /* Lets the call pass (true), or has failed it itself (false). `call->method` may be NULL for an
-     * unknown method: it is answered UNIMPLEMENTED after the stages, so that auth judges first. */
+    /* Lets the call pass (true), or has failed it itself (false), or makes it wait (true): then it
+     * runs again when the stage says grpc_call_proceed(), unless the call has ended meanwhile,
+     * which `end` tells. `call->method` may be NULL for an unknown method: it is answered
+     * UNIMPLEMENTED after the stages, so that auth judges first. */
     bool (*begin)(void *context, struct grpc_call *call);
     /* The call is finished; runs for every stage whose `begin` ran, in reverse order. May be NULL.
      */
@@ -41,6 +44,7 @@ struct grpc_dispatch {
 
 /* The moments of a call, called by the host's ops. */
 void grpc_dispatch_head(const struct grpc_dispatch *dispatch, struct grpc_call *call);
+void grpc_dispatch_proceed(const struct grpc_dispatch *dispatch, struct grpc_call *call);
 void grpc_dispatch_opened(const struct grpc_dispatch *dispatch, struct grpc_call *call);
 void grpc_dispatch_request(const struct grpc_dispatch *dispatch, struct grpc_call *call,
                            struct bytes message);

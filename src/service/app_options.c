@@ -67,6 +67,7 @@ struct access_options app_options_access(const struct config *config)
 void app_options_auth(const struct config *config, struct auth *auth)
 {
     auth->max_failures = narrow(config->auth_max_failures);
+    auth->waiting.per_turn = narrow(config->auth_verifications_per_turn);
     auth->anonymous_health = config->auth_anonymous_health;
     auth->anonymous_reflection = config->auth_anonymous_reflection;
 }

@@ -18,7 +18,8 @@
  *   2. Its token is the connection's last one, byte by byte, and the verdict on that is fresh: one
  *      comparison, and the call holds the verdict.
  *   3. Else token_verify() judges it, which asks its cache first; a good token and its verdict
- *      become the connection's last.
+ *      become the connection's last. One that is not in the cache may have to wait for a later turn
+ *      (auth_waiting.h).
  *
  * The caller learns that a token is missing or that it is not valid, and never why: reasons help
  * whoever tries to forge one. The reason goes to the counters and, at level debug, to the log. A
@@ -210,27 +211,39 @@ static uint64_t after(uint64_t now_ns, uint64_t time_ns)
     return time_ns < UINT64_MAX - now_ns ? now_ns + time_ns : UINT64_MAX;
 }
 
-/* The verdict on the token, held for the call, and until when the token is worth something by the
- * clock that timers know. */
+/* Is the token the connection's last one? Then its verdict, held for the call, and until when the
+ * token is worth something by the clock that timers know. */
+static bool judge_by_memo(struct auth *auth, const struct grpc_call *call, struct bytes token,
+                          struct token_verdict **ret_verdict, uint64_t *ret_until_ns)
+{
+    struct auth_memo *memo = call->host->memo;
+    uint64_t now_ns = call->host->reactor->now_ns;
+
+    if (memo == NULL || now_ns >= memo->fresh_ns ||
+        !token_verdict_stands(auth->verifier, memo->verdict, now_ns) ||
+        !is_same_token(memo, token)) {
+        return false;
+    }
+    auth->passed_by_memo++;
+    token_verdict_hold(memo->verdict);
+    *ret_verdict = memo->verdict;
+    *ret_until_ns = memo->until_ns;
+    return true;
+}
+
+/* The same by the cache, or by the signature. */
 static enum token_fault judge(struct auth *auth, struct grpc_call *call, struct bytes token,
                               struct token_verdict **ret_verdict, uint64_t *ret_until_ns)
 {
     struct grpc_call_host *host = call->host;
-    struct auth_memo *memo = host->memo;
     uint64_t now_ns = host->reactor->now_ns;
+    uint64_t checked = token_verifier_checked(auth->verifier);
     uint64_t until_ns;
+    struct auth_memo *memo;
     struct token_pass pass;
-    enum token_fault fault;
+    enum token_fault fault = token_verify(auth->verifier, token, &pass);
 
-    if (memo != NULL && now_ns < memo->fresh_ns &&
-        token_verdict_stands(auth->verifier, memo->verdict, now_ns) && is_same_token(memo, token)) {
-        auth->passed_by_memo++;
-        token_verdict_hold(memo->verdict);
-        *ret_verdict = memo->verdict;
-        *ret_until_ns = memo->until_ns;
-        return TOKEN_OK;
-    }
-    fault = token_verify(auth->verifier, token, &pass);
+    auth_waiting_note(&auth->waiting, call, token_verifier_checked(auth->verifier) - checked);
     if (fault != TOKEN_OK) {
         return fault;
     }
@@ -337,13 +350,40 @@ static bool pass_with_token(struct auth *auth, struct grpc_call *call, struct by
     return true;
 }
 
+/* Too many signatures were checked in this turn, and the token is not known: makes the call wait.
+ */
+static bool must_wait(struct auth *auth, struct grpc_call *call, struct bytes token)
+{
+    if (!auth_waiting_is_due(&auth->waiting, call) || token_is_remembered(auth->verifier, token) ||
+        !auth_waiting_add(&auth->waiting, call, slot_of(call, call->stages_begun - 1U))) {
+        return false;
+    }
+    limits_hit_add(&call->host->reactor->limits_hit, LIMITS_HIT_VERIFICATIONS);
+    grpc_call_wait(call);
+    return true;
+}
+
+static bool refuse(struct auth *auth, struct grpc_call *call, enum token_fault fault)
+{
+    auth->refused[fault]++;
+    if (fault == TOKEN_NO_MEMORY) {
+        grpc_call_fail(call, &error_memory);
+        return false;
+    }
+    if (fault == TOKEN_TOO_LONG) {
+        limits_hit_add(&call->host->reactor->limits_hit, LIMITS_HIT_TOKEN_SIZE);
+    }
+    refuse_invalid(auth, call, token_fault_name(fault));
+    return false;
+}
+
 static bool auth_begin(void *context, struct grpc_call *call)
 {
     struct auth *auth = context;
     struct token_verdict *verdict = NULL;
     uint64_t until_ns = 0;
     struct bytes token;
-    enum token_fault fault;
+    enum token_fault fault = TOKEN_OK;
 
     call->identity = NULL;
     if (is_open_to_all(auth, call)) {
@@ -360,20 +400,14 @@ static bool auth_begin(void *context, struct grpc_call *call)
         refuse_invalid(auth, call, "MALFORMED");
         return false;
     }
-    fault = judge(auth, call, token, &verdict, &until_ns);
-    if (fault == TOKEN_OK) {
-        return pass_with_token(auth, call, token, verdict, until_ns);
+    if (!judge_by_memo(auth, call, token, &verdict, &until_ns)) {
+        if (must_wait(auth, call, token)) {
+            return true;
+        }
+        fault = judge(auth, call, token, &verdict, &until_ns);
     }
-    auth->refused[fault]++;
-    if (fault == TOKEN_NO_MEMORY) {
-        grpc_call_fail(call, &error_memory);
-        return false;
-    }
-    if (fault == TOKEN_TOO_LONG) {
-        limits_hit_add(&call->host->reactor->limits_hit, LIMITS_HIT_TOKEN_SIZE);
-    }
-    refuse_invalid(auth, call, token_fault_name(fault));
-    return false;
+    return fault == TOKEN_OK ? pass_with_token(auth, call, token, verdict, until_ns)
+                             : refuse(auth, call, fault);
 }
 
 /* The call lets go of its verdict. Stages that end after this one may yet write the name. */
@@ -389,10 +423,15 @@ static void auth_end(void *context, struct grpc_call *call)
 {
     void **slot = slot_of(call, call->stages_begun);
     struct auth_stream *stream = *slot;
+    struct auth *auth = context;
 
-    (void)context;
     call->identity = NULL;
     if (*slot == NULL) {
+        return;
+    }
+    if (call->waits) {
+        call->waits = false;
+        auth_waiting_remove(&auth->waiting, slot);
         return;
     }
     if (is_stream(call)) {
@@ -408,6 +447,7 @@ static void auth_end(void *context, struct grpc_call *call)
 struct grpc_stage auth_stage(struct auth *auth)
 {
     list_init(&auth->streams);
+    auth_waiting_init(&auth->waiting);
     return (struct grpc_stage){
         .name = "auth", .begin = auth_begin, .end = auth_end, .context = auth};
 }

@@ -13,6 +13,7 @@
 
 #include "core/list.h"
 #include "http2/grpc_dispatch.h"
+#include "service/auth_waiting.h"
 #include "service/token_parse.h"
 
 #include <stdbool.h>
@@ -25,16 +26,17 @@ struct token_verifier;
 struct auth {
     struct token_verifier *verifier; /* NULL = auth.mode none: everybody passes, without subject */
     struct log *log;
-    uint32_t max_failures;      /* auth.max_failures: of refused tokens on a connection; 0 = any */
-    bool anonymous_health;      /* auth.anonymous_health: grpc.health.v1.Health asks for no token */
-    bool anonymous_reflection;  /* auth.anonymous_reflection: nor does grpc.reflection */
-    struct list streams;        /* open ones with a token, of struct auth_stream */
-    uint64_t passed;            /* calls with a good token, of these */
-    uint64_t passed_by_memo;    /* with the same as the call before on their connection */
-    uint64_t anonymous;         /* calls that were asked for none */
-    uint64_t missing;           /* calls without a token */
-    uint64_t malformed;         /* two values, or no bearer token in the value */
-    uint64_t connections_ended; /* for max_failures */
+    uint32_t max_failures;     /* auth.max_failures: of refused tokens on a connection; 0 = any */
+    bool anonymous_health;     /* auth.anonymous_health: grpc.health.v1.Health asks for no token */
+    bool anonymous_reflection; /* auth.anonymous_reflection: nor does grpc.reflection */
+    struct auth_waiting waiting; /* calls whose token was not verified yet; per_turn is an option */
+    struct list streams;         /* open ones with a token, of struct auth_stream */
+    uint64_t passed;             /* calls with a good token, of these */
+    uint64_t passed_by_memo;     /* with the same as the call before on their connection */
+    uint64_t anonymous;          /* calls that were asked for none */
+    uint64_t missing;            /* calls without a token */
+    uint64_t malformed;          /* two values, or no bearer token in the value */
+    uint64_t connections_ended;  /* for max_failures */
     uint64_t refused[TOKEN_FAULT_COUNT]; /* tokens, by reason */
 };
 

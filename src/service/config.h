@@ -108,6 +108,7 @@ struct config {
     char *auth_roles_claim;
     uint64_t auth_key_overlap_s;
     uint64_t auth_max_failures;
+    uint64_t auth_verifications_per_turn;
     uint64_t auth_max_token;
     uint64_t auth_cache_entries;
     uint64_t auth_cache_ttl_s;

@@ -136,6 +136,8 @@ const struct config_option config_options[] = {
            "a key that a reload removes still counts this long"),
     NUMBER(LIVE, auth, max_failures, "20", 0, 1000000, "",
            "refused tokens on one connection until it ends; 0 = any"),
+    NUMBER(LIVE, auth, verifications_per_turn, "16", 0, 1000000, "",
+           "signatures checked per turn of the loop; 0 = any"),
     SIZE(LIVE, auth, max_token, "8192", 64, 16 * KIB, "longest token"),
     NUMBER(START, auth, cache_entries, "16384", 0, 1000000, "", "verified tokens remembered"),
     NUMBER(LIVE, auth, cache_ttl_s, "300", 1, 86400, "seconds",

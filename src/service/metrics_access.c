@@ -36,6 +36,8 @@ static void write_auth(struct metrics_writer *writer, const struct auth *auth)
     write_faults(writer, auth);
     metrics_counter(writer, "userd_auth_connections_ended", NULL,
                     "Connections with too many refused tokens.", auth->connections_ended);
+    metrics_gauge(writer, "userd_auth_waiting_calls", NULL,
+                  "Calls whose token waits to be verified.", auth->waiting.count);
     metrics_counter(writer, "userd_token_connection_hits", NULL,
                     "Calls with the same token as the call before on their connection.",
                     auth->passed_by_memo);

@@ -92,6 +92,11 @@ struct token_stats token_verifier_stats(const struct token_verifier *verifier)
     return stats;
 }
 
+uint64_t token_verifier_checked(const struct token_verifier *verifier)
+{
+    return verifier->stats.signatures_checked;
+}
+
 void token_verifier_set_keys(struct token_verifier *verifier, struct token_keys *keys)
 {
     uint64_t now_ns = clock_monotonic_ns(verifier->clock);
@@ -335,6 +340,16 @@ static void token_digest(struct bytes token, uint8_t out[DIGEST_SIZE])
     digest_add(&digest, token);
     digest_end(&digest, out);
     explicit_bzero(&digest, sizeof(digest));
+}
+
+bool token_is_remembered(struct token_verifier *verifier, struct bytes token)
+{
+    uint8_t digest[DIGEST_SIZE];
+
+    token_digest(token, digest);
+    return token_cache_find(&verifier->cache, digest,
+                            clock_realtime_ns(verifier->clock) / CLOCK_NS_PER_S,
+                            clock_monotonic_ns(verifier->clock)) != NULL;
 }
 
 enum token_fault token_verify(struct token_verifier *verifier, struct bytes token,

@@ -89,6 +89,12 @@ enum token_fault token_verify(struct token_verifier *verifier, struct bytes toke
 enum token_fault token_rejudge(struct token_verifier *verifier, struct token_verdict *verdict,
                                struct token_pass *ret_pass);
 
+/* Is there a verdict in the cache? Then judging costs no signature. */
+bool token_is_remembered(struct token_verifier *verifier, struct bytes token);
+
+/* How many signatures were checked so far. */
+uint64_t token_verifier_checked(const struct token_verifier *verifier);
+
 struct token_stats token_verifier_stats(const struct token_verifier *verifier);
 
 struct token_request {

@@ -13,7 +13,9 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 
-from h2_by_hand import ENHANCE_YOUR_CALM, Peer, get_user  # noqa: E402
+from h2_by_hand import ENHANCE_YOUR_CALM, Peer, get_user, message  # noqa: E402
+from hyperframe import frame as frames  # noqa: E402
+from metrics_reader import scrape, value  # noqa: E402
 from userd_calls import DEADLINE_S, create, expect, failure  # noqa: E402
 from userd_harness import SLOW, Server, base64url, run  # noqa: E402
 
@@ -224,6 +226,39 @@ def test_a_connection_that_guesses_is_ended(_server):
             assert b"authentication" in peer.goaway.additional_data, peer.goaway
         assert passes(server, server.token())
         server.bare_channel.close()
+
+
+def test_new_tokens_take_turns(_server):
+    """Many at once: each is judged, a few per turn, and what their clients send meanwhile is kept."""
+    with TokenServer.running({"verifications_per_turn": "1"}) as server:
+        with Peer(server, settings={frames.SettingsFrame.INITIAL_WINDOW_SIZE: 1 << 20}) as peer:
+            peer.request(get_user("nobody"), 1)
+            peer.answer(1).expect(200, 5)
+            one_record = []
+            for number in range(30):
+                token = server.token(sub=f"user{number}", ttl_s=3600 + number)
+                token = token[:-4] + "AAAA" if number % 3 == 0 else token
+                stream = 3 + 2 * number
+                one_record += [peer.headers(stream, peer.head(authorization="Bearer " + token)),
+                               peer.data(stream, get_user("nobody"), True)]
+            sync = 3 + 2 * 30
+            token = server.token(sub="syncer")
+            items = [message(users_pb2.User(username=name, email=name + "@example.com").SerializeToString())
+                     for name in ("first", "second")]
+            one_record += [peer.headers(sync, peer.head("/users.v1.UserService/SyncUsers",
+                                                        authorization="Bearer " + token)),
+                           peer.data(sync, items[0][:7]),
+                           peer.data(sync, items[0][7:] + items[1], True)]
+            peer.send(*one_record)
+            for number in range(30):
+                peer.answer(3 + 2 * number).expect(200, 16 if number % 3 == 0 else 5)
+            answer = peer.answer(sync).expect(200, 0)
+            first = int.from_bytes(answer.data[1:5], "big")
+            assert 5 + first < len(answer.data), "one answer to two messages"
+            peer.expect_alive(sync + 2)
+        samples = scrape(server)
+        assert value(samples, "userd_limit_hits_total", limit="auth.verifications_per_turn") > 20, samples
+        assert value(samples, "userd_auth_waiting_calls") == 0, samples
 
 
 def test_a_stream_ends_with_its_token(server):

@@ -21,6 +21,11 @@ static void head_complete(struct grpc_call_host *host, struct grpc_call *call)
     }
 }
 
+static void proceed(struct grpc_call_host *host, struct grpc_call *call)
+{
+    rig_of(host)->on_proceed(call);
+}
+
 static void request_complete(struct grpc_call_host *host, struct grpc_call *call,
                              struct bytes message)
 {
@@ -71,6 +76,7 @@ static void freed(struct grpc_call_host *host)
 
 static const struct grpc_call_host_ops ops = {
     .head_complete = head_complete,
+    .proceed = proceed,
     .opened = opened,
     .request_complete = request_complete,
     .may_deliver = may_deliver,

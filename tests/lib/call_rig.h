@@ -44,6 +44,7 @@ struct call_rig {
                          = writable, "x" = cancelled */
     /* What the host does on its events; NULL = nothing, and a request is held and left waiting. */
     void (*on_head)(struct grpc_call *call);
+    void (*on_proceed)(struct grpc_call *call); /* must be set where a stage makes calls wait */
     void (*on_request)(struct grpc_call *call, struct bytes message);
     void (*on_finished)(struct grpc_call *call);
     void (*on_open)(struct grpc_call *call); /* set to call_rig_open() at first */

@@ -150,7 +150,8 @@ START_TEST(app_options_carry_what_may_connect)
         load(&config,
              "[tls]\ncert_file = c\nkey_file = k\nclient_auth = require\nclient_ca_file = ca\n"
              "crl_file = crl\n[auth]\njwks_file = j\nroles_claim = groups\nkey_overlap_s = 9\n"
-             "max_failures = 7\nanonymous_health = false\nanonymous_reflection = true\n[rate]\n"
+             "max_failures = 7\nverifications_per_turn = 11\nanonymous_health = "
+             "false\nanonymous_reflection = true\n[rate]\n"
              "identity_per_s = 1\nidentity_burst = 2\nwrite_identity_per_s = 3\n"
              "write_identity_burst = 4\naddress_per_s = 5\naddress_burst = 6\nmax_tracked = 77\n"
              "[overload]\nmemory_max = 1GiB\nsoft = 50\nhard = 60\ntarget_ms = 8\n"
@@ -180,6 +181,7 @@ START_TEST(app_options_carry_what_may_connect)
     ck_assert_uint_eq(overload.interval_ns, 9000000);
     app_options_auth(&config, &auth);
     ck_assert_uint_eq(auth.max_failures, 7);
+    ck_assert_uint_eq(auth.waiting.per_turn, 11);
     ck_assert(!auth.anonymous_health);
     ck_assert(auth.anonymous_reflection);
     ck_assert_uint_eq(auth.passed, 3);

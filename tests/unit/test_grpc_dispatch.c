@@ -8,6 +8,7 @@ static struct grpc_method_table methods;
 static struct grpc_dispatch dispatch;
 static char trace[256]; /* what ran, in order */
 static char failing;    /* the stage that fails the call */
+static char waiting;    /* the stage that makes it wait */
 static enum grpc_status status_missed;
 
 static void note(char what, char stage)
@@ -25,7 +26,10 @@ static bool stage_begin(void *context, struct grpc_call *call)
     const char *name = context;
 
     note('+', name[0]);
-    if (failing == name[0]) {
+    if (waiting == name[0]) {
+        grpc_call_wait(call);
+        note('.', name[0]);
+    } else if (failing == name[0]) {
         grpc_call_fail_text(call, GRPC_STATUS_PERMISSION_DENIED, "TEST", "Permission denied");
         note('!', name[0]); /* its end has not run inside that call */
         return false;
@@ -38,6 +42,7 @@ static void stage_end(void *context, struct grpc_call *call)
     const char *name = context;
 
     ck_assert(!grpc_call_is_wanted(call));
+    call->waits = false;
     note('-', name[0]);
 }
 
@@ -103,6 +108,11 @@ static void on_head(struct grpc_call *call)
     grpc_dispatch_head(&dispatch, call);
 }
 
+static void on_proceed(struct grpc_call *call)
+{
+    grpc_dispatch_proceed(&dispatch, call);
+}
+
 static void on_request(struct grpc_call *call, struct bytes message)
 {
     grpc_dispatch_request(&dispatch, call, message);
@@ -125,6 +135,7 @@ static void set_up(void)
     dispatch = (struct grpc_dispatch){.methods = &methods, .stages = stages, .stage_count = 3};
     call_rig_init(&rig);
     rig.on_head = on_head;
+    rig.on_proceed = on_proceed;
     rig.on_request = on_request;
     rig.on_open = on_open;
     rig.on_finished = on_finished;
@@ -232,6 +243,98 @@ START_TEST(dispatch_cuts_long_names)
 
 END_TEST
 
+/* One that waits for a stage, with all that its client sends. */
+static void begin_waiting(struct h2_peer_call *call, const char *path)
+{
+    const char *const more[] = {"grpc-timeout", "1S", NULL};
+
+    failing = 0;
+    waiting = 'c';
+    set_up();
+    h2_peer_begin(&rig.peer, call, path, more);
+    h2_peer_send(call, 0, "x", 1);
+    h2_peer_end(call);
+    call_rig_talk(&rig);
+    ck_assert_str_eq(trace, "+a+b+c.c");
+    ck_assert_int_eq(rig.call->state, GRPC_CALL_HEAD);
+    ck_assert_uint_eq(rig.requests, 0);
+}
+
+static void end_waiting(struct h2_peer_call *call)
+{
+    waiting = 0;
+    h2_peer_call_deinit(call);
+    clean_up();
+}
+
+/* A call may wait for a stage, several times: that stage begins again, those before it do not, and
+ * what came meanwhile is there. */
+START_TEST(dispatch_goes_on_where_a_call_waits)
+{
+    static const char *const paths[] = {"/s.S/Echo", "/s.S/Down", "/s.S/Up", "/s.S/Both"};
+    struct h2_peer_call call;
+
+    for (unsigned i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        begin_waiting(&call, paths[i]);
+        grpc_call_proceed(rig.call);
+        ck_assert_str_eq(trace, "+a+b+c.c+c.c");
+        waiting = 0;
+        grpc_call_proceed(rig.call);
+        call_rig_talk(&rig);
+        call_rig_check(&call, GRPC_STATUS_OK, "");
+        ck_assert_str_eq(trace, i < 2 ? "+a+b+c.c+c.c+c*h-c-a" : "+a+b+c.c+c.c+c*o-c-a");
+        if (i < 2) {
+            ck_assert_str_eq(rig.message, "x");
+        }
+        end_waiting(&call);
+    }
+}
+
+END_TEST
+
+/* The stage may refuse it then, and an unknown method is told then. */
+START_TEST(dispatch_judges_after_waiting)
+{
+    struct h2_peer_call call;
+
+    begin_waiting(&call, "/s.S/Echo");
+    waiting = 0;
+    failing = 'c';
+    grpc_call_proceed(rig.call);
+    call_rig_talk(&rig);
+    call_rig_check(&call, GRPC_STATUS_PERMISSION_DENIED, "Permission denied");
+    ck_assert_str_eq(trace, "+a+b+c.c+c!c-c-a");
+    end_waiting(&call);
+    begin_waiting(&call, "/s.S/Nope");
+    waiting = 0;
+    grpc_call_proceed(rig.call);
+    call_rig_talk(&rig);
+    call_rig_check(&call, GRPC_STATUS_UNIMPLEMENTED, "unknown method Nope for service s.S");
+    end_waiting(&call);
+}
+
+END_TEST
+
+/* A call that waits ends like any other, and its stages hear it. */
+START_TEST(dispatch_ends_what_waits)
+{
+    struct h2_peer_call call;
+
+    begin_waiting(&call, "/s.S/Echo");
+    call_rig_advance(&rig, CLOCK_NS_PER_S);
+    call_rig_talk(&rig);
+    call_rig_check(&call, GRPC_STATUS_DEADLINE_EXCEEDED, NULL);
+    ck_assert_str_eq(trace, "+a+b+c.c-c-a");
+    end_waiting(&call);
+    begin_waiting(&call, "/s.S/Up");
+    call_rig_lose(&rig);
+    ck_assert_str_eq(trace, "+a+b+c.c-c-a");
+    ck_assert_int_eq(rig.status, GRPC_STATUS_CANCELLED);
+    end_waiting(&call);
+}
+
+END_TEST
+
 /* A call with these fields beside the usual ones, which no stage is asked about. */
 static void check_missed(const char *path, const char *const *more, enum grpc_status status)
 {
@@ -294,5 +397,6 @@ END_TEST
 UNIT_MAIN("grpc_dispatch", dispatch_runs_stages_around_the_handler,
           dispatch_stops_at_a_failing_stage, dispatch_judges_the_caller_before_the_name,
           dispatch_tells_a_method_without_handler, dispatch_knows_four_shapes,
-          dispatch_cuts_long_names, dispatch_tells_what_the_stages_missed,
-          dispatch_tells_what_never_began)
+          dispatch_cuts_long_names, dispatch_goes_on_where_a_call_waits,
+          dispatch_judges_after_waiting, dispatch_ends_what_waits,
+          dispatch_tells_what_the_stages_missed, dispatch_tells_what_never_began)

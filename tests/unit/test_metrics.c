@@ -235,6 +235,7 @@ START_TEST(gates_are_told)
     auth.refused[TOKEN_EXPIRED] = 123;
     auth.connections_ended = 124;
     auth.passed_by_memo = 125;
+    auth.waiting.count = 127;
     reactor.limits_hit.counts[LIMITS_HIT_RATE_WRITE] = 126;
     tls.crl_until_s = 1800000000;
     text = written(&sources, false, &out);
@@ -244,10 +245,11 @@ START_TEST(gates_are_told)
         "userd_auth_refused_total{reason=\"missing\"} 122",
         "userd_auth_refused_total{reason=\"expired\"} 123",
         "userd_auth_connections_ended_total 124", "userd_token_connection_hits_total 125",
-        "userd_token_signatures_checked_total 30", "userd_token_cache_hits_total 31",
-        "userd_token_cache_entries 32", "userd_token_keys{state=\"in_use\"} 33",
-        "userd_token_keys{state=\"retired\"} 34", "userd_access_denied_total 40",
-        "userd_access_streams_ended_total 41", "userd_rate_limited_total{class=\"write\"} 126",
+        "userd_auth_waiting_calls 127", "userd_token_signatures_checked_total 30",
+        "userd_token_cache_hits_total 31", "userd_token_cache_entries 32",
+        "userd_token_keys{state=\"in_use\"} 33", "userd_token_keys{state=\"retired\"} 34",
+        "userd_access_denied_total 40", "userd_access_streams_ended_total 41",
+        "userd_rate_limited_total{class=\"write\"} 126",
         "userd_limit_hits_total{limit=\"rate.write_identity_per_s\"} 126",
         "userd_limit_hits_total{limit=\"limits.max_connections\"} 0",
         "userd_rate_tracked{class=\"identity\"} 42", "userd_rate_tracked{class=\"address\"} 43",
