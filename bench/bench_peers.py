@@ -251,9 +251,11 @@ class Peer:
             running.address = running.wait_until("does not listen", lambda: self._address(running))
             running.version = self._version(running)
             running.connect(ca, "http/1.1" if self.protocol == "rest" else "h2")
-        except BaseException:
+        except BaseException as problem:
             running.process.kill()
             running.process.wait()
+            if isinstance(problem, OSError):  # the errors of ssl are such too
+                raise PeerFailed(f"{self.name}: {problem}, it wrote:\n{running.text()}") from problem
             raise
         return running
 

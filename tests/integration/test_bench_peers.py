@@ -217,8 +217,8 @@ def test_failed_start(bench):
         try:
             peer.start(bench.folder / "failed", wrong, files.key, files.ca, bench.token, 1, None,
                        secret=files.secret)
-        except (bench_peers.PeerFailed, OSError):
-            pass
+        except bench_peers.PeerFailed as error:
+            assert peer.name in str(error), error
         else:
             raise AssertionError(f"{peer.name} was started")
 
