@@ -340,6 +340,18 @@ bench: ## measure userd and servers beside it (under 10 min); build/bench/report
 bench-quick: ## the same in about 90 s, with less said
 	$(call bench,--quick)
 
+.PHONY: bench-instructions
+bench-instructions: ## instructions per call by callgrind, against bench/instructions.txt (ROW=part of a name)
+	$(NEED) bench
+	$(SUBMAKE) _build
+	@$(BENCH_ENV) bench/instructions.py --check --only "$(ROW)"
+
+.PHONY: bench-instructions-record
+bench-instructions-record: ## the same, written into bench/instructions.txt
+	$(NEED) bench
+	$(SUBMAKE) _build
+	@$(BENCH_ENV) bench/instructions.py --record
+
 .PHONY: bench-record
 bench-record: ## write the results of the last `make bench` into docs/PERFORMANCE.md
 	@PYTHONDONTWRITEBYTECODE=1 bench/bench_report.py --record

@@ -65,6 +65,7 @@ step cppcheck make cppcheck
 step tidy make tidy
 step build-gcc make build-tests
 step build-clang make CC=clang build-tests
+step instructions make bench-instructions
 tests test release make test
 tests browser release make test-browser
 tests asan asan make asan

@@ -43,7 +43,7 @@ readonly HOSTILE_PACKAGES="testssl.sh"
 readonly FUZZ_PACKAGES="clang libclang-rt-14-dev llvm"
 readonly BROWSER_PACKAGES="chromium chromium-driver python3-selenium"
 # systemd-analyze looks at the unit; installing systemd starts nothing.
-readonly CHECK_PACKAGES="clang-format clang-tidy cppcheck shellcheck systemd"
+readonly CHECK_PACKAGES="valgrind clang-format clang-tidy cppcheck shellcheck systemd"
 
 # The configuration of our wolfSSL: TLS 1.3, and 1.2 with ECDHE and AEAD only. Part of the cache key.
 readonly WOLFSSL_CONFIGURE="--enable-static --disable-shared --with-pic
@@ -416,7 +416,7 @@ packages_of() {
         command -v node >/dev/null || echo nodejs
         command -v npm >/dev/null || echo npm
         ;;
-    bench) packages_of test ;;
+    bench) echo "$(packages_of test) valgrind" ;;
     hostile) echo "$(packages_of test) $HOSTILE_PACKAGES" ;;
     browser) echo "$(packages_of test) $BROWSER_PACKAGES" ;;
     check) echo "$(packages_of browser) $FUZZ_PACKAGES $CHECK_PACKAGES" ;;
