@@ -11,7 +11,8 @@
  * way; what is counted, and timed, are the items.
  *
  * When another program had our core for a while, the calls that were under way or fell due
- * meanwhile say nothing about the server: how many there were is all that is told of them.
+ * meanwhile say nothing about the server, if that was a tenth of their time or more: how many there
+ * were is all that is told of them.
  *
  * An open loop spins unless told to sleep, so that no time of waking up is part of a result. A
  * closed one sleeps unless told to spin, as any client at saturation does: where cores share their
@@ -44,6 +45,7 @@
 #define RING_BUFFERS     512
 #define RING_BUFFER_SIZE 16384
 #define PAUSE_NS         (100 * CLOCK_NS_PER_US)
+#define PAUSE_PARTS      10 /* of a call's time, one of which must be a pause to count */
 #define GIVE_UP_NS       (5 * CLOCK_NS_PER_S) /* after the end, for answers that are still due */
 #define PROGRESS_NS      CLOCK_NS_PER_S
 #define RUN_PHASE        "run"
@@ -69,11 +71,12 @@ struct load {
     uint64_t began_ns;  /* of what is counted */
     uint64_t due_first_ns;
     uint64_t due_count;
-    uint64_t skipped;   /* since none more may be under way */
-    uint64_t turn_ns;   /* when the last turn began */
-    long preemptions;   /* until then */
-    uint64_t paused_ns; /* when the last pause of our own ended */
-    uint64_t told_ns;   /* the last line of progress */
+    uint64_t skipped;        /* since none more may be under way */
+    uint64_t turn_ns;        /* when the last turn began */
+    long preemptions;        /* until then */
+    uint64_t pause_began_ns; /* the last pause of our own, */
+    uint64_t paused_ns;      /* and when it ended */
+    uint64_t told_ns;        /* the last line of progress */
     uint64_t told_calls;
     double cpu_before_s;
     struct userbench_stats stats;
@@ -134,15 +137,25 @@ static enum userbench_method choose(struct load *load)
     return method;
 }
 
+/* Was a good part of this time a pause of our own? */
+static bool is_excluded(const struct load *load, uint64_t start_ns, uint64_t now_ns)
+{
+    const uint64_t from_ns = start_ns > load->pause_began_ns ? start_ns : load->pause_began_ns;
+
+    return load->paused_ns > start_ns &&
+           (load->paused_ns - from_ns) * PAUSE_PARTS >= now_ns - start_ns;
+}
+
 static void count(const struct call *call, uint64_t start_ns, int status, unsigned messages)
 {
     struct load *load = call->load;
+    const uint64_t now_ns = now();
     const struct userbench_outcome outcome = {
         .method = call->method,
         .status = status,
         .messages = messages,
-        .ns = now() - start_ns,
-        .is_excluded = start_ns < load->paused_ns,
+        .ns = now_ns - start_ns,
+        .is_excluded = is_excluded(load, start_ns, now_ns),
     };
 
     userbench_stats_count(&load->stats, &outcome);
@@ -359,12 +372,15 @@ static void start_due(struct load *load, uint64_t now_ns)
 
 static void note_turn(struct load *load, uint64_t now_ns)
 {
+    /* Sleep is no pause: after it the turn's work began. */
+    const uint64_t began_ns = load->sleeps ? load->reactor.now_ns : load->turn_ns;
     struct rusage usage;
 
     if (getrusage(RUSAGE_THREAD, &usage) != 0) {
         userbench_problem("what this thread has used is unknown");
     }
-    if (usage.ru_nivcsw != load->preemptions && now_ns - load->turn_ns > PAUSE_NS) {
+    if (usage.ru_nivcsw != load->preemptions && now_ns - began_ns > PAUSE_NS) {
+        load->pause_began_ns = began_ns;
         load->paused_ns = now_ns;
     }
     load->preemptions = usage.ru_nivcsw;
@@ -620,7 +636,7 @@ static void check_options(const struct userbench_options *options)
         userbench_problem("--outstanding, --window and --items: at least 1");
     }
     if (options->seconds <= 0 && options->call_limit == 0 && !options->has_phases) {
-        userbench_problem("--seconds, --calls or --phases says when it ends");
+        userbench_problem("--seconds, --call-limit or --phases says when it ends");
     }
 }
 
