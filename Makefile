@@ -701,6 +701,9 @@ USERCTL_PURE := $(addprefix tools/,common_arguments.c common_json.c common_read.
     userctl_wanted.c userctl_wire.c)
 $(filter $(B)/tests/unit/test_userctl_%,$(UNIT_TESTS)): $(call obj,$(USERCTL_PURE)) \
     $(B)/obj/gen/tests/userctl_every.o
+# So have those of userbench.
+$(filter $(B)/tests/unit/test_userbench_%,$(UNIT_TESTS)): \
+    $(call obj,$(addprefix bench/userbench_,histogram.c ids.c))
 $(SIM_TESTS): $(B)/tests/sim/%: $(B)/obj/tests/sim/%.o $(LIBTEST) $(LIBUSERD)
 	$(link_test)
 $(FUZZ_TARGETS): link += -fsanitize=fuzzer
