@@ -6,6 +6,7 @@
 #include "userbench_commit.h"
 #include "userbench_data.h"
 #include "userbench_handshakes.h"
+#include "userbench_idle.h"
 #include "userbench_load.h"
 #include "userbench_options.h"
 
@@ -35,6 +36,7 @@ int main(int argc, char **argv)
     };
     static const struct own_command own_commands[] = {
         {"handshakes", userbench_handshakes_run},
+        {"connections", userbench_idle_run},
     };
     struct userbench_options options;
 
@@ -52,5 +54,6 @@ int main(int argc, char **argv)
     }
     userbench_options_help();
     userbench_handshakes_help();
+    userbench_idle_help();
     return argc > 1 && strcmp(argv[1], "--help") == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

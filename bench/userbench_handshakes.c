@@ -411,8 +411,7 @@ int userbench_handshakes_run(int argc, char **argv)
 
 void userbench_handshakes_help(void)
 {
-    (void)puts("\n"
-               "  handshakes --target HOST:PORT --ca FILE [--connections N] [--seconds N]\n"
+    (void)puts("  handshakes --target HOST:PORT --ca FILE [--connections N] [--seconds N]\n"
                "          [--in-flight N | --rate N] [--sleep]: full TLS handshakes, N at once or\n"
                "          N per second, until so many were made or so long; prints JSON");
 }

@@ -336,5 +336,62 @@ def test_handshakes_are_told_how(server):
     assert "cannot be read" in refusal("handshakes", "--target", server.address, "--ca", "/nowhere")
 
 
+# ---- connections
+
+
+def gauge(server, name):
+    return value(scrape(server), name)
+
+
+class Held:
+    """Connections that stand while this is open."""
+
+    def __init__(self, server, *words):
+        words = [USERBENCH, "connections", *at(server), "--token-file", server.token_file, "--users", USERS, *words]
+        self.process = subprocess.Popen(list(map(str, words)), text=True, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE)
+
+    def __enter__(self):
+        self.found = json.loads(self.process.stdout.readline())
+        return self.found
+
+    def __exit__(self, *_):
+        self.process.communicate(timeout=PATIENCE_S)
+        assert self.process.returncode == 0
+
+
+def test_connections_stand_still(server):
+    before = gauge(server, "userd_connections")
+    with Held(server, "--connections", 50) as found:
+        assert found["connections"] == 50 and found["seconds"] > 0, found
+        assert gauge(server, "userd_connections") == before + 50
+    count = handled(server, "GetUser")
+    with Held(server, "--connections", 40, "--request"):
+        assert handled(server, "GetUser") == count + 40
+
+
+def test_connections_hold_streams_and_watches(server):
+    with Held(server, "--connections", 3, "--streams", 20, "--watch", 10) as found:
+        assert found["streams"] == 60 and found["watches"] == 30, found
+        samples = scrape(server)
+        for method, count in (("SyncUsers", 60), ("WatchUser", 30)):
+            started = value(samples, "grpc_server_started_total", grpc_service="users.v1.UserService",
+                            grpc_method=method, grpc_type=TYPES[method])
+            ended = sum(number for (name, labels), number in samples.items()
+                        if name == "grpc_server_handled_total" and ("grpc_method", method) in labels)
+            assert started - ended == count, (method, started, ended)
+
+
+def test_connections_tell_what_is_wrong(server):
+    words = ["connections", *at(server), "--users", USERS]
+    assert "UNAUTHENTICATED" in refusal(*words, "--request")
+    assert "UNAUTHENTICATED" in refusal(*words, "--watch", 1)
+    assert "max_concurrent_streams" in refusal(*words, "--token-file", server.token_file, "--streams", 1001)
+    assert "at least 1" in refusal(*words, "--connections", 0)
+    assert "limit of open files" in refusal(*words, "--connections", 2000000000)
+    assert "HOST:PORT" in refusal("connections", "--target", "here")
+    assert "--target is missing" in refusal("connections")
+
+
 if __name__ == "__main__":
     run(globals(), lambda: BenchServer(SETTINGS))
