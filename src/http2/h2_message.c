@@ -390,8 +390,11 @@ static struct bytes take_member(struct bytes *list)
     const uint8_t *comma = memchr(list->data, ',', list->size);
     struct bytes member = {list->data, comma == NULL ? list->size : (size_t)(comma - list->data)};
 
-    *list =
-        comma == NULL ? (struct bytes){0} : (struct bytes){comma + 1, list->size - member.size - 1};
+    if (comma == NULL) {
+        *list = (struct bytes){0};
+    } else {
+        *list = (struct bytes){comma + 1, list->size - member.size - 1};
+    }
     while (member.size > 0 && (member.data[0] == ' ' || member.data[0] == '\t')) {
         member = (struct bytes){member.data + 1, member.size - 1};
     }
