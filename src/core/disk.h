@@ -68,7 +68,8 @@ struct disk_ops {
 
     /* Asynchronous. 0 = `done` will run; negative errno = it will not. */
     int (*write_synced)(struct disk_file *file, struct disk_op *op, struct bytes bytes,
-                        uint64_t offset); /* write, then fdatasync if and only if it succeeded */
+                        uint64_t offset); /* 0 = these bytes are durable; others of the file need
+                                           * not be */
     int (*write_later)(struct disk_file *file, struct disk_op *op, struct bytes bytes,
                        uint64_t offset); /* write alone */
     int (*sync_later)(struct disk_file *file, struct disk_op *op);

@@ -6,9 +6,14 @@
  * the same reason recovery reads around it. A file system that refuses O_DIRECT is used through the
  * cache, with the same syncs.
  *
+ * A write that has to be durable is one operation past the cache (RWF_DSYNC): the kernel goes from
+ * the write to the flush of the device by itself, and the loop wakes up once for both. Through the
+ * cache it would be made of the same steps, but in the loop's own time; there it is a write and a
+ * sync linked to it.
+ *
  * What can go wrong:
  *
- *   - A write fails or is short: the sync soft-linked to it is cancelled by the kernel. The result
+ *   - A write fails or is short: a sync soft-linked to it is cancelled by the kernel. The result
  * is that of the write, and 0 only when the write was whole and the sync succeeded.
  *   - A sync fails: the result says so, once. Repeating it would report success for lost data, so
  *     nothing here ever does.
@@ -405,10 +410,22 @@ static void on_synced(struct ring_op *ring_op, const struct ring_event *event)
     complete_one(op);
 }
 
+static int write_through(struct disk_file *file, struct disk_op *op, struct bytes bytes,
+                         uint64_t offset)
+{
+    begin(op, file, bytes.size, 1);
+    op->write_op.done = on_transferred;
+    return begun(
+        op, ring_write_through(ring_of(file), &op->write_op, file_of(file)->fd, bytes, offset));
+}
+
 static int real_write_synced(struct disk_file *file, struct disk_op *op, struct bytes bytes,
                              uint64_t offset)
 {
     assert(is_aligned(bytes.data, bytes.size, offset));
+    if (file_of(file)->direct) {
+        return write_through(file, op, bytes, offset);
+    }
     begin(op, file, bytes.size, 2);
     op->write_op.done = on_transferred;
     op->sync_op.done = on_synced;

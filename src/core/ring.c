@@ -42,6 +42,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define CQ_ENTRIES_PER_SQ_ENTRY 4
@@ -416,6 +417,19 @@ int ring_write(struct ring *ring, struct ring_op *op, int fd, const void *bytes,
 
     if (result == 0) {
         io_uring_prep_write(entry, fd, bytes, entry_size(size), offset);
+    }
+    return result;
+}
+
+int ring_write_through(struct ring *ring, struct ring_op *op, int fd, struct bytes bytes,
+                       uint64_t offset)
+{
+    struct io_uring_sqe *entry;
+    int result = begin(ring, op, &entry);
+
+    if (result == 0) {
+        io_uring_prep_write(entry, fd, bytes.data, entry_size(bytes.size), offset);
+        entry->rw_flags = RWF_DSYNC;
     }
     return result;
 }

@@ -132,6 +132,11 @@ int ring_read(struct ring *ring, struct ring_op *op, int fd, void *bytes, size_t
 int ring_write(struct ring *ring, struct ring_op *op, int fd, const void *bytes, size_t size,
                uint64_t offset);
 
+/* A write that has only succeeded when its bytes, and what it takes to read them, are where a power
+ * cut leaves them (RWF_DSYNC). It says nothing of what was written before. */
+int ring_write_through(struct ring *ring, struct ring_op *op, int fd, struct bytes bytes,
+                       uint64_t offset);
+
 /* fdatasync. */
 int ring_sync_data(struct ring *ring, struct ring_op *op, int fd);
 

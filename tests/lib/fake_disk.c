@@ -357,7 +357,7 @@ static int execute(struct fake_disk *fake, const struct fake_async *async)
     case FAKE_ASYNC_WRITE_SYNCED:
         result = write_all(fake, async->inode, async->bytes, async->offset);
         if (result == 0) {
-            fake_content_begin_sync(async->inode);
+            fake_content_begin_sync_of(async->inode, async->offset, async->bytes.size);
             result = sync_inode(fake, async->inode);
         }
         return result;

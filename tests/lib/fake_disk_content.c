@@ -254,7 +254,12 @@ void fake_content_settle_directory(struct fake_content *content)
 
 void fake_content_begin_sync(struct fake_inode *inode)
 {
-    for (uint64_t at = 0; at < inode->cache_size; at += SECTOR) {
+    fake_content_begin_sync_of(inode, 0, inode->cache_size);
+}
+
+void fake_content_begin_sync_of(struct fake_inode *inode, uint64_t offset, uint64_t size)
+{
+    for (uint64_t at = offset; at < offset + size; at += SECTOR) {
         if (inode->dirty[at / SECTOR] == FAKE_DIRTY) {
             inode->dirty[at / SECTOR] = FAKE_SYNCING;
         }

@@ -105,6 +105,7 @@ void fake_content_sync(struct fake_inode *inode, bool succeeds);
 
 /* One that takes its time: of what was written before it began. */
 void fake_content_begin_sync(struct fake_inode *inode);
+void fake_content_begin_sync_of(struct fake_inode *inode, uint64_t offset, uint64_t size);
 void fake_content_end_sync(struct fake_inode *inode, bool succeeds);
 
 /* What a new process sees, which reads around caches: lost sectors are gone. */

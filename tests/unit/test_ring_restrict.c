@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static struct io_uring *uring; /* of the ring made last */
@@ -50,6 +51,14 @@ static int answer_to(const struct io_uring_sqe *wanted)
     result = completion->res;
     io_uring_cqe_seen(uring, completion);
     return result;
+}
+
+static int last_result;
+
+static void on_done(struct ring_op *op, const struct ring_event *event)
+{
+    (void)op;
+    last_result = event->result;
 }
 
 static bool is_in_use(unsigned operation)
@@ -95,6 +104,31 @@ START_TEST(ring_refuses_to_open_files)
     entry = (struct io_uring_sqe){0};
     io_uring_prep_close(&entry, fd);
     ck_assert_int_eq(answer_to(&entry), -EACCES);
+    ck_assert_int_eq(close(fd), 0);
+    ring_free(ring);
+}
+
+END_TEST
+
+/* A write that is to be durable asks the kernel for just that, and nothing else differs. */
+START_TEST(ring_writes_through)
+{
+    static uint8_t bytes[4096];
+    const struct io_uring_sqe *entry;
+    struct ring_op op = {.done = on_done};
+    int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+    open_ring();
+    ck_assert_int_ge(fd, 0);
+    entry = &uring->sq.sqes[uring->sq.sqe_tail & *uring->sq.kring_mask];
+    ck_assert_int_eq(ring_write_through(ring, &op, fd, (struct bytes){bytes, sizeof(bytes)}, 0), 0);
+    ck_assert_uint_eq(entry->opcode, IORING_OP_WRITE);
+    ck_assert_int_eq(entry->rw_flags, RWF_DSYNC);
+    ck_assert_uint_eq(entry->flags, 0);
+    while (op.pending) {
+        ck_assert_int_ge(ring_run(ring, UINT64_MAX), 0);
+    }
+    ck_assert_int_eq(last_result, sizeof(bytes));
     ck_assert_int_eq(close(fd), 0);
     ring_free(ring);
 }
@@ -150,4 +184,4 @@ START_TEST(ring_free_gives_its_descriptor_back)
 END_TEST
 
 UNIT_MAIN("ring_restrict", ring_refuses_operations, ring_refuses_to_open_files, ring_refuses_flags,
-          ring_refuses_registrations, ring_free_gives_its_descriptor_back)
+          ring_writes_through, ring_refuses_registrations, ring_free_gives_its_descriptor_back)
