@@ -11,6 +11,9 @@
  * a flag, a count or a number; the few texts that are needed later are copied into the call's
  * arena. A fault is remembered, not acted upon, until the head is whole: which answer it gets
  * depends on the other fields (a browser's GET is told 405, not that its path is no method).
+ *
+ * What a field is, by its texts, is found out once for a field that the connection remembers: its
+ * note is the kind.
  */
 
 #define NAME_IS(name_, literal_) bytes_equal((name_), BYTES_LITERAL(literal_))
@@ -87,24 +90,47 @@ static bool starts_with_folded(struct bytes text, struct bytes prefix)
     return true;
 }
 
+/* What a field says, as far as its texts alone tell. */
+enum field_kind {
+    KIND_UNKNOWN, /* not found out yet */
+    KIND_IGNORED,
+    KIND_PATH,
+    KIND_METHOD_POST,
+    KIND_METHOD_OTHER,
+    KIND_AUTHORITY,
+    KIND_HOST,
+    KIND_TYPE_PROTO,
+    KIND_TYPE_GRPC, /* with a subtype that is not proto */
+    KIND_TE,
+    KIND_USER_AGENT,
+    KIND_AUTHORIZATION,
+    KIND_TIMEOUT,
+    KIND_ENCODING,
+    KIND_ACCEPTS_GZIP,
+    KIND_BINARY,
+    KIND_CUSTOM,
+};
+
 /* "application/grpc", "+subtype" or not, ";parameters" or not (P4). */
-static void add_content_type(struct grpc_head *head, struct bytes value)
+static enum field_kind kind_of_type(struct bytes value)
 {
     const struct bytes base = BYTES_LITERAL("application/grpc");
     struct bytes rest;
 
     if (!starts_with_folded(value, base)) {
-        return;
+        return KIND_IGNORED;
     }
     rest = (struct bytes){value.data + base.size, value.size - base.size};
     if (rest.size == 0 || rest.data[0] == ';') {
-        head->is_grpc = true;
-        head->is_proto = true;
-    } else if (rest.data[0] == '+') {
-        head->is_grpc = true;
-        head->is_proto = starts_with_folded(rest, BYTES_LITERAL("+proto")) &&
-                         (rest.size == 6 || rest.data[6] == ';');
+        return KIND_TYPE_PROTO;
     }
+    if (rest.data[0] != '+') {
+        return KIND_IGNORED;
+    }
+    return starts_with_folded(rest, BYTES_LITERAL("+proto")) &&
+                   (rest.size == 6 || rest.data[6] == ';')
+               ? KIND_TYPE_PROTO
+               : KIND_TYPE_GRPC;
 }
 
 /* Looks for `gzip` in a comma-separated list. */
@@ -176,34 +202,65 @@ static int base64_decode(struct bytes text, uint8_t *out, size_t *ret_size)
     return 0;
 }
 
-static void add_pseudo(struct grpc_head *head, struct arena *arena, const struct h2_field *field)
+static enum field_kind kind_of_pseudo(const struct h2_field *field)
 {
     if (NAME_IS(field->name, ":path")) {
-        head->path = copy(head, arena, field->value);
-    } else if (NAME_IS(field->name, ":method")) {
-        head->is_post = NAME_IS(field->value, "POST");
-    } else if (NAME_IS(field->name, ":authority")) {
-        head->authority_count++;
+        return KIND_PATH;
     }
+    if (NAME_IS(field->name, ":method")) {
+        return NAME_IS(field->value, "POST") ? KIND_METHOD_POST : KIND_METHOD_OTHER;
+    }
+    return NAME_IS(field->name, ":authority") ? KIND_AUTHORITY : KIND_IGNORED;
 }
 
-/* The fields gRPC itself defines. Returns whether it was one of them. */
-static bool add_grpc(struct grpc_head *head, struct arena *arena, struct bytes name,
-                     struct bytes value)
+static enum field_kind kind_of_regular(struct bytes name, struct bytes value)
 {
-    if (NAME_IS(name, "grpc-timeout")) {
-        if (grpc_timeout_parse(value, &head->timeout_ns) != 0) {
-            note_fault(head, GRPC_HEAD_BAD_TIMEOUT);
+    static const struct {
+        struct bytes name;
+        enum field_kind kind;
+    } known[] = {
+        {{(const uint8_t *)"te", 2}, KIND_TE},
+        {{(const uint8_t *)"user-agent", 10}, KIND_USER_AGENT},
+        {{(const uint8_t *)"authorization", 13}, KIND_AUTHORIZATION},
+        {{(const uint8_t *)"host", 4}, KIND_HOST},
+        {{(const uint8_t *)"grpc-timeout", 12}, KIND_TIMEOUT},
+        {{(const uint8_t *)"grpc-encoding", 13}, KIND_ENCODING},
+    };
+
+    size_t i;
+
+    for (i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (bytes_equal(name, known[i].name)) {
+            return known[i].kind;
         }
-    } else if (NAME_IS(name, "grpc-encoding")) {
-        head->encoding = copy(head, arena, value);
-        head->uses_gzip = NAME_IS(value, "gzip");
-    } else if (NAME_IS(name, "grpc-accept-encoding")) {
-        head->accepts_gzip = head->accepts_gzip || lists_gzip(value);
-    } else {
-        return false;
     }
-    return true;
+    if (NAME_IS(name, "content-type")) {
+        return kind_of_type(value);
+    }
+    if (NAME_IS(name, "grpc-accept-encoding")) {
+        return lists_gzip(value) ? KIND_ACCEPTS_GZIP : KIND_IGNORED;
+    }
+    return grpc_metadata_is_binary(name) ? KIND_BINARY : KIND_CUSTOM;
+}
+
+static enum field_kind kind_of(const struct h2_field *field)
+{
+    enum field_kind kind = field->note != NULL ? (enum field_kind) * field->note : KIND_UNKNOWN;
+
+    if (kind != KIND_UNKNOWN) {
+        return kind;
+    }
+    if (field->name.size == 0) {
+        kind = KIND_IGNORED;
+    } else if (field->name.data[0] == ':') {
+        kind = kind_of_pseudo(field);
+    } else {
+        kind = kind_of_regular(field->name, strip(field->value));
+    }
+    if (field->note != NULL) {
+        *field->note = (uint8_t)kind;
+    }
+    return kind;
 }
 
 /* Makes room for one more. The table doubles: most heads have few of these, and none is usual. */
@@ -264,46 +321,82 @@ static void add_binary(struct grpc_head *head, struct arena *arena, struct bytes
     }
 }
 
-/* The fields every client sends and nobody asks for again. Returns whether it was one of them. */
-static bool add_known(struct grpc_head *head, struct arena *arena, struct bytes name,
-                      struct bytes value)
+static void add_timeout(struct grpc_head *head, struct bytes value)
 {
-    if (NAME_IS(name, "content-type")) {
-        add_content_type(head, value);
-    } else if (NAME_IS(name, "te")) {
-        head->has_te = true;
-    } else if (NAME_IS(name, "user-agent")) {
-        head->user_agent = copy(head, arena, value);
-    } else if (NAME_IS(name, "authorization")) {
-        if (head->authorization_count++ == 0) { /* a second one is not looked at, only counted */
-            head->authorization = copy(head, arena, value);
-        }
-    } else if (NAME_IS(name, "host")) {
-        head->host_count++;
-    } else {
-        return false;
+    if (grpc_timeout_parse(value, &head->timeout_ns) != 0) {
+        note_fault(head, GRPC_HEAD_BAD_TIMEOUT);
     }
-    return true;
+}
+
+static void add_authorization(struct grpc_head *head, struct arena *arena, struct bytes value)
+{
+    if (head->authorization_count++ == 0) { /* a second one is not looked at, only counted */
+        head->authorization = copy(head, arena, value);
+    }
+}
+
+/* The kinds whose value is kept, or read each time. */
+static void add_value(struct grpc_head *head, struct arena *arena, enum field_kind kind,
+                      const struct h2_field *field)
+{
+    struct bytes value = strip(field->value);
+
+    if (kind == KIND_AUTHORIZATION) {
+        add_authorization(head, arena, value);
+    } else if (kind == KIND_USER_AGENT) {
+        head->user_agent = copy(head, arena, value);
+    } else if (kind == KIND_TIMEOUT) {
+        add_timeout(head, value);
+    } else if (kind == KIND_ENCODING) {
+        head->encoding = copy(head, arena, value);
+        head->uses_gzip = NAME_IS(value, "gzip");
+    } else if (kind == KIND_BINARY) {
+        add_binary(head, arena, field->name, value);
+    } else {
+        add_custom(head, arena, field->name, value);
+    }
 }
 
 void grpc_head_add(struct grpc_head *head, struct arena *arena, const struct h2_field *field)
 {
-    struct bytes value = strip(field->value);
+    enum field_kind kind = kind_of(field);
 
-    if (field->name.size == 0) {
-        return;
-    }
-    if (field->name.data[0] == ':') {
-        add_pseudo(head, arena, field);
-        return;
-    }
-    if (add_known(head, arena, field->name, value) || add_grpc(head, arena, field->name, value)) {
-        return;
-    }
-    if (grpc_metadata_is_binary(field->name)) {
-        add_binary(head, arena, field->name, value);
-    } else {
-        add_custom(head, arena, field->name, value);
+    switch (kind) {
+    case KIND_UNKNOWN:
+    case KIND_IGNORED:
+        break;
+    case KIND_PATH:
+        head->path = copy(head, arena, field->value);
+        break;
+    case KIND_METHOD_POST:
+    case KIND_METHOD_OTHER:
+        head->is_post = kind == KIND_METHOD_POST;
+        break;
+    case KIND_AUTHORITY:
+        head->authority_count++;
+        break;
+    case KIND_HOST:
+        head->host_count++;
+        break;
+    case KIND_TYPE_PROTO:
+    case KIND_TYPE_GRPC:
+        head->is_grpc = true;
+        head->is_proto = kind == KIND_TYPE_PROTO;
+        break;
+    case KIND_TE:
+        head->has_te = true;
+        break;
+    case KIND_ACCEPTS_GZIP:
+        head->accepts_gzip = true;
+        break;
+    case KIND_USER_AGENT:
+    case KIND_AUTHORIZATION:
+    case KIND_TIMEOUT:
+    case KIND_ENCODING:
+    case KIND_BINARY:
+    case KIND_CUSTOM:
+        add_value(head, arena, kind, field);
+        break;
     }
 }
 

@@ -155,15 +155,14 @@ static void note_priority(struct h2_stream *stream, struct bytes value)
     }
 }
 
-static enum h2_verdict check_field(struct h2_stream *stream, const struct h2_field *field)
+static enum h2_verdict check_field(struct h2_stream *stream, const struct h2_field *field,
+                                   const struct h2_meaning *meaning)
 {
-    struct h2_meaning meaning =
-        h2_field_meaning(stream->message.is_answer, field->name, field->value);
-    enum h2_verdict verdict = h2_message_add(&stream->message, &meaning);
+    enum h2_verdict verdict = h2_message_add(&stream->message, meaning);
 
     if (verdict == H2_VERDICT_REFUSE) {
         refuse_message(stream, MALFORMED_FIELD);
-    } else if ((meaning.shows & H2_MARK_PRIORITY) != 0) {
+    } else if ((meaning->shows & H2_MARK_PRIORITY) != 0) {
         note_priority(stream, field->value);
     }
     return verdict;
@@ -181,13 +180,14 @@ static void pass_field(struct h2_session *session, const struct h2_stream *strea
     }
 }
 
-bool h2_inbound_field(struct h2_session *session, int32_t stream_id, const struct h2_field *field)
+bool h2_inbound_field(struct h2_session *session, int32_t stream_id, const struct h2_field *field,
+                      const struct h2_meaning *meaning)
 {
     struct h2_stream *stream = find_stream(session, stream_id);
     enum h2_verdict verdict = H2_VERDICT_KEEP;
 
     if (session->checks_messages && stream != NULL) {
-        verdict = check_field(stream, field);
+        verdict = check_field(stream, field, meaning);
     }
     if (verdict == H2_VERDICT_REFUSE) {
         return false;

@@ -11,6 +11,7 @@
 
 #include "core/list.h"
 #include "http2/h2_budget.h"
+#include "http2/h2_memo.h"
 #include "http2/h2_message.h"
 #include "http2/h2_pool.h"
 #include "http2/h2_session.h"
@@ -29,6 +30,7 @@ struct h2_session {
     struct h2_pool *pool;
     struct h2_pool own_pool; /* used when the options name none */
     struct h2_options options;
+    struct h2_memo *memo; /* of fields that came; NULL = not made yet */
     struct h2_budget budget;
     struct h2_pings pings;
     struct list streams;
@@ -73,7 +75,8 @@ int h2_session_append_goaway(struct h2_session *session, struct buf *output);
 /* What the engine found in the bytes, in their order. After each the session may be dead. */
 void h2_inbound_block_begin(struct h2_session *session, int32_t stream_id, bool is_request);
 /* False: the message is malformed, and the rest of the block is for nobody. */
-bool h2_inbound_field(struct h2_session *session, int32_t stream_id, const struct h2_field *field);
+bool h2_inbound_field(struct h2_session *session, int32_t stream_id, const struct h2_field *field,
+                      const struct h2_meaning *meaning);
 void h2_inbound_block_end(struct h2_session *session, int32_t stream_id, bool ended);
 void h2_inbound_data(struct h2_session *session, int32_t stream_id, struct bytes bytes);
 void h2_inbound_data_ended(struct h2_session *session, int32_t stream_id);

@@ -87,6 +87,8 @@ struct h2_field {
     struct bytes value;
     bool sensitive; /* never indexed by HPACK */
     bool constant;  /* to send: both texts outlive the session and need no copy */
+    uint8_t *note;  /* received: a byte for the receiver, 0 at first, that comes with each field of
+                       the same texts as long as the connection remembers it; NULL = it does not */
 };
 
 #define H2_FIELDS_MAX   64 /* most fields of one head to send */

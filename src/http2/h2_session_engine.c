@@ -83,22 +83,93 @@ static int on_begin_headers(nghttp2_session *engine, const nghttp2_frame *frame,
     return verdict(user_data);
 }
 
+static void forget(struct h2_memo *memo, struct h2_memo_entry *entry)
+{
+    nghttp2_rcbuf_decref(entry->name_object);
+    nghttp2_rcbuf_decref(entry->value_object);
+    h2_memo_drop(memo, entry);
+}
+
+static void forget_all(struct h2_session *session)
+{
+    unsigned i;
+
+    for (i = 0; session->memo != NULL && i < H2_MEMO_ENTRIES; i++) {
+        if (session->memo->entries[i].name_object != NULL) {
+            forget(session->memo, &session->memo->entries[i]);
+        }
+    }
+    h2_pool_free(session->pool, session->memo);
+    session->memo = NULL;
+}
+
+/* Keeps a field for the next time, if it is of a kind that comes again, and there is memory. */
+static struct h2_memo_entry *remember(struct h2_session *session,
+                                      const struct h2_memo_entry *content)
+{
+    struct h2_memo_entry *entry;
+
+    if (session->memo == NULL) {
+        session->memo = h2_pool_alloc_zeroed(session->pool, 1, sizeof(*session->memo));
+        if (session->memo == NULL) {
+            return NULL;
+        }
+    }
+    while ((entry = h2_memo_make_room(session->memo, content->name.size + content->value.size)) !=
+               NULL &&
+           entry->name_object != NULL) {
+        forget(session->memo, entry);
+    }
+    if (entry != NULL) {
+        nghttp2_rcbuf_incref(content->name_object);
+        nghttp2_rcbuf_incref(content->value_object);
+        h2_memo_fill(session->memo, entry, content);
+    }
+    return entry;
+}
+
+static int pass_field(struct h2_session *session, int32_t stream_id,
+                      const struct h2_memo_entry *content, uint8_t flags, uint8_t *note)
+{
+    const struct h2_field field = {
+        .name = content->name,
+        .value = content->value,
+        .sensitive = (flags & NGHTTP2_NV_FLAG_NO_INDEX) != 0,
+        .note = note,
+    };
+
+    if (!h2_inbound_field(session, stream_id, &field, &content->meaning)) {
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* the rest is decoded, and that is all */
+    }
+    return verdict(session);
+}
+
+/* A field that nobody need look at, or one to look at. */
 static int on_header(nghttp2_session *engine, const nghttp2_frame *frame, nghttp2_rcbuf *name,
                      nghttp2_rcbuf *value, uint8_t flags, void *user_data)
 {
-    nghttp2_vec name_vec = nghttp2_rcbuf_get_buf(name);
-    nghttp2_vec value_vec = nghttp2_rcbuf_get_buf(value);
-    const struct h2_field field = {
-        .name = {name_vec.base, name_vec.len},
-        .value = {value_vec.base, value_vec.len},
-        .sensitive = (flags & NGHTTP2_NV_FLAG_NO_INDEX) != 0,
-    };
+    struct h2_session *session = user_data;
+    struct h2_memo_entry *entry =
+        session->memo != NULL ? h2_memo_find(session->memo, name, value) : NULL;
+    struct h2_memo_entry content = {.name_object = name, .value_object = value};
+    nghttp2_vec name_vec;
+    nghttp2_vec value_vec;
 
     (void)engine;
-    if (!h2_inbound_field(user_data, frame->hd.stream_id, &field)) {
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* the rest is decoded, and that is all */
+    if (entry != NULL) {
+        return pass_field(session, frame->hd.stream_id, entry, flags, &entry->note);
     }
-    return verdict(user_data);
+    name_vec = nghttp2_rcbuf_get_buf(name);
+    value_vec = nghttp2_rcbuf_get_buf(value);
+    content.name = (struct bytes){name_vec.base, name_vec.len};
+    content.value = (struct bytes){value_vec.base, value_vec.len};
+    content.meaning =
+        h2_field_meaning(session->role == H2_ROLE_CLIENT, content.name, content.value);
+    if ((flags & NGHTTP2_NV_FLAG_NO_INDEX) == 0) {
+        entry = remember(session, &content); /* a secret that comes anew each time is not kept */
+    }
+    return pass_field(session, frame->hd.stream_id, &content, flags,
+                      entry != NULL ? &entry->note : NULL);
 }
 
 static void ping_acknowledged(struct h2_session *session, const nghttp2_ping *ping)
@@ -434,6 +505,7 @@ int h2_engine_new(struct h2_session *session)
 
 void h2_engine_free(struct h2_session *session)
 {
+    forget_all(session);
     nghttp2_session_del(session->engine);
 }
 
