@@ -124,6 +124,10 @@ static bool count_field(struct h2_session *session, const struct h2_field *field
 
     session->block_size += field->name.size + field->value.size + FIELD_OVERHEAD;
     session->block_fields++;
+    if (session->block_size <= session->block_size_usual &&
+        session->block_fields <= session->block_fields_usual) {
+        return true;
+    }
     /* Only the death of the session stops a bomb: after a stream error the rest would still be
      * decoded. */
     if (options->max_header_list_hard != 0 && session->block_size > options->max_header_list_hard) {

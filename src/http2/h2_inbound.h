@@ -39,6 +39,8 @@ struct h2_session {
     size_t unsent_size;        /* body bytes of all streams that wait to be pulled */
     uint64_t now_ns;           /* of the last feed */
     uint64_t block_size;       /* of the header block being received */
+    uint64_t block_size_usual; /* up to it and so many fields no limit is near */
+    uint32_t block_fields_usual;
     uint32_t block_fields;
     bool block_is_too_large;
     bool block_is_informational; /* 1xx: not the head yet */

@@ -15,8 +15,8 @@ static bool is_for(const struct h2_memo_entry *entry, const void *name, const vo
 
 struct h2_memo_entry *h2_memo_find(struct h2_memo *memo, const void *name, const void *value)
 {
-    struct h2_memo_entry *entry = &memo->entries[memo->entries[memo->last].next];
-    uint8_t i;
+    uint8_t i = memo->entries[memo->last].next;
+    struct h2_memo_entry *entry = &memo->entries[i];
 
     if (!is_for(entry, name, value)) {
         for (i = 0; i < H2_MEMO_ENTRIES && !is_for(&memo->entries[i], name, value); i++) {
@@ -27,7 +27,7 @@ struct h2_memo_entry *h2_memo_find(struct h2_memo *memo, const void *name, const
         entry = &memo->entries[i];
         memo->entries[memo->last].next = i;
     }
-    memo->last = (uint8_t)(entry - memo->entries);
+    memo->last = i;
     entry->is_used = true;
     return entry;
 }

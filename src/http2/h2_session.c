@@ -61,6 +61,13 @@ int h2_session_new(enum h2_role role, const struct h2_options *options,
     session->now_ns = now_ns;
     session->checks_messages =
         (options->checks == H2_CHECKS_DEFAULT ? CHECKS_BUILT : options->checks) == H2_CHECKS_OWN;
+    session->block_fields_usual = options->max_headers != 0 ? options->max_headers : UINT32_MAX;
+    session->block_size_usual =
+        options->max_header_list != 0 ? options->max_header_list : UINT32_MAX;
+    if (options->max_header_list_hard != 0 &&
+        options->max_header_list_hard < session->block_size_usual) {
+        session->block_size_usual = options->max_header_list_hard;
+    }
     list_init(&session->streams);
     h2_pool_init(&session->own_pool, 0);
     session->pool = options->pool != NULL ? options->pool : &session->own_pool;

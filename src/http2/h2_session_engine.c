@@ -128,14 +128,16 @@ static struct h2_memo_entry *remember(struct h2_session *session,
     return entry;
 }
 
+/* `entry`: where it is remembered; NULL = nowhere. */
 static int pass_field(struct h2_session *session, int32_t stream_id,
-                      const struct h2_memo_entry *content, uint8_t flags, uint8_t *note)
+                      const struct h2_memo_entry *content, uint8_t flags,
+                      struct h2_memo_entry *entry)
 {
     const struct h2_field field = {
         .name = content->name,
         .value = content->value,
         .sensitive = (flags & NGHTTP2_NV_FLAG_NO_INDEX) != 0,
-        .note = note,
+        .note = entry != NULL ? &entry->note : NULL,
     };
 
     if (!h2_inbound_field(session, stream_id, &field, &content->meaning)) {
@@ -144,32 +146,37 @@ static int pass_field(struct h2_session *session, int32_t stream_id,
     return verdict(session);
 }
 
-/* A field that nobody need look at, or one to look at. */
+static int take_new_field(struct h2_session *session, int32_t stream_id, nghttp2_rcbuf *name,
+                          nghttp2_rcbuf *value, uint8_t flags)
+{
+    nghttp2_vec name_vec = nghttp2_rcbuf_get_buf(name);
+    nghttp2_vec value_vec = nghttp2_rcbuf_get_buf(value);
+    struct h2_memo_entry content = {.name_object = name,
+                                    .value_object = value,
+                                    .name = {name_vec.base, name_vec.len},
+                                    .value = {value_vec.base, value_vec.len}};
+    struct h2_memo_entry *entry = NULL;
+
+    content.meaning =
+        h2_field_meaning(session->role == H2_ROLE_CLIENT, content.name, content.value);
+    if ((flags & NGHTTP2_NV_FLAG_NO_INDEX) == 0) {
+        entry = remember(session, &content); /* a secret that comes anew each time is not kept */
+    }
+    return pass_field(session, stream_id, &content, flags, entry);
+}
+
 static int on_header(nghttp2_session *engine, const nghttp2_frame *frame, nghttp2_rcbuf *name,
                      nghttp2_rcbuf *value, uint8_t flags, void *user_data)
 {
     struct h2_session *session = user_data;
     struct h2_memo_entry *entry =
         session->memo != NULL ? h2_memo_find(session->memo, name, value) : NULL;
-    struct h2_memo_entry content = {.name_object = name, .value_object = value};
-    nghttp2_vec name_vec;
-    nghttp2_vec value_vec;
 
     (void)engine;
-    if (entry != NULL) {
-        return pass_field(session, frame->hd.stream_id, entry, flags, &entry->note);
+    if (entry == NULL) {
+        return take_new_field(session, frame->hd.stream_id, name, value, flags);
     }
-    name_vec = nghttp2_rcbuf_get_buf(name);
-    value_vec = nghttp2_rcbuf_get_buf(value);
-    content.name = (struct bytes){name_vec.base, name_vec.len};
-    content.value = (struct bytes){value_vec.base, value_vec.len};
-    content.meaning =
-        h2_field_meaning(session->role == H2_ROLE_CLIENT, content.name, content.value);
-    if ((flags & NGHTTP2_NV_FLAG_NO_INDEX) == 0) {
-        entry = remember(session, &content); /* a secret that comes anew each time is not kept */
-    }
-    return pass_field(session, frame->hd.stream_id, &content, flags,
-                      entry != NULL ? &entry->note : NULL);
+    return pass_field(session, frame->hd.stream_id, entry, flags, entry);
 }
 
 static void ping_acknowledged(struct h2_session *session, const nghttp2_ping *ping)
