@@ -18,6 +18,7 @@
 
 #define CLASS_SIZE_MIN 64
 #define WIPE_SIZE_MIN  (2 * CLASS_SIZE_MIN + 1)
+#define CLASS_SIZE_MAX (CLASS_SIZE_MIN << (H2_POOL_CLASS_COUNT - 1))
 #define CLASS_NONE     H2_POOL_CLASS_COUNT
 
 struct h2_pool_block {
@@ -56,14 +57,14 @@ static size_t class_size(unsigned class_index)
 
 static unsigned class_of(size_t size)
 {
-    unsigned i;
-
-    for (i = 0; i < H2_POOL_CLASS_COUNT; i++) {
-        if (size <= class_size(i)) {
-            return i;
-        }
+    if (size <= CLASS_SIZE_MIN) {
+        return 0;
     }
-    return CLASS_NONE;
+    if (size > CLASS_SIZE_MAX) {
+        return CLASS_NONE;
+    }
+    /* How many bits more than the smallest class a size needs that is a power of two. */
+    return (unsigned)(__builtin_clzll(CLASS_SIZE_MIN) - __builtin_clzll(size - 1)) + 1;
 }
 
 static struct h2_pool_block *block_of(void *memory)

@@ -69,6 +69,28 @@ START_TEST(pool_zeroes_on_demand)
 
 END_TEST
 
+/* A block has the smallest size that takes what was asked for, and beyond the largest just that. */
+START_TEST(pool_rounds_up_to_its_sizes)
+{
+    size_t head;
+    size_t size;
+    size_t room = 64;
+
+    h2_pool_init(&pool, 0);
+    h2_pool_free(&pool, h2_pool_alloc(&pool, 64));
+    head = pool.cached_bytes - 64;
+    for (size = 1; size <= 4100; size++) {
+        void *memory = h2_pool_alloc(&pool, size);
+
+        room = size > 4096 ? size : size > room ? 2 * room : room;
+        ck_assert_uint_eq(pool.used_bytes, head + room);
+        h2_pool_free(&pool, memory);
+    }
+    h2_pool_deinit(&pool);
+}
+
+END_TEST
+
 /* Growing keeps the content, over class borders and past the largest class. */
 START_TEST(pool_reallocates)
 {
@@ -142,4 +164,5 @@ START_TEST(pool_wipes_what_it_gets_back)
 END_TEST
 
 UNIT_MAIN("h2_pool", pool_reuses_blocks, pool_keeps_its_limit, pool_zeroes_on_demand,
-          pool_reallocates, pool_bounds_what_it_keeps, pool_wipes_what_it_gets_back)
+          pool_rounds_up_to_its_sizes, pool_reallocates, pool_bounds_what_it_keeps,
+          pool_wipes_what_it_gets_back)
