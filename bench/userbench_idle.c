@@ -233,6 +233,7 @@ static void close_all(struct idle *idle)
     while (ring_pending_count(idle->reactor.ring) > 0) {
         turn(idle);
     }
+    userbench_link_settings_deinit(&idle->settings);
     reactor_deinit(&idle->reactor);
     tls_context_unref(idle->tls);
     userbench_requests_deinit(&idle->requests);

@@ -66,6 +66,9 @@ struct userbench_link_settings {
     char authority[256];
     struct userbench_field fields[USERBENCH_FIELDS_MAX]; /* of every head; the path is the first */
     unsigned field_count;
+    char *texts[USERBENCH_FIELDS_MAX]; /* of these, what was made for them */
+    unsigned text_count;
+    struct buf literal; /* the token, as it is never indexed */
     uint64_t bytes_received;
     uint64_t bytes_sent; /* plain */
     uint64_t receives;
@@ -110,6 +113,9 @@ struct userbench_link_options {
 
 void userbench_link_settings_init(struct userbench_link_settings *settings,
                                   const struct userbench_link_options *options);
+
+/* No connection may use them any more. */
+void userbench_link_settings_deinit(struct userbench_link_settings *settings);
 
 /* Connects, and blocks until the socket is connected; TLS and HTTP/2 follow in the loop. */
 void userbench_link_open(struct userbench_link *link, struct userbench_link_settings *settings);

@@ -17,14 +17,15 @@ static void add(struct userbench_link_settings *settings, struct userbench_field
     settings->fields[settings->field_count++] = field;
 }
 
-/* A text that lives as long as the program, as the fields of heads do. */
-static char *join(const char *before, const char *after)
+/* A text that lives as long as the settings, as the fields of heads do. */
+static char *join(struct userbench_link_settings *settings, const char *before, const char *after)
 {
     char *text = NULL;
 
     if (asprintf(&text, "%s%s", before, after) < 0) {
         userbench_problem("no memory");
     }
+    settings->texts[settings->text_count++] = text;
     return text;
 }
 
@@ -33,14 +34,13 @@ static void add_token(struct userbench_link_settings *settings,
 {
     struct userbench_field field = {
         .name = "authorization",
-        .value = join("Bearer ", options->token),
+        .value = join(settings, "Bearer ", options->token),
         .static_index = 23,
     };
-    struct buf encoded = {0};
 
     if (options->token_is_literal) {
-        userbench_hpack_never_indexed(field.name, field.value, &encoded);
-        field.encoded = buf_bytes(&encoded); /* lives as long as the program */
+        userbench_hpack_never_indexed(field.name, field.value, &settings->literal);
+        field.encoded = buf_bytes(&settings->literal);
     }
     add(settings, field);
 }
@@ -73,7 +73,8 @@ void userbench_link_settings_init(struct userbench_link_settings *settings,
     add(settings, (struct userbench_field){"user-agent", "userbench/1", 58, false, {0}});
     if (options->deadline_ms > 0) {
         (void)snprintf(deadline, sizeof(deadline), "%um", options->deadline_ms); /* fits */
-        add(settings, (struct userbench_field){"grpc-timeout", join(deadline, ""), 0, false, {0}});
+        add(settings,
+            (struct userbench_field){"grpc-timeout", join(settings, deadline, ""), 0, false, {0}});
     }
     if (options->continue_on_error) {
         add(settings, (struct userbench_field){"users-continue-on-error", "true", 0, false, {0}});
@@ -81,4 +82,12 @@ void userbench_link_settings_init(struct userbench_link_settings *settings,
     if (options->token != NULL) {
         add_token(settings, options);
     }
+}
+
+void userbench_link_settings_deinit(struct userbench_link_settings *settings)
+{
+    for (unsigned i = 0; i < settings->text_count; i++) {
+        free(settings->texts[i]);
+    }
+    buf_deinit(&settings->literal);
 }

@@ -66,9 +66,10 @@ struct load {
     struct userbench_requests requests;
     uint64_t mix[USERBENCH_METHOD_COUNT]; /* shares added up */
     struct call *free_calls;
-    unsigned under_way; /* calls */
-    uint64_t started;   /* calls, since the beginning */
-    uint64_t began_ns;  /* of what is counted */
+    unsigned call_count; /* free or under way */
+    unsigned under_way;  /* calls */
+    uint64_t started;    /* calls, since the beginning */
+    uint64_t began_ns;   /* of what is counted */
     uint64_t due_first_ns;
     uint64_t due_count;
     uint64_t skipped;        /* since none more may be under way */
@@ -318,9 +319,12 @@ static void on_input(struct ring_op *op, const struct ring_event *event)
 {
     struct load *load = CONTAINER_OF(op, struct load, input_op);
     char bytes[USERBENCH_PHASE_NAME];
-    ssize_t size = read(STDIN_FILENO, bytes, sizeof(bytes)); /* there is some, or its end */
+    ssize_t size;
 
-    (void)event;
+    if (event->result < 0) {
+        return; /* cancelled, at the end */
+    }
+    size = read(STDIN_FILENO, bytes, sizeof(bytes)); /* there is some, or its end */
     for (ssize_t i = 0; i < size; i++) {
         take_input(load, bytes[i]);
     }
@@ -601,8 +605,10 @@ static struct call *make_calls(struct load *load)
     const unsigned total =
         options->rate > 0 ? options->outstanding : options->connections * options->streams;
     struct call *calls = userbench_memory_get(total, sizeof(*calls));
+    /* Only then times of items are kept. */
     const bool has_streams = load->mix[USERBENCH_SYNC] > load->mix[USERBENCH_WATCH];
 
+    load->call_count = total;
     for (unsigned i = 0; i < total; i++) {
         calls[i].load = load;
         calls[i].next = load->free_calls;
@@ -678,6 +684,24 @@ static void init(struct load *load)
                                                   });
 }
 
+/* All connections are closed. */
+static void deinit(struct load *load)
+{
+    ring_cancel(load->reactor.ring, &load->input_op);
+    while (ring_pending_count(load->reactor.ring) > 0) {
+        turn(load, UINT64_MAX);
+    }
+    userbench_link_settings_deinit(&load->settings);
+    reactor_deinit(&load->reactor);
+    tls_context_unref(load->tls);
+    slurp_free(load->token, load->token_size);
+    userbench_stats_deinit(&load->stats);
+    userbench_requests_deinit(&load->requests);
+    free(load->links);
+    free(load->host);
+    free(load);
+}
+
 int userbench_load_run(const struct userbench_options *options)
 {
     struct load *load = userbench_memory_get(1, sizeof(*load));
@@ -706,8 +730,10 @@ int userbench_load_run(const struct userbench_options *options)
         userbench_problem("the result cannot be written");
     }
     close_links(load);
-    userbench_stats_deinit(&load->stats);
-    userbench_requests_deinit(&load->requests);
+    for (unsigned i = 0; i < load->call_count; i++) {
+        free(calls[i].item_ns);
+    }
     free(calls);
+    deinit(load);
     return EXIT_SUCCESS;
 }
