@@ -163,8 +163,10 @@ def memory_section(results):
             ("watcher, its share of a connection with 100 included", f"{number(memory['watcher'] / KIB)} KiB")]
     if "stream" in memory:
         rows.append(("open stream", f"{number(memory['stream'] / KIB)} KiB"))
-    rows += [(f"user, {int(count):,} of them", f"{number(size)} bytes")
-             for count, size in memory["user"].items()]
+    for name, kind in (("user of 184 bytes", "user"),
+                       ("user with a password's hash and a request_id", "user_with_password")):
+        rows += [(f"{name}, {int(count):,} of them", f"{number(size)} bytes")
+                 for count, size in memory[kind].items()]
     return section("Memory", "Growth of what the process has resident.", rows_of(("of each", "memory"), rows))
 
 

@@ -67,7 +67,7 @@ def core_of_most(before, after):
     return core if core in CORES else CORES[-1]
 
 
-def make_server(path, users, settings=None, **keywords):
+def make_server(path, users, settings=None, bare=False, **keywords):
     """A server in this folder that will find so many users in its log. Its core is the one where
     the disk's interrupts go, the client's another one: the wait for a disk then wakes no other
     core, and what the client does delays no interrupt."""
@@ -79,8 +79,8 @@ def make_server(path, users, settings=None, **keywords):
     token = path / "token"
     token.write_text(server.token())
     before = interrupts()
-    subprocess.run([USERBENCH, "data", "--dir", str(server.data), "--users", str(users)],
-                   check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([USERBENCH, "data", "--dir", str(server.data), "--users", str(users),
+                    *(["--bare"] if bare else [])], check=True, stdout=subprocess.DEVNULL)
     server.core = core_of_most(before, interrupts())
     server.client_core = next((core for core in CORES if core != server.core), server.core)
     return server

@@ -1,7 +1,7 @@
 /*
  * Data directories made by the log itself, without a server: the records are
- * those that userd would have written for so many CreateUser calls, each
- * followed by nothing.
+ * those that userd would have written for so many CreateUser calls with a request_id, or, bare, for
+ * so many items of SyncUsers, each followed by nothing.
  *
  * As many records as may wait are appended; each one that became durable makes
  * room for the next, until all are told. Then the log is closed, so that it
@@ -43,6 +43,7 @@ struct writer {
     uint64_t made;
     uint64_t durable;
     uint64_t wanted;
+    bool is_bare; /* users as SyncUsers makes them: no password, no request_id */
     bool is_closed;
 };
 
@@ -108,17 +109,19 @@ static struct user make_user(uint64_t index, struct texts *texts)
     };
 }
 
-static void make_record(uint64_t index, struct buf *out)
+static void make_record(uint64_t index, bool is_bare, struct buf *out)
 {
     struct texts texts;
     const struct user user = make_user(index, &texts);
     struct user_record record = {
-        .password_hash = BYTES_LITERAL(PASSWORD_HASH),
-        .request_id = user.id,
         .sequence = index + 1,
     };
     struct buf message = {0};
 
+    if (!is_bare) {
+        record.password_hash = BYTES_LITERAL(PASSWORD_HASH);
+        record.request_id = user.id;
+    }
     buf_clear(out);
     if (user_record_append_user(&user, &message) != 0) {
         userbench_problem("no memory");
@@ -138,7 +141,7 @@ static bool append_next(struct slot *slot)
     if (writer->made == writer->wanted) {
         return false;
     }
-    make_record(writer->made, &slot->record);
+    make_record(writer->made, writer->is_bare, &slot->record);
     slot->append.type = USER_RECORD_PUT;
     slot->append.body = buf_bytes(&slot->record);
     if (wal_append(writer->wal, &slot->append) != 0) {
@@ -285,7 +288,7 @@ int userbench_data_run(const struct userbench_options *options)
 {
     const struct ring_options ring_options = {.entries = RING_ENTRIES};
     const uint64_t start_ns = clock_monotonic_ns(clock_system());
-    struct writer writer = {.wanted = options->users};
+    struct writer writer = {.wanted = options->users, .is_bare = options->is_bare};
     char problem[RING_PROBLEM_SIZE];
     struct disk *disk;
     int result;

@@ -113,6 +113,7 @@ struct userbench_options userbench_options_read(int argc, char **argv)
         {.name = "--zipf-exponent", .real = &options.zipf_exponent},
         {.name = "--warm-up", .real = &options.warm_up_s},
         {.name = "--seconds", .real = &options.seconds},
+        {.name = "--bare", .flag = &options.is_bare},
         {.name = "--sleep", .flag = &options.sleeps},
         {.name = "--spin", .flag = &options.spins},
         {.name = "--skip", .flag = &options.skips},
@@ -156,7 +157,9 @@ void userbench_options_help(void)
         "          BatchCreateUsers and SyncUsers are streams of --items, --window of them under\n"
         "          way; their items are what is counted. WatchUser ends with its first message.\n"
         "          DeleteUser takes the last tenth of the users, which nothing else calls then.\n"
-        "  data    --dir DIR --users N: a data directory with so many users, all in the log\n"
+        "  data    --dir DIR --users N [--bare]: a data directory with so many users, all in the "
+        "log; bare:\n"
+        "          as SyncUsers makes them, without a password and a request_id\n"
         "  commit  --target HOST:PORT --ca FILE --token-file FILE --dir DIR [--in-flight N]\n"
         "          [--users N] [--rounds N] [--calls N] [--server-core N] [--sleep]\n"
         "          [--second-target HOST:PORT]: UpdateUser and GetUser, and with one in flight\n"

@@ -38,6 +38,7 @@ struct userbench_options {
     double zipf_exponent;  /* load */
     double warm_up_s;      /* load: before anything is counted */
     double seconds;        /* load: counted so long; 0 = until the calls or the phases end */
+    bool is_bare;          /* data: users without password and request_id, as by SyncUsers */
     bool sleeps;           /* waits in the kernel; otherwise the loop spins, which costs a core */
     bool spins;            /* load: never waits, in a closed loop too */
     bool token_is_literal; /* load: never indexed */

@@ -1,4 +1,6 @@
 /*
+ * A hash points to a slot by its share of all hashes, so tables may have any number of slots.
+ *
  * Linear probing: a value lies in the first free slot at or after the one its hash points to.
  * Removal moves later values of the same run back (Knuth 6.4, algorithm R), so there are no
  * tombstones and lookups stay short however often keys come and go. At most three quarters of the
@@ -6,11 +8,11 @@
  *
  * Growth never moves everything at once, unless map_settle() asks for that:
  *  1. The insertion that would take too many slots makes the table the old one and puts an empty
- *     one of at least twice the size in its place.
+ *     one of at least one and a half times the size in its place.
  *  2. From then on all insertions go to the new table, and every change of the map first moves
  *     what stands in the next MAP_MOVED_SLOTS old slots. Lookups try the new table, then the old.
  *  3. When the old slots are all empty they are freed.
- * The next growth is due after at least three quarters as many insertions as there were old slots;
+ * The next growth is due after at least three eighths as many insertions as there were old slots;
  * the move needs a sixteenth as many. So there are never more than two tables with values.
  *
  * The move begins below a free slot and goes downwards, round the start of the array. What it takes
@@ -32,12 +34,11 @@
 #include <sys/mman.h>
 
 #define CAPACITY_FIRST 16
+#define CAPACITY_MAX   ((size_t)UINT32_MAX)
 
-/* Arrays of at least so many slots (256 KiB) are mapped. */
-#define MAPPED_SLOTS_MIN 16384
-
-/* So many empty old slots (64 KiB, whole pages everywhere) are given back in one go. */
-#define RELEASED_SLOTS 4096
+/* Arrays of at least so many slots are mapped, and have a multiple of it: 192 KiB, whole pages
+ * everywhere. So many old slots, once they are empty, are given back in one go. */
+#define MAPPED_SLOTS 16384
 
 /* Of an array that is got at once, where the machine has them. */
 #define HUGE_PAGE_SIZE ((size_t)2 * 1024 * 1024)
@@ -75,7 +76,7 @@ static int make_table(struct map_table *ret_table, size_t capacity)
     size_t size = capacity * sizeof(struct map_slot);
     void *slots;
 
-    if (capacity >= MAPPED_SLOTS_MIN) {
+    if (capacity >= MAPPED_SLOTS) {
         slots = map_pages(size);
         if (slots == NULL) {
             return -ENOMEM;
@@ -96,7 +97,7 @@ static void populate(const struct map_table *table)
 {
     size_t size = table->capacity * sizeof(*table->slots);
 
-    if (table->capacity >= MAPPED_SLOTS_MIN) {
+    if (table->capacity >= MAPPED_SLOTS) {
         (void)madvise(table->slots, size, MADV_HUGEPAGE);
         (void)madvise(table->slots, size, MADV_POPULATE_WRITE);
         (void)madvise(table->slots, size, MADV_NOHUGEPAGE);
@@ -105,7 +106,7 @@ static void populate(const struct map_table *table)
 
 static void free_table(struct map_table *table)
 {
-    if (table->capacity >= MAPPED_SLOTS_MIN) {
+    if (table->capacity >= MAPPED_SLOTS) {
         (void)munmap(table->slots, table->capacity * sizeof(*table->slots));
     } else {
         free(table->slots);
@@ -121,20 +122,71 @@ void map_deinit(struct map *map)
     map->count = 0;
 }
 
+static void *value_of(const struct map_slot *slot)
+{
+    return (void *)((uintptr_t)slot->value_low | (uintptr_t)slot->value_high << 32);
+}
+
+static bool is_free(const struct map_slot *slot)
+{
+    return (slot->value_low | slot->value_high) == 0;
+}
+
+static void set_value(struct map_slot *slot, const void *value)
+{
+    const uintptr_t address = (uintptr_t)value;
+
+    assert(address >> 48 == 0);
+    slot->value_low = (uint32_t)address;
+    slot->value_high = (uint16_t)(address >> 32);
+}
+
+static struct map_slot make_slot(const void *value, uint64_t hash)
+{
+    struct map_slot slot = {.hash_high = (uint32_t)(hash >> 32),
+                            .hash_low = (uint16_t)(hash >> 16)};
+
+    set_value(&slot, value);
+    return slot;
+}
+
+static bool has_hash(const struct map_slot *slot, uint64_t hash)
+{
+    return slot->hash_high == (uint32_t)(hash >> 32) && slot->hash_low == (uint16_t)(hash >> 16);
+}
+
+/* Where a value stands whose hash has these upper 32 bits, if nothing else stands there. */
+static size_t home_of(const struct map_table *table, uint64_t hash_high)
+{
+    return (hash_high * table->capacity) >> 32;
+}
+
 static size_t next_index(const struct map_table *table, size_t index)
 {
-    return (index + 1) & (table->capacity - 1);
+    return index + 1 == table->capacity ? 0 : index + 1;
+}
+
+/* Slots from one to the other, counted round the end of the array. */
+static size_t distance(const struct map_table *table, size_t from, size_t to)
+{
+    return to >= from ? to - from : to + table->capacity - from;
+}
+
+/* Some slots further on, at most as many as there are. */
+static size_t advance(const struct map_table *table, size_t index, size_t count)
+{
+    return index + count >= table->capacity ? index + count - table->capacity : index + count;
 }
 
 /* The slot of the key, or the free one where it would go. There must be slots. */
 static struct map_slot *find_slot(const struct map_table *table, map_key_fn key_of,
                                   struct bytes key, uint64_t hash)
 {
-    size_t index = hash & (table->capacity - 1);
+    size_t index = home_of(table, hash >> 32);
 
-    while (table->slots[index].value != NULL) {
-        if (table->slots[index].hash == hash &&
-            bytes_equal(key_of(table->slots[index].value), key)) {
+    while (!is_free(&table->slots[index])) {
+        if (has_hash(&table->slots[index], hash) &&
+            bytes_equal(key_of(value_of(&table->slots[index])), key)) {
             break;
         }
         index = next_index(table, index);
@@ -148,11 +200,12 @@ static struct map_slot *find_old_slot(const struct map *map, struct bytes key, u
 {
     struct map_slot *slot;
 
-    if (((hash - map->old_start) & (map->old.capacity - 1)) >= map->old_left) {
+    if (map->old_left == 0 ||
+        distance(&map->old, map->old_start, home_of(&map->old, hash >> 32)) >= map->old_left) {
         return NULL;
     }
     slot = find_slot(&map->old, map->key, key, hash);
-    return slot->value == NULL ? NULL : slot;
+    return is_free(slot) ? NULL : slot;
 }
 
 /* The slot of the key and the table it is in; NULL when the key is not there. */
@@ -165,7 +218,7 @@ static struct map_slot *find_value(const struct map *map, struct bytes key, uint
         return NULL;
     }
     slot = find_slot(&map->table, map->key, key, hash);
-    if (slot->value != NULL) {
+    if (!is_free(slot)) {
         *ret_table = &map->table;
         return slot;
     }
@@ -173,12 +226,12 @@ static struct map_slot *find_value(const struct map *map, struct bytes key, uint
     return find_old_slot(map, key, hash);
 }
 
-/* Where a value with this hash that is not there would go. */
-static size_t find_free(const struct map_table *table, uint64_t hash)
+/* Where a value that is not there would go. */
+static size_t find_free(const struct map_table *table, uint64_t hash_high)
 {
-    size_t index = hash & (table->capacity - 1);
+    size_t index = home_of(table, hash_high);
 
-    while (table->slots[index].value != NULL) {
+    while (!is_free(&table->slots[index])) {
         index = next_index(table, index);
     }
     return index;
@@ -189,23 +242,37 @@ static bool has_room(const struct map_table *table, size_t count)
     return count <= table->capacity / 4 * 3;
 }
 
+/* So many slots that `needed` values have room, and that growing by steps costs little. */
+static size_t next_capacity(const struct map *map, size_t needed)
+{
+    const size_t enough = needed / 3 * 4 + 4; /* a quarter stays free */
+    size_t capacity = map->table.capacity + map->table.capacity / 2;
+
+    capacity = capacity < enough ? enough : capacity;
+    capacity = capacity < CAPACITY_FIRST ? CAPACITY_FIRST : capacity;
+    if (capacity >= MAPPED_SLOTS) {
+        capacity = (capacity + MAPPED_SLOTS - 1) / MAPPED_SLOTS * MAPPED_SLOTS;
+    }
+    return capacity;
+}
+
 int map_reserve(struct map *map, size_t count)
 {
     struct map_table bigger;
-    size_t capacity = map->table.capacity == 0 ? CAPACITY_FIRST : map->table.capacity;
+    size_t capacity;
     size_t needed;
     int result;
 
-    /* Leaves room for the quarter that stays free and for rounding up to a power of two. */
-    if (count > SIZE_MAX / sizeof(struct map_slot) / 4 - map->count) {
+    if (count > CAPACITY_MAX / 2 - map->count) {
         return -ENOMEM;
     }
     needed = map->count + count;
     if (has_room(&map->table, needed) || has_room(&map->spare, needed)) {
         return 0;
     }
-    while (needed > capacity / 4 * 3) {
-        capacity *= 2;
+    capacity = next_capacity(map, needed);
+    if (capacity > CAPACITY_MAX) {
+        return -ENOMEM;
     }
     result = make_table(&bigger, capacity);
     if (result == 0) {
@@ -213,6 +280,11 @@ int map_reserve(struct map *map, size_t count)
         map->spare = bigger;
     }
     return result;
+}
+
+void map_drop_reserve(struct map *map)
+{
+    free_table(&map->spare);
 }
 
 /* Puts the spare table in the place of the full one. Any hash will do to find a free slot. */
@@ -224,7 +296,7 @@ static void start_growth(struct map *map, uint64_t hash)
     map->spare = (struct map_table){0};
     map->old_left = map->old.capacity;
     if (map->old_left > 0) {
-        map->old_start = find_free(&map->old, hash);
+        map->old_start = find_free(&map->old, hash >> 32);
     }
 }
 
@@ -233,15 +305,15 @@ static void release_emptied(struct map *map, size_t index)
 {
     struct map_table *old = &map->old;
 
-    if (old->capacity >= MAPPED_SLOTS_MIN && index % RELEASED_SLOTS == 0 &&
-        old->capacity - map->old_left >= RELEASED_SLOTS) {
-        (void)madvise(&old->slots[index], RELEASED_SLOTS * sizeof(*old->slots), MADV_DONTNEED);
+    if (old->capacity >= MAPPED_SLOTS && index % MAPPED_SLOTS == 0 &&
+        old->capacity - map->old_left >= MAPPED_SLOTS) {
+        (void)madvise(&old->slots[index], MAPPED_SLOTS * sizeof(*old->slots), MADV_DONTNEED);
     }
 }
 
 static void move_value(struct map *map, const struct map_slot *slot)
 {
-    map->table.slots[find_free(&map->table, slot->hash)] = *slot;
+    map->table.slots[find_free(&map->table, slot->hash_high)] = *slot;
 }
 
 /* The part of a growth that falls to each operation. */
@@ -255,8 +327,8 @@ static void move_some(struct map *map)
     }
     for (int i = 0; i < MAP_MOVED_SLOTS && map->old_left > 0; i++) {
         map->old_left--;
-        index = (map->old_start + map->old_left) & (old->capacity - 1);
-        if (old->slots[index].value != NULL) {
+        index = advance(old, map->old_start, map->old_left);
+        if (!is_free(&old->slots[index])) {
             move_value(map, &old->slots[index]);
             old->slots[index] = (struct map_slot){0};
         }
@@ -276,9 +348,9 @@ void map_settle(struct map *map)
     }
     populate(&map->table);
     for (size_t i = 0; i < map->old_left; i++) {
-        const struct map_slot *slot = &old->slots[(map->old_start + i) & (old->capacity - 1)];
+        const struct map_slot *slot = &old->slots[advance(old, map->old_start, i)];
 
-        if (slot->value != NULL) {
+        if (!is_free(slot)) {
             move_value(map, slot);
         }
     }
@@ -300,7 +372,7 @@ uint64_t map_hash(const struct map *map, struct bytes key)
 void map_prefetch(const struct map *map, uint64_t hash)
 {
     if (map->table.capacity > 0) {
-        __builtin_prefetch(&map->table.slots[hash & (map->table.capacity - 1)], 1);
+        __builtin_prefetch(&map->table.slots[home_of(&map->table, hash >> 32)], 1);
     }
 }
 
@@ -309,7 +381,7 @@ void *map_find_hashed(const struct map *map, struct bytes key, uint64_t hash)
     const struct map_table *table;
     const struct map_slot *slot = find_value(map, key, hash, &table);
 
-    return slot == NULL ? NULL : slot->value;
+    return slot == NULL ? NULL : value_of(slot);
 }
 
 void *map_find(const struct map *map, struct bytes key)
@@ -331,8 +403,8 @@ int map_insert_hashed(struct map *map, void *value, uint64_t hash)
     }
     move_some(map);
     slot = find_slot(&map->table, map->key, key, hash);
-    assert(slot->value == NULL && find_old_slot(map, key, hash) == NULL);
-    *slot = (struct map_slot){value, hash};
+    assert(is_free(slot) && find_old_slot(map, key, hash) == NULL);
+    *slot = make_slot(value, hash);
     map->count++;
     return 0;
 }
@@ -353,8 +425,8 @@ void *map_replace_hashed(struct map *map, void *value, uint64_t hash)
     if (slot == NULL) {
         return NULL;
     }
-    old_value = slot->value;
-    slot->value = value;
+    old_value = value_of(slot);
+    set_value(slot, value);
     return old_value;
 }
 
@@ -367,14 +439,13 @@ void *map_replace(struct map *map, void *value)
  * leaves, until the run ends. */
 static void close_hole(const struct map_table *table, size_t hole)
 {
-    size_t mask = table->capacity - 1;
     size_t index = next_index(table, hole);
     size_t home;
 
-    while (table->slots[index].value != NULL) {
-        home = table->slots[index].hash & mask;
+    while (!is_free(&table->slots[index])) {
+        home = home_of(table, table->slots[index].hash_high);
         /* It may move when the hole is not before its home, counted round the end of the array. */
-        if (((index - home) & mask) >= ((index - hole) & mask)) {
+        if (distance(table, home, index) >= distance(table, hole, index)) {
             table->slots[hole] = table->slots[index];
             hole = index;
         }
@@ -383,21 +454,26 @@ static void close_hole(const struct map_table *table, size_t hole)
     table->slots[hole] = (struct map_slot){0};
 }
 
-void *map_remove(struct map *map, struct bytes key)
+void *map_remove_hashed(struct map *map, struct bytes key, uint64_t hash)
 {
     const struct map_table *table;
     struct map_slot *slot;
     void *value;
 
     move_some(map);
-    slot = find_value(map, key, map_hash(map, key), &table);
+    slot = find_value(map, key, hash, &table);
     if (slot == NULL) {
         return NULL;
     }
-    value = slot->value;
+    value = value_of(slot);
     map->count--;
     close_hole(table, (size_t)(slot - table->slots));
     return value;
+}
+
+void *map_remove(struct map *map, struct bytes key)
+{
+    return map_remove_hashed(map, key, map_hash(map, key));
 }
 
 void *map_next(const struct map *map, size_t *cursor)
@@ -407,8 +483,9 @@ void *map_next(const struct map *map, size_t *cursor)
 
     while (*cursor < map->table.capacity + map->old.capacity) {
         index = (*cursor)++;
-        value = index < map->table.capacity ? map->table.slots[index].value
-                                            : map->old.slots[index - map->table.capacity].value;
+        value =
+            value_of(index < map->table.capacity ? &map->table.slots[index]
+                                                 : &map->old.slots[index - map->table.capacity]);
         if (value != NULL) {
             return value;
         }

@@ -22,14 +22,17 @@
 /* The key that lies in a value. */
 typedef struct bytes (*map_key_fn)(const void *value);
 
+/* 12 bytes: an address has 48 bits, and of the hash the upper 48 are kept. All 0 = free. */
 struct map_slot {
-    void *value; /* NULL = free */
-    uint64_t hash;
+    uint32_t value_low;
+    uint16_t value_high;
+    uint16_t hash_low;
+    uint32_t hash_high;
 };
 
 struct map_table {
     struct map_slot *slots;
-    size_t capacity; /* a power of two, or 0 when there are no slots */
+    size_t capacity; /* less than 2^32; 0 when there are no slots */
 };
 
 struct map {
@@ -60,6 +63,9 @@ void map_settle(struct map *map);
  * where the machine has them: many times cheaper, and looking up is faster. */
 void map_populate(struct map *map);
 
+/* Gives back what is reserved and not in use. For when a load has ended that needed less. */
+void map_drop_reserve(struct map *map);
+
 /* NULL when there is none. */
 void *map_find(const struct map *map, struct bytes key);
 
@@ -86,6 +92,7 @@ uint64_t map_hash(const struct map *map, struct bytes key);
 void *map_find_hashed(const struct map *map, struct bytes key, uint64_t hash);
 int map_insert_hashed(struct map *map, void *value, uint64_t hash);
 void *map_replace_hashed(struct map *map, void *value, uint64_t hash);
+void *map_remove_hashed(struct map *map, struct bytes key, uint64_t hash);
 
 /* Asks the memory for the place of that hash: several places asked for at once arrive at once. */
 void map_prefetch(const struct map *map, uint64_t hash);

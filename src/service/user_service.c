@@ -112,6 +112,7 @@ static void on_reset_end(void *context, const struct commit_recovered *recovered
 {
     struct user_service *service = context;
 
+    user_store_end_load(service->store);
     if (recovered->may_have_lost) {
         service->skipped_to = user_store_skip_changes(service->store, SKIPPED_CHANGES);
         service->skipping_due = true;

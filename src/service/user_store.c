@@ -315,6 +315,14 @@ int user_store_reserve_users(struct user_store *store, uint64_t count)
     return 0;
 }
 
+void user_store_end_load(struct user_store *store)
+{
+    map_drop_reserve(&store->by_id);
+    map_drop_reserve(&store->by_username);
+    map_drop_reserve(&store->by_email);
+    map_drop_reserve(&store->by_request);
+}
+
 void user_store_settle(struct user_store *store)
 {
     map_settle(&store->by_id);

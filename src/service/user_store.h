@@ -51,6 +51,10 @@ int user_store_reserve_users(struct user_store *store, uint64_t count);
  * are put in order at once, which is cheaper than a little with each change. */
 void user_store_settle(struct user_store *store);
 
+/* Everything is loaded: gives back the room that was reserved for it and not needed, as that for
+ * request_ids where few users have one. No change may be on its way. */
+void user_store_end_load(struct user_store *store);
+
 /* At most one; NULL ends it. */
 void user_store_set_keeper(struct user_store *store, struct user_store_keeper *keeper);
 

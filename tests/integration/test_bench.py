@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,9 +26,20 @@ BENCH = ROOT / "bench/bench.py"
 PATIENCE_S = 240 * SLOW
 
 
+class FOLDERS:
+    """Removed at the end."""
+
+    made = []
+
+    @classmethod
+    def new(cls):
+        cls.made.append(tempfile.mkdtemp(prefix="userd-bench-"))
+        return cls.made[-1]
+
+
 def bench(*words, status=0):
     """Runs it with tiny times; returns the folder's results and what it printed."""
-    out = tempfile.mkdtemp(prefix="userd-bench-")
+    out = FOLDERS.new()
     done = subprocess.run([sys.executable, str(BENCH), "--quick", "--scale", "0.1", "--out", out, *words],
                           text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           timeout=PATIENCE_S, check=False)
@@ -35,11 +47,11 @@ def bench(*words, status=0):
     return pathlib.Path(out), done.stdout
 
 
-def children():
-    """Processes of the measurements."""
-    found = subprocess.run(["pgrep", "-f", r"build/bench/run-"], text=True, stdout=subprocess.PIPE,
-                           check=False)
-    return set(found.stdout.split())
+def members(session):
+    """Processes of a session, but for those that have ended."""
+    found = subprocess.run(["ps", "-o", "pid=,stat=", "-s", str(session)], text=True,
+                           stdout=subprocess.PIPE, check=False)
+    return [line.split()[0] for line in found.stdout.splitlines() if not line.split()[1].startswith("Z")]
 
 
 def results_of(folder):
@@ -86,19 +98,20 @@ def test_failed_section_leaves_the_others():
 
 
 def test_sigterm_leaves_nothing():
-    before = children()
     process = subprocess.Popen([sys.executable, str(BENCH), "--quick", "--only", "shares", "--out",
-                                tempfile.mkdtemp(prefix="userd-bench-")],
+                                FOLDERS.new()], start_new_session=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     end = time.monotonic() + PATIENCE_S
-    while not children() - before and time.monotonic() < end:
+    count = 0
+    while count < 2 and time.monotonic() < end and process.poll() is None:
         time.sleep(0.05)
-    assert children() - before, "it started nothing"
+        count = len(members(process.pid))
+    assert count >= 2, "it started nothing"
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=PATIENCE_S)
-    while children() - before and time.monotonic() < end:
+    while members(process.pid) and time.monotonic() < end:
         time.sleep(0.05)
-    assert not children() - before, children() - before
+    assert not members(process.pid)
 
 
 def test_verdicts():
@@ -132,7 +145,7 @@ def test_plots_of_little():
 
 
 def test_record_replaces_what_stands_between_the_marks():
-    document = pathlib.Path(tempfile.mkdtemp()) / "PERFORMANCE.md"
+    document = pathlib.Path(FOLDERS.new()) / "PERFORMANCE.md"
     document.write_text("before\n" + bench_report.MARKS[0] + "\nold\n" + bench_report.MARKS[1] + "\nafter\n")
     bench_report.DOCUMENT, kept = document, bench_report.DOCUMENT
     try:
@@ -153,6 +166,8 @@ def main():
     for name, function in list(globals().items()):
         if name.startswith("test_"):
             run_one(name, function)
+    for folder in FOLDERS.made:
+        shutil.rmtree(folder, ignore_errors=True)
     finish()
 
 

@@ -45,6 +45,17 @@ static uint32_t next_random(uint32_t *state)
     return *state >> 8;
 }
 
+/* Inserts until there are more than `least` values and a growth has just begun. Returns how many.
+ */
+static unsigned fill_until_growth(struct map *map, struct entry *entries, unsigned least)
+{
+    while (map->count < least || map->old.slots == NULL ||
+           map->old_left + MAP_MOVED_SLOTS < map->old.capacity) {
+        EXPECT(map_insert(map, &entries[map->count]) == 0);
+    }
+    return (unsigned)map->count;
+}
+
 static bool is_memory_refused;
 static size_t mapped_size;
 
@@ -82,7 +93,7 @@ static void watch_operation(struct watch *watch, const struct map *map)
     EXPECT(to_move - map->old_left <= MAP_MOVED_SLOTS);
     watch->operations = began ? 1 : watch->operations + 1;
     if (map->old_left > 0) {
-        EXPECT(map->old.capacity * 2 <= map->table.capacity);
+        EXPECT(map->old.capacity + map->old.capacity / 2 <= map->table.capacity);
         EXPECT(map->old_left + watch->operations * MAP_MOVED_SLOTS == map->old.capacity);
     } else {
         EXPECT(map->old.slots == NULL && map->old.capacity == 0);
@@ -220,7 +231,7 @@ START_TEST(map_grows_after_a_model)
                 checks_in_growth += map.old_left > 0;
             }
         }
-        ck_assert_uint_ge(map.table.capacity, 32768);
+        ck_assert_uint_ge(map.table.capacity, 32768); /* mapped, after several growths */
         map_deinit(&map);
     }
     ck_assert_uint_gt(checks_in_growth, 100);
@@ -235,26 +246,23 @@ END_TEST
 START_TEST(map_is_emptied_while_it_grows)
 {
     enum {
-        COUNT = 6145 /* the last one makes 8192 slots grow */
+        MOST = 20000
     };
-    struct entry *entries = make_entries(COUNT);
+    struct entry *entries = make_entries(MOST);
     struct map map;
-    struct watch watch = {0};
+    unsigned count;
     size_t cursor = 0;
 
     map_init(&map, entry_key, seed);
-    for (unsigned i = 0; i < COUNT; i++) {
-        EXPECT(map_insert(&map, &entries[i]) == 0);
-        watch_operation(&watch, &map);
-    }
-    ck_assert_uint_eq(map.old_left, 8192 - MAP_MOVED_SLOTS);
-    for (unsigned i = 0; i < COUNT; i++) {
+    count = fill_until_growth(&map, entries, 6000);
+    ck_assert_uint_eq(map.old_left, map.old.capacity - MAP_MOVED_SLOTS);
+    for (unsigned i = 0; i < count; i++) {
         EXPECT(map_remove(&map, entry_key(&entries[i])) == &entries[i]);
         EXPECT(map_find(&map, entry_key(&entries[i])) == NULL);
     }
     ck_assert_uint_eq(map.count, 0);
     ck_assert_ptr_null(map_next(&map, &cursor));
-    for (unsigned i = 0; i < COUNT; i++) {
+    for (unsigned i = 0; i < count; i++) {
         EXPECT(map_insert(&map, &entries[i]) == 0);
     }
     ck_assert_ptr_eq(map_find(&map, entry_key(&entries[0])), &entries[0]);
@@ -267,24 +275,22 @@ END_TEST
 /* A growth can be ended at once: everything is in the new table, and the old one is given back. */
 START_TEST(map_settles)
 {
-    static const unsigned counts[] = {769, 12289}; /* the last makes 1024 and 16384 slots grow */
-    struct entry *entries = make_entries(counts[1]);
+    static const unsigned least[] = {700, 13000}; /* from the heap, and mapped */
+    struct entry *entries = make_entries(2 * least[1]);
     size_t mapped_before = mapped_size;
     struct map map;
 
     map_init(&map, entry_key, seed);
     map_settle(&map);
     for (size_t size = 0; size < 2; size++) {
-        while (map.count < counts[size]) {
-            EXPECT(map_insert(&map, &entries[map.count]) == 0);
-        }
-        ck_assert_ptr_nonnull(map.old.slots);
+        unsigned count = fill_until_growth(&map, entries, least[size]);
+
         map_settle(&map);
         ck_assert_ptr_null(map.old.slots);
-        ck_assert_uint_eq(map.count, counts[size]);
+        ck_assert_uint_eq(map.count, count);
         ck_assert_uint_eq(mapped_size - mapped_before,
                           size == 0 ? 0 : map.table.capacity * sizeof(struct map_slot));
-        for (unsigned i = 0; i < counts[size]; i++) {
+        for (unsigned i = 0; i < count; i++) {
             EXPECT(map_find(&map, entry_key(&entries[i])) == &entries[i]);
         }
         map_settle(&map);
@@ -299,10 +305,11 @@ END_TEST
  * stays; also in arrays that are big enough for huge pages. */
 START_TEST(map_is_populated)
 {
-    static const unsigned counts[] = {100, 12288, 98304};
-    struct entry *entries = make_entries(counts[2] + 1);
+    static const unsigned counts[] = {100, 12288, 140000};
+    struct entry *entries = make_entries(2 * counts[2]);
     size_t mapped_before = mapped_size;
     struct map map;
+    unsigned last;
 
     map_init(&map, entry_key, seed);
     map_populate(&map);
@@ -323,11 +330,11 @@ START_TEST(map_is_populated)
             EXPECT(map_find(&map, entry_key(&entries[i])) == &entries[i]);
         }
     }
-    EXPECT(map_insert(&map, &entries[counts[2]]) == 0); /* an array of huge pages is emptied */
+    last = fill_until_growth(&map, entries, counts[2] + 1); /* an array of huge pages is emptied */
     while (map.old_left > 0) {
         EXPECT(map_remove(&map, BYTES_LITERAL("nobody")) == NULL);
     }
-    for (unsigned i = 0; i <= counts[2]; i++) {
+    for (unsigned i = 0; i < last; i++) {
         EXPECT(map_find(&map, entry_key(&entries[i])) == &entries[i]);
     }
     map_deinit(&map);
@@ -341,18 +348,16 @@ END_TEST
  * from the heap nor mapped ones. */
 START_TEST(map_is_freed_while_it_grows)
 {
-    static const unsigned counts[] = {769, 12289}; /* the last makes 1024 and 16384 slots grow */
-    struct entry *entries = make_entries(counts[1]);
+    static const unsigned least[] = {700, 13000}; /* from the heap, and mapped */
+    struct entry *entries = make_entries(2 * least[1]);
     size_t mapped_before = mapped_size;
 
     for (size_t size = 0; size < 2; size++) {
         struct map map;
 
         map_init(&map, entry_key, seed);
-        for (unsigned i = 0; i < counts[size]; i++) {
-            EXPECT(map_insert(&map, &entries[i]) == 0);
-        }
-        ck_assert_int_eq(map_reserve(&map, (size_t)counts[size] * 2), 0);
+        ck_assert_int_eq(
+            map_reserve(&map, (size_t)fill_until_growth(&map, entries, least[size]) * 2), 0);
         ck_assert_ptr_nonnull(map.old.slots);
         ck_assert_ptr_nonnull(map.spare.slots);
         ck_assert_int_eq(mapped_size > mapped_before, size == 1);
@@ -428,33 +433,35 @@ END_TEST
 START_TEST(map_reserve_holds_without_memory)
 {
     enum {
-        BEFORE = 12300, /* 16384 slots have just begun to grow */
-        COUNT = 98304,  /* as many as 131072 slots take */
-        RESERVED = COUNT - BEFORE
+        LEAST = 12300,
+        RESERVED = 86000,
+        MOST = 200000
     };
-    struct entry *entries = make_entries(COUNT + 1);
+    struct entry *entries = make_entries(MOST);
     struct map map;
     struct watch watch = {0};
+    unsigned before;
+    unsigned room;
 
     map_init(&map, entry_key, seed);
-    for (unsigned i = 0; i < BEFORE; i++) {
-        EXPECT(map_insert(&map, &entries[i]) == 0);
-        watch_operation(&watch, &map);
-    }
-    ck_assert_uint_gt(map.old_left, 0);
+    before = fill_until_growth(&map, entries, LEAST);
+    watch.before = map;
+    watch.operations = 1;
     ck_assert_int_eq(map_reserve(&map, RESERVED), 0);
+    room = (unsigned)(map.spare.capacity / 4 * 3);
+    ck_assert_uint_ge(room, before + RESERVED);
     is_memory_refused = true;
-    ck_assert_int_eq(map_reserve(&map, RESERVED + 1), -ENOMEM);
-    for (unsigned i = BEFORE; i < COUNT; i++) {
+    ck_assert_int_eq(map_reserve(&map, room - before + 1), -ENOMEM);
+    for (unsigned i = before; i < room; i++) {
         EXPECT(map_insert(&map, &entries[i]) == 0);
         watch_operation(&watch, &map);
     }
-    ck_assert_int_eq(map_insert(&map, &entries[COUNT]), -ENOMEM);
-    ck_assert_uint_eq(map.count, COUNT);
-    ck_assert_ptr_null(map_find(&map, entry_key(&entries[COUNT])));
+    ck_assert_int_eq(map_insert(&map, &entries[room]), -ENOMEM);
+    ck_assert_uint_eq(map.count, room);
+    ck_assert_ptr_null(map_find(&map, entry_key(&entries[room])));
     is_memory_refused = false;
-    ck_assert_int_eq(map_insert(&map, &entries[COUNT]), 0);
-    for (unsigned i = 0; i <= COUNT; i++) {
+    ck_assert_int_eq(map_insert(&map, &entries[room]), 0);
+    for (unsigned i = 0; i <= room; i++) {
         EXPECT(map_find(&map, entry_key(&entries[i])) == &entries[i]);
     }
     map_deinit(&map);
@@ -483,7 +490,35 @@ START_TEST(map_replaces)
 
 END_TEST
 
+/* What was reserved and is not in use can be given back; what is in the map stays. */
+START_TEST(map_drops_its_reserve)
+{
+    struct entry *entries = make_entries(100);
+    size_t mapped_before = mapped_size;
+    struct map map;
+
+    map_init(&map, entry_key, seed);
+    for (unsigned i = 0; i < 100; i++) {
+        EXPECT(map_insert(&map, &entries[i]) == 0);
+    }
+    ck_assert_int_eq(map_reserve(&map, 100000), 0);
+    ck_assert_uint_gt(mapped_size, mapped_before);
+    map_drop_reserve(&map);
+    ck_assert_uint_eq(mapped_size, mapped_before);
+    map_drop_reserve(&map);
+    for (unsigned i = 0; i < 100; i++) {
+        EXPECT(map_find(&map, entry_key(&entries[i])) == &entries[i]);
+    }
+    EXPECT(map_remove_hashed(&map, entry_key(&entries[7]),
+                             map_hash(&map, entry_key(&entries[7]))) == &entries[7]);
+    EXPECT(map_find(&map, entry_key(&entries[7])) == NULL);
+    map_deinit(&map);
+    free(entries);
+}
+
+END_TEST
+
 UNIT_MAIN("map", map_empty_has_nothing, map_follows_a_model, map_grows_after_a_model,
           map_is_emptied_while_it_grows, map_settles, map_is_populated, map_is_freed_while_it_grows,
           map_holds_a_million, map_reserve_is_enough, map_reserve_holds_without_memory,
-          map_replaces)
+          map_replaces, map_drops_its_reserve)

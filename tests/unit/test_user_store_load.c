@@ -167,6 +167,7 @@ START_TEST(user_store_load_into_room)
         MAX = COUNT + 2 * USER_ORDER_CHUNK, /* each change wants to find that much room */
     };
     struct user_store *store;
+    uint64_t memory;
 
     ck_assert_int_eq(user_store_new(MAX, SEED, &store), 0);
     allocation_faults_arm(1);
@@ -184,6 +185,11 @@ START_TEST(user_store_load_into_room)
         buf_deinit(&body);
     }
     ck_assert_uint_eq(user_store_count(store), COUNT);
+    memory = user_store_memory(store);
+    ck_assert_int_eq(map_reserve(&store->by_request, 10 * COUNT), 0);
+    ck_assert_uint_gt(user_store_memory(store), memory);
+    user_store_end_load(store);
+    ck_assert_uint_eq(user_store_memory(store), memory);
     user_store_clear(store);
     ck_assert_uint_eq(user_store_count(store), 0);
     ck_assert_int_eq(load(store, USER_RECORD_PUT, record_of(1, 1, 1, 1)), 0);
