@@ -20,6 +20,7 @@ struct user_entry;
 /* A key that a change has reserved. */
 struct user_reservation {
     struct bytes key; /* names are folded; size 0 = nothing reserved */
+    uint64_t hash;    /* of the key, while it is reserved */
     struct user_change *change;
 };
 

@@ -42,6 +42,17 @@ static bool is_ascii(struct bytes text)
     return true;
 }
 
+/* Printable ASCII, blanks included: nothing that hides, no mark, one direction. */
+static bool is_plain(struct bytes text)
+{
+    bool plain = true;
+
+    for (size_t i = 0; i < text.size; i++) {
+        plain &= (uint8_t)(text.data[i] - 0x20) < 0x7f - 0x20;
+    }
+    return plain;
+}
+
 /* False, with anything in `out`, when there is more than ASCII in it. Without branches: this is
  * done twice for every user that a start reads. */
 static bool fold_ascii(struct bytes text, uint8_t *out)
@@ -287,8 +298,12 @@ static enum user_fold_fault check_directions(struct bytes name)
 
 static enum user_fold_fault check_form(struct bytes name)
 {
-    enum user_fold_fault fault = check_characters(name);
+    enum user_fold_fault fault;
 
+    if (is_plain(name)) {
+        return USER_FOLD_FINE;
+    }
+    fault = check_characters(name);
     return fault == USER_FOLD_FINE ? check_directions(name) : fault;
 }
 
@@ -315,6 +330,9 @@ enum user_fold_fault user_fold_check_text(struct bytes text)
 {
     unsigned marks = 0;
 
+    if (is_plain(text)) {
+        return USER_FOLD_FINE;
+    }
     while (text.size > 0) {
         int32_t character = next_character(&text);
 

@@ -197,14 +197,17 @@ bool user_store_has_other(const struct user_store *store, struct bytes folded, u
 
 static bool is_taken(const struct user_store *store, struct bytes folded, struct bytes id)
 {
-    return user_store_has_other(store, folded, map_hash(&store->by_username, folded), id) ||
-           map_find(&store->reserved_names, folded) != NULL;
+    const uint64_t hash = map_hash(&store->by_username, folded); /* one seed for all maps */
+
+    return user_store_has_other(store, folded, hash, id) ||
+           map_find_hashed(&store->reserved_names, folded, hash) != NULL;
 }
 
 static void forget(struct map *map, const struct user_reservation *reservation)
 {
-    if (reservation->key.size > 0 && map_find(map, reservation->key) == reservation) {
-        (void)map_remove(map, reservation->key); /* it is this one */
+    if (reservation->key.size > 0 &&
+        map_find_hashed(map, reservation->key, reservation->hash) == reservation) {
+        (void)map_remove_hashed(map, reservation->key, reservation->hash); /* it is this one */
     }
 }
 
@@ -212,7 +215,11 @@ static void forget(struct map *map, const struct user_reservation *reservation)
 static int keep(struct map *map, struct user_reservation *reservation, struct user_change *change)
 {
     reservation->change = change;
-    return reservation->key.size == 0 ? 0 : map_insert(map, reservation);
+    if (reservation->key.size == 0) {
+        return 0;
+    }
+    reservation->hash = map_hash(map, reservation->key);
+    return map_insert_hashed(map, reservation, reservation->hash);
 }
 
 static int keep_all(struct user_store *store, struct user_change *change)
