@@ -54,13 +54,10 @@ static int buf_grow(struct buf *buf, size_t size)
     return 0;
 }
 
-uint8_t *buf_reserve(struct buf *buf, size_t size)
+uint8_t *buf_make_room(struct buf *buf, size_t size)
 {
     size_t content = buf_size(buf);
 
-    if (buf->data != NULL && buf->capacity - buf->end >= size) {
-        return buf->data + buf->end;
-    }
     if (buf->data != NULL && buf->start >= content && buf->capacity - content >= size) {
         memcpy(buf->data, buf->data + buf->start, content); /* it does not reach its old place */
         forget(buf, buf->start, buf->end);
@@ -72,12 +69,6 @@ uint8_t *buf_reserve(struct buf *buf, size_t size)
         return NULL;
     }
     return buf->data + buf->end;
-}
-
-void buf_commit(struct buf *buf, size_t size)
-{
-    assert(size <= buf->capacity - buf->end);
-    buf->end += size;
 }
 
 int buf_append(struct buf *buf, const void *bytes, size_t size)

@@ -10,6 +10,7 @@
 
 #include "core/bytes.h"
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,12 +39,23 @@ static inline struct bytes buf_bytes(const struct buf *buf)
     return (struct bytes){buf->data == NULL ? NULL : buf->data + buf->start, buf_size(buf)};
 }
 
+/* buf_reserve() where the room is not at the end already. */
+uint8_t *buf_make_room(struct buf *buf, size_t size);
+
 /* Makes room for `size` more bytes and returns where to write them, or NULL when out of memory.
  * May move the content. What was written counts only after buf_commit(). */
-uint8_t *buf_reserve(struct buf *buf, size_t size);
+static inline uint8_t *buf_reserve(struct buf *buf, size_t size)
+{
+    return buf->data != NULL && buf->capacity - buf->end >= size ? buf->data + buf->end
+                                                                 : buf_make_room(buf, size);
+}
 
 /* Adds `size` bytes that were written into reserved room. */
-void buf_commit(struct buf *buf, size_t size);
+static inline void buf_commit(struct buf *buf, size_t size)
+{
+    assert(size <= buf->capacity - buf->end);
+    buf->end += size;
+}
 
 /* Returns 0, or -ENOMEM with the buffer unchanged. */
 int buf_append(struct buf *buf, const void *bytes, size_t size);

@@ -1,6 +1,7 @@
 #include "http2/proto_wire.h"
 
 #include <errno.h>
+#include <string.h>
 
 /*
  * A protobuf message is a run of fields, each a key (number and wire type, one varint) and a value.
@@ -219,15 +220,33 @@ size_t proto_wire_utf8_size(struct bytes text)
     return size;
 }
 
+/* How many bytes of ASCII the text begins with, in steps of eight. */
+static inline size_t ascii_prefix(struct bytes text)
+{
+    size_t size = 0;
+    uint64_t word;
+
+    for (; size + sizeof(word) <= text.size; size += sizeof(word)) {
+        memcpy(&word, text.data + size, sizeof(word));
+        if ((word & 0x8080808080808080) != 0) {
+            break;
+        }
+    }
+    return size;
+}
+
 bool proto_wire_is_utf8(struct bytes text)
 {
-    while (text.size > 0) {
-        size_t size = proto_wire_utf8_size(text);
+    size_t size = ascii_prefix(text); /* nearly all texts are nothing else */
 
-        if (size == 0) {
+    while (size < text.size) {
+        struct bytes rest = {text.data + size, text.size - size};
+        size_t character = rest.data[0] < 0x80 ? 1 : proto_wire_utf8_size(rest);
+
+        if (character == 0) {
             return false;
         }
-        text = (struct bytes){text.data + size, text.size - size};
+        size += character;
     }
     return true;
 }

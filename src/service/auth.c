@@ -139,26 +139,36 @@ static bool is_stream(const struct grpc_call *call)
     return call->method != NULL && call->method->kind != GRPC_METHOD_UNARY;
 }
 
+/* Nonzero where eight bytes differ. */
+static inline uint64_t word_difference(const uint8_t *mine, const uint8_t *theirs)
+{
+    uint64_t words[2];
+
+    memcpy(&words[0], mine, sizeof(words[0]));
+    memcpy(&words[1], theirs, sizeof(words[1]));
+    return words[0] ^ words[1];
+}
+
 /* Takes no less time for tokens that begin alike: behind a proxy the connection is not one client's
- * alone. */
+ * alone. Four words at a time: this is done for every call. */
 static bool is_same_token(const struct auth_memo *memo, struct bytes token)
 {
+    const uint8_t *mine = memo->token;
+    const uint8_t *theirs = token.data;
     uint64_t difference = 0;
     size_t at = 0;
 
     if (memo->size != token.size) {
         return false;
     }
-    for (; at + sizeof(uint64_t) <= token.size; at += sizeof(uint64_t)) {
-        uint64_t mine;
-        uint64_t theirs;
-
-        memcpy(&mine, memo->token + at, sizeof(mine));
-        memcpy(&theirs, token.data + at, sizeof(theirs));
-        difference |= mine ^ theirs;
+    for (; at + 4 * sizeof(uint64_t) <= token.size; at += 4 * sizeof(uint64_t)) {
+        difference |= word_difference(mine + at, theirs + at) |
+                      word_difference(mine + at + 8, theirs + at + 8) |
+                      word_difference(mine + at + 16, theirs + at + 16) |
+                      word_difference(mine + at + 24, theirs + at + 24);
     }
     for (; at < token.size; at++) {
-        difference |= (uint64_t)(memo->token[at] ^ token.data[at]);
+        difference |= (uint64_t)(mine[at] ^ theirs[at]);
     }
     return difference == 0;
 }
