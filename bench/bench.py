@@ -39,6 +39,7 @@ SECTIONS = (
     ("nghttpd", bench_cost.against_nghttpd, True, True),
     ("shapes", bench_cost.shapes, True, True),
     ("handshakes", bench_cost.handshakes, True, True),
+    ("stalls", bench_latency.stalls, True, True),
     ("shares", bench_latency.shares, True, True),
     ("against_grpc_cpp", bench_latency.against_grpc_cpp, True, True),
     ("profile", bench_profile.profile, False, True),

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -16,8 +17,32 @@ CONNECTIONS = 10
 SHARES = (0.1, 0.5, 0.8)
 CURVE = (0.1, 0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 OUTSTANDING = 1000
+STALL_US = 200
 HANDSHAKES_PER_S = 1000
 SCAN_FILTER = 'profile.last_name = "nobody has this name" OR roles:nothing'
+
+
+def stalls(bench):
+    """What the host takes from each core: a loop that does nothing but look at the clock, and the
+    times that it could not. No server can answer while its core stands still."""
+    program = (
+        "import os, sys, time\n"
+        "os.sched_setaffinity(0, {int(sys.argv[1])})\n"
+        "now = time.perf_counter_ns(); end = now + int(float(sys.argv[2]) * 1e9); gaps = []\n"
+        "while now < end:\n"
+        "    before, now = now, time.perf_counter_ns()\n"
+        f"    if now - before > {STALL_US * 1000}: gaps.append((now - before) / 1000)\n"
+        "print(len(gaps), sum(gaps), max(gaps, default=0))\n")
+    seconds = bench.seconds(3)
+    loops = {core: subprocess.Popen([sys.executable, "-c", program, str(core), str(seconds)], text=True,
+                                    stdout=subprocess.PIPE)
+             for core in (bench.server_core, bench.client_core)}
+    found = {}
+    for core, loop in loops.items():
+        count, total, longest = map(float, loop.communicate()[0].split())
+        found[str(core)] = {"per_s": count / seconds, "share": total / 1e6 / seconds,
+                            "longest_us": longest}
+    return found
 
 
 def at_rate(bench, address, rate, seconds=None, **options):
@@ -47,8 +72,8 @@ def shares(bench):
     peak = saturation(bench)
     found = {}
     for share in SHARES if bench.quick else CURVE:
-        repeats = bench.rounds if share in SHARES else 1
-        rows = [summary(at_rate(bench, bench.server.address, peak * share))
+        repeats = 2 * bench.rounds if share in SHARES else 1
+        rows = [summary(at_rate(bench, bench.server.address, peak * share, seconds=bench.seconds(2)))
                 for _ in range(repeats)]
         found[f"{share:.2f}"] = {**best(rows), "offered_per_s": peak * share,
                                  "p99_us": [row["latency_us"]["p99"] for row in rows]}

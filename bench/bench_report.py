@@ -78,9 +78,19 @@ def latency_sections(results):
         return [number(row["latency_us"][name]) for name in PERCENTILES]
 
     shares = get(results, "shares", "rows") or {}
+    stalls = results.get("stalls") or {}
     lines = section(
+        "What the machine takes",
+        "A loop that only looks at the clock, with nothing else running: how often it stood still for "
+        "more than 200 µs. No server answers while its core stands still, so the percentiles below "
+        "cannot be better than that.",
+        rows_of(("core", "times a second", "share of the time", "longest, µs"), (
+            (core, number(row["per_s"]), f"{row['share']:.2%}", number(row["longest_us"]))
+            for core, row in stalls.items())))
+    lines += section(
         "Latency against offered rate",
-        "GetUser at a fixed rate over 10 connections; latency in µs, from when a call was due.",
+        "GetUser at a fixed rate over 10 connections; latency in µs, from when a call was due. Of "
+        "several runs the one with the least p99, since what else happens on the machine only adds.",
         rows_of(("share of saturation", "calls/s", *PERCENTILES), (
             (f"{float(share):.0%}", number(row["offered_per_s"]), *cells(row))
             for share, row in shares.items())))
