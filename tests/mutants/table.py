@@ -171,8 +171,11 @@ MUTANTS = (
            (unit("user_snapshot"), WHOLE)),
     # ---- the store
     Mutant("another's reservation released", "src/service/user_store.c",
-           "    if (reservation->key.size > 0 && map_find(map, reservation->key) == reservation) {",
-           "    if (reservation->key.size > 0) {",
+           "    if (reservation->key.size > 0 &&\n"
+           "        map_find_hashed(map, reservation->key, reservation->hash) == reservation) {\n"
+           "        (void)map_remove_hashed(map, reservation->key, reservation->hash);",
+           "    if (reservation->key.size > 0) {\n"
+           "        (void)map_remove(map, reservation->key);",
            (STORE,)),
     Mutant("reservation never released", "src/service/user_store.c",
            "    forget(&store->reserved_names, &change->email);\n", "",
