@@ -91,7 +91,8 @@ BASE_CFLAGS := -std=c11 $(DEFINES) $(MODE) $(HARDEN) -pthread $(INCLUDES) $(CFLA
 ALL_CFLAGS := $(WARNINGS) $(BASE_CFLAGS)
 TEST_CFLAGS := $(ALL_CFLAGS) -Itests
 ALL_LDFLAGS := $(MODE) -pie -pthread -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--as-needed $(LDFLAGS)
-LIBS := $(WOLFSSL_LIBS) $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+# userbench computes powers; our own wolfSSL asks for -lm too, the system's does not.
+LIBS := $(WOLFSSL_LIBS) $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 CHECK_LIBS = $(shell pkg-config --libs check)
 
 # -------------------------------------------------------------------------------------------- sources
