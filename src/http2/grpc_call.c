@@ -8,12 +8,12 @@
 /*
  * A call is one stream of a server from its first header field to the moment nobody needs it.
  *
- *   state       moves to                          when
- *   HEAD        RECEIVING RUNNING ANSWERED CLOSED the head passed the checks and the stages; at
- * once to RUNNING with a stream of requests RECEIVING   RUNNING ANSWERED CLOSED           the one
- * message and the end of the request are there, and may be delivered RUNNING     ANSWERED CLOSED
- * the handler has it ANSWERED    CLOSED                            the final status is queued on
- * the stream CLOSED                                        the stream is gone; holds may remain
+ *   state      moves to                           when it is in that state
+ *   HEAD       RECEIVING RUNNING ANSWERED CLOSED  its head comes, or waits for a stage
+ *   RECEIVING  RUNNING ANSWERED CLOSED            the one message is not there, or not delivered
+ *   RUNNING    ANSWERED CLOSED                    the handler has it, or a stream of requests
+ *   ANSWERED   CLOSED                             the final status is queued on the stream
+ *   CLOSED                                        the stream is gone; holds may remain
  *
  * Whoever ends a call first decides its status: a handler, a check here, the deadline, the end of
  * the authorization, or the closing of the stream (client's reset, lost connection: CANCELLED).
@@ -29,7 +29,7 @@
  *   - The request comes too slowly, or not at all: DEADLINE_EXCEEDED. Else a client could hold
  *     every call the server may run at the price of a byte now and then.
  *   - The client sends faster than a handler takes: the handler pauses, bytes wait, and no more
- * come than the stream's window (grpc_call_receive.c).
+ *     come than the stream's window (grpc_call_receive.c).
  *   - The client goes away while a handler works: CLOSED with holds; the answer is dropped.
  *   - The client does not take the answer, or drop by drop: ANSWERED until the deadline or the
  *     patience for progress ends; then the stream is reset (grpc_call_time.c).

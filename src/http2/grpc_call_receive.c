@@ -271,6 +271,7 @@ static void deliver_stream(struct grpc_call *call)
     call->waiting = (struct buf){0};
     read_messages(call, &rest);
     h2_stream_consume(call->stream, buf_size(&bytes) - rest.size);
+    call->host->ops->touched(call->host, call); /* credit goes back, though there is no answer */
     buf_consume(&bytes, buf_size(&bytes) - rest.size);
     call->waiting = bytes;
     if (rest.size == 0 || !grpc_call_is_wanted(call)) {
@@ -392,7 +393,6 @@ static void take_waiting(struct grpc_call *call)
         request_complete(call);
     }
     grpc_call_account(call);
-    call->host->ops->touched(call->host, call); /* credit goes back */
 }
 
 void grpc_call_proceed(struct grpc_call *call)

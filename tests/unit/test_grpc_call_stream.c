@@ -201,8 +201,8 @@ START_TEST(stream_paused_again_stays_paused)
 
 END_TEST
 
-/* While a handler is paused no more comes than the stream's window has; then everything does (X6).
- */
+/* While a handler is paused no more comes than the stream's window has; then everything does (X6),
+ * for the connection is told that there is credit to send, though the handler says nothing. */
 START_TEST(stream_waits_in_its_window)
 {
     static uint8_t message[1000];
@@ -218,7 +218,11 @@ START_TEST(stream_waits_in_its_window)
     ck_assert_uint_eq(buf_size(&rig.call->waiting), 65535);
     ck_assert_uint_eq(h2_stream_unsent_size(client.stream), 300 * 1005 - 65535);
     ck_assert(!rig.call->peer_ended);
+    rig.touched = 0;
     grpc_call_resume(rig.call);
+    call_rig_turn(&rig);
+    ck_assert_uint_eq(rig.touched, 1);
+    call_rig_talk(&rig);
     settle();
     ck_assert_uint_eq(rig.call->messages_received, 300);
     ck_assert_str_eq(rig.heard + strlen(rig.heard) - 8, "[#1000]$");
