@@ -231,13 +231,35 @@ static int read_texts(struct bytes message, const struct proto_wire_shape *shape
     return 0;
 }
 
+/* The message that libraries write: field 1 with a short text, and nothing else. */
+static bool is_one_text(struct bytes message, struct bytes *ret_text)
+{
+    const uint8_t key = 1 << 3 | PROTO_WIRE_BYTES;
+
+    if (message.size < 2 || message.size - 2 >= 0x80 || message.data[0] != key ||
+        message.data[1] != message.size - 2) {
+        return false;
+    }
+    *ret_text = (struct bytes){message.data + 2, message.size - 2};
+    return proto_wire_is_utf8(*ret_text);
+}
+
+/* Any other, which may still be good. */
+static int read_any_get(struct bytes message, uint32_t max_fields, struct bytes *ret_id)
+{
+    int result = check(message, &get_shape, max_fields);
+
+    return result != 0 ? result : read_texts(message, &get_shape, (struct bytes *[]){ret_id});
+}
+
 int user_request_read_get(struct bytes message, uint32_t max_fields, struct bytes *ret_id)
 {
     struct bytes id = {0};
-    int result = check(message, &get_shape, max_fields);
+    int result = 0;
 
-    if (result == 0) {
-        result = read_texts(message, &get_shape, (struct bytes *[]){&id});
+    if (!is_one_text(message, &id)) {
+        id = (struct bytes){0};
+        result = read_any_get(message, max_fields, &id);
     }
     if (result != 0) {
         return result;

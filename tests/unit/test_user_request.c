@@ -44,6 +44,34 @@ START_TEST(user_request_reads_get)
 
 END_TEST
 
+/* However long it is, an id is the same when its key is spelled as libraries do, which is read
+ * faster, and when it is not. */
+START_TEST(user_request_reads_get_both_ways)
+{
+    static const size_t sizes[] = {0, 1, 36, 126, 127, 128, 200, 20000};
+    static uint8_t text[20000];
+
+    memset(text, 'x', sizeof(text));
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct buf usual = {0};
+        struct buf other = {0};
+        struct bytes ids[2] = {{0}};
+
+        ck_assert_int_eq(proto_wire_append_bytes(&usual, 1, (struct bytes){text, sizes[i]}), 0);
+        ck_assert_int_eq(buf_append(&other, "\x8a", 1), 0);
+        ck_assert_int_eq(buf_append(&other, "", 1), 0);
+        ck_assert_int_eq(buf_append(&other, usual.data + 1, buf_size(&usual) - 1), 0);
+        ck_assert_int_eq(user_request_read_get(buf_bytes(&usual), MAX_FIELDS, &ids[0]), 0);
+        ck_assert_int_eq(user_request_read_get(buf_bytes(&other), MAX_FIELDS, &ids[1]), 0);
+        ck_assert_uint_eq(ids[0].size, sizes[i]);
+        ck_assert(bytes_equal(ids[0], ids[1]));
+        buf_deinit(&usual);
+        buf_deinit(&other);
+    }
+}
+
+END_TEST
+
 /* Whatever follows the id must be well formed too. */
 START_TEST(user_request_refuses_a_malformed_get)
 {
@@ -475,10 +503,10 @@ START_TEST(user_request_reads_sync)
 
 END_TEST
 
-UNIT_MAIN("user_request", user_request_reads_get, user_request_refuses_a_malformed_get,
-          user_request_counts_fields, user_request_reads_create,
-          user_request_names_nuls_of_an_update, user_request_names_nuls_of_the_others,
-          user_request_names_nuls_of_a_sync, user_request_reads_update,
-          user_request_reads_an_empty_update, user_request_counts_roles,
+UNIT_MAIN("user_request", user_request_reads_get, user_request_reads_get_both_ways,
+          user_request_refuses_a_malformed_get, user_request_counts_fields,
+          user_request_reads_create, user_request_names_nuls_of_an_update,
+          user_request_names_nuls_of_the_others, user_request_names_nuls_of_a_sync,
+          user_request_reads_update, user_request_reads_an_empty_update, user_request_counts_roles,
           user_request_refuses_malformed_updates, user_request_tells_when_memory_is_out,
           user_request_tells_when_a_text_is_too_large, user_request_reads_sync)
