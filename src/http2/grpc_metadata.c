@@ -545,24 +545,30 @@ int grpc_base64_decode(struct bytes text, uint8_t *out, size_t *ret_size)
     return base64_decode(text, out, ret_size);
 }
 
-size_t grpc_base64_encode(struct bytes bytes, char *out)
+static inline void put_digits(uint32_t bits, char *out)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    uint32_t bits = 0;
-    unsigned bit_count = 0;
-    size_t used = 0;
-    size_t i;
 
-    for (i = 0; i < bytes.size; i++) {
-        bits = bits << 8 | bytes.data[i];
-        bit_count += 8;
-        while (bit_count >= 6) {
-            bit_count -= 6;
-            out[used++] = digits[bits >> bit_count & 0x3f];
-        }
+    out[0] = digits[bits >> 18];
+    out[1] = digits[bits >> 12 & 0x3f];
+    out[2] = digits[bits >> 6 & 0x3f];
+    out[3] = digits[bits & 0x3f];
+}
+
+size_t grpc_base64_encode(struct bytes bytes, char *out)
+{
+    const uint8_t *data = bytes.data;
+    char last[4];
+    size_t used = 0;
+    size_t left;
+
+    for (left = bytes.size; left >= 3; left -= 3, data += 3, used += 4) {
+        put_digits((uint32_t)data[0] << 16 | (uint32_t)data[1] << 8 | data[2], out + used);
     }
-    if (bit_count > 0) {
-        out[used++] = digits[bits << (6 - bit_count) & 0x3f];
+    if (left > 0) { /* a digit more than bytes, and no padding (P10) */
+        put_digits((uint32_t)data[0] << 16 | (left == 2 ? (uint32_t)data[1] << 8 : 0), last);
+        memcpy(out + used, last, left + 1);
+        used += left + 1;
     }
     out[used] = '\0';
     return used;

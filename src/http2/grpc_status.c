@@ -105,20 +105,19 @@ size_t grpc_status_encode_message(struct bytes message, char *out, size_t room)
     if (room == 0) {
         return 0;
     }
-    while (i < message.size) {
-        size_t size = character_size(message.data[i]);
-        size_t need = is_raw(message, i) ? 1 : 3 * size;
+    while (i < message.size && used < room - 1) {
+        size_t size;
 
-        if (size > message.size - i) {
-            size = 1; /* a character cut short by the text's own end */
-            need = 3;
-        }
-        if (need > room - 1 - used) {
-            break;
-        }
-        if (need == 1) {
+        if (is_raw(message, i)) {
             out[used++] = (char)message.data[i++];
             continue;
+        }
+        size = character_size(message.data[i]);
+        if (size > message.size - i) {
+            size = 1; /* a character cut short by the text's own end */
+        }
+        if (3 * size > room - 1 - used) {
+            break;
         }
         for (; size > 0; size--, i++) {
             out[used++] = '%';
