@@ -25,9 +25,8 @@ def _median(name):
     return ("peers", "median", name, "us")
 
 
-def _worst_overload(results, key, pick):
-    values = [get(results, "overload", name, key) for name in ("GetUser", "CreateUser")]
-    return None if None in values else pick(values)
+def _overload(name, key):
+    return lambda results: get(results, "overload", name, key)
 
 
 def _snapshot(key):
@@ -63,12 +62,13 @@ TARGETS = (
     ("p50 of a durable UpdateUser, of a bare write and fdatasync", "", 1.5, True,
      lambda r: get(r, "commit", "ratio")),
     ("changes per sync at 100 in flight", "", 20, False, lambda r: get(r, "commit", "changes_per_sync")),
-    ("overload of 10 x: goodput, of the peak", "", 0.9, False,
-     lambda r: _worst_overload(r, "goodput", min)),
-    ("... p99 of what is admitted, of that at 70 %", "", 3, True,
-     lambda r: _worst_overload(r, "p99", max)),
-    ("... memory after it, of that before", "", 1.5, True,
-     lambda r: _worst_overload(r, "memory", max)),
+    ("overload of 10 x, GetUser: goodput, of the peak", "", 0.9, False, _overload("GetUser", "goodput")),
+    ("... p99 of what is admitted, of that at 70 %", "", 3, True, _overload("GetUser", "p99")),
+    ("... memory after it, of that before", "", 1.5, True, _overload("GetUser", "memory")),
+    ("overload of 10 x, CreateUser: goodput, of the peak", "", 0.9, False,
+     _overload("CreateUser", "goodput")),
+    ("... p99 of what is admitted, of that at 70 %", "", 3, True, _overload("CreateUser", "p99")),
+    ("... memory after it, of that before", "", 1.5, True, _overload("CreateUser", "memory")),
     ("start with 1,000,000 users, snapshot and log", "s", 2, True,
      lambda r: get(r, "recovery", "snapshot", "seconds")),
     ("... records replayed from the log", "/s", 500000, False,
