@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 """report.md and report.html of a run, from its results; and the Result part of docs/PERFORMANCE.md.
 
     bench/bench_report.py --record     (`make bench-record`)

@@ -162,6 +162,12 @@ def test_record_replaces_what_stands_between_the_marks():
     assert "c0ffee" in first and "| PASS |" in first, first
 
 
+def test_record_is_run_by_its_path():
+    """As `make bench-record` does."""
+    done = subprocess.run([ROOT / "bench/bench_report.py"], text=True, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1 and "make bench-record" in done.stderr, done
+
+
 def main():
     for name, function in list(globals().items()):
         if name.startswith("test_"):
