@@ -148,16 +148,17 @@ static bool is_string(const struct proto_wire_shape *shape, const struct proto_w
 int proto_wire_scan(struct bytes message, const struct proto_wire_shape *shape,
                     const struct proto_wire_limits *limits)
 {
-    struct scan_level levels[SCAN_DEPTH_MAX] = {{message, shape}};
+    struct scan_level levels[SCAN_DEPTH_MAX];
     unsigned depth = 1;
     unsigned fields = 0;
     unsigned unknown = 0;
 
+    levels[0] = (struct scan_level){message, shape};
     while (depth > 0) {
         struct scan_level *level = &levels[depth - 1];
         const struct proto_wire_shape *inner;
         struct proto_wire_field field;
-        int error = proto_wire_read(&level->rest, &field);
+        int error = proto_wire_next(&level->rest, &field);
 
         if (error == PROTO_WIRE_E_END) {
             depth--;

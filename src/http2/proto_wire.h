@@ -13,6 +13,7 @@
 #include "core/bytes.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum proto_wire_type {
@@ -34,6 +35,61 @@ struct proto_wire_field {
 /* Takes the next field off `*input`. Groups are malformed here. Returns 0, PROTO_WIRE_E_END or
  * -EBADMSG. */
 int proto_wire_read(struct bytes *input, struct proto_wire_field *ret_field);
+
+/* Takes a text shorter than 128 bytes off the front, its key of one byte too. */
+static inline bool proto_wire_take_short_text(struct bytes *input, struct bytes *ret_text)
+{
+    const uint8_t *data = input->data;
+    size_t end = 2U + data[1];
+
+    if (data[1] >= 0x80 || end > input->size) {
+        return false;
+    }
+    *ret_text = (struct bytes){data + 2, data[1]};
+    *input = (struct bytes){data + end, input->size - end};
+    return true;
+}
+
+/* Takes a number below 2^63 off the front, its key of one byte too. */
+static inline bool proto_wire_take_short_number(struct bytes *input, uint64_t *ret_number)
+{
+    const uint8_t *data = input->data;
+    uint64_t number = 0;
+
+    for (size_t i = 1; i < input->size && i <= 9; i++) {
+        number |= (uint64_t)(data[i] & 0x7f) << (7 * (i - 1));
+        if (data[i] < 0x80) {
+            *input = (struct bytes){data + i + 1, input->size - i - 1};
+            *ret_number = number;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The same as proto_wire_read(), in the caller and several times as fast for nearly all fields that
+ * there are; but of `value` and `bytes` only that of the field's type is set. */
+static inline int proto_wire_next(struct bytes *input, struct proto_wire_field *ret_field)
+{
+    uint8_t key = input->size >= 2 ? input->data[0] : 0;
+
+    if (input->size == 0) {
+        return PROTO_WIRE_E_END;
+    }
+    ret_field->number = key >> 3;
+    if (key < 8 || key >= 0x80) {
+        return proto_wire_read(input, ret_field);
+    }
+    if ((key & 7) == PROTO_WIRE_BYTES && proto_wire_take_short_text(input, &ret_field->bytes)) {
+        ret_field->type = PROTO_WIRE_BYTES;
+        return 0;
+    }
+    if ((key & 7) == PROTO_WIRE_VARINT && proto_wire_take_short_number(input, &ret_field->value)) {
+        ret_field->type = PROTO_WIRE_VARINT;
+        return 0;
+    }
+    return proto_wire_read(input, ret_field);
+}
 
 /* What a message may look like: which field numbers are known and which of them hold messages. */
 struct proto_wire_shape {

@@ -53,20 +53,38 @@ static bool is_plain(struct bytes text)
     return plain;
 }
 
-/* False, with anything in `out`, when there is more than ASCII in it. Without branches: this is
- * done twice for every user that a start reads. */
+#define EACH_BYTE(byte) (0x0101010101010101ULL * (byte))
+
+/* Sets the bit for small letters in each byte that is a capital one. Bytes are compared by the
+ * carry into their upper bit; where that is set already, what comes out does not matter. */
+static inline uint64_t fold_word(uint64_t word)
+{
+    uint64_t rest = word & EACH_BYTE(0x7f);
+    uint64_t from_a = rest + EACH_BYTE(0x80 - 'A');
+    uint64_t behind_z = rest + EACH_BYTE(0x80 - 'Z' - 1);
+
+    return word | (((from_a ^ behind_z) & EACH_BYTE(0x80)) >> 2);
+}
+
+/* False, with anything in `out`, when there is more than ASCII in it. By eight bytes and without
+ * branches: this is done twice for every user that a start reads. */
 static bool fold_ascii(struct bytes text, uint8_t *out)
 {
-    uint8_t all = 0;
+    uint64_t all = 0;
+    uint64_t word;
+    size_t at;
 
-    for (size_t i = 0; i < text.size; i++) {
-        uint8_t c = text.data[i];
-        unsigned is_upper = (uint8_t)(c - 'A') <= 'Z' - 'A';
-
-        all |= c;
-        out[i] = (uint8_t)(c + is_upper * ('a' - 'A'));
+    for (at = 0; at + sizeof(word) <= text.size; at += sizeof(word)) {
+        memcpy(&word, text.data + at, sizeof(word));
+        all |= word;
+        word = fold_word(word);
+        memcpy(out + at, &word, sizeof(word));
     }
-    return all < 0x80;
+    for (; at < text.size; at++) {
+        all |= text.data[at];
+        out[at] = (uint8_t)fold_word(text.data[at]);
+    }
+    return (all & EACH_BYTE(0x80)) == 0;
 }
 
 /* Decomposes `text`, and writes the outcome as UTF-8 over the characters: `composition` says in

@@ -4,6 +4,8 @@
 #include "service/user_write.h"
 
 #include <assert.h>
+#include <stddef.h>
+#include <string.h>
 
 static void read_present(const struct user_entry *present, struct user_image *image)
 {
@@ -27,22 +29,29 @@ static void set_draft(const struct user_write *write, struct user_image *image)
 /* What the client sent, but for what only the server sets. */
 static void replace(const struct user *sent, struct user *user)
 {
-    struct user old = *user;
-
-    *user = *sent;
-    user->id = old.id;
-    user->created_at = old.created_at;
-    user->updated_at = old.updated_at;
-    user->etag = old.etag;
-    if (sent->status == USER_STATUS_UNSPECIFIED) {
-        user->status = old.status == USER_STATUS_UNSPECIFIED ? USER_STATUS_ACTIVE : old.status;
+    user->username = sent->username;
+    user->email = sent->email;
+    user->first_name = sent->first_name;
+    user->last_name = sent->last_name;
+    user->avatar_url = sent->avatar_url;
+    user->role_count = sent->role_count;
+    for (size_t i = 0; i < sent->role_count && i < USER_ROLES_MAX; i++) {
+        user->roles[i] = sent->roles[i];
+    }
+    if (sent->status != USER_STATUS_UNSPECIFIED) {
+        user->status = sent->status;
+    } else if (user->status == USER_STATUS_UNSPECIFIED) {
+        user->status = USER_STATUS_ACTIVE;
     }
 }
 
 void user_image_make(const struct user_write *write, const struct user_entry *present,
                      struct user_image *ret_image)
 {
-    *ret_image = (struct user_image){.user = {.id = user_write_id(write)}};
+    /* Roles count as far as there are some, and of the record the user is not used. */
+    memset(&ret_image->user, 0, offsetof(struct user, roles));
+    memset(&ret_image->record, 0, offsetof(struct user_record, user));
+    ret_image->user.id = user_write_id(write);
     if (present != NULL && write->kind != USER_WRITE_DELETE) {
         read_present(present, ret_image);
     }

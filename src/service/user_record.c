@@ -4,7 +4,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 /*
@@ -45,7 +44,7 @@ static int read_profile(struct bytes message, struct user *user)
     struct proto_wire_field field;
     int result;
 
-    while ((result = proto_wire_read(&message, &field)) == 0) {
+    while ((result = proto_wire_next(&message, &field)) == 0) {
         if (field.type != PROTO_WIRE_BYTES) {
             continue;
         }
@@ -106,7 +105,7 @@ static int read_user(struct bytes message, struct user *user)
     struct proto_wire_field field;
     int result;
 
-    while ((result = proto_wire_read(&message, &field)) == 0) {
+    while ((result = proto_wire_next(&message, &field)) == 0) {
         if (field.type == PROTO_WIRE_BYTES) {
             result = read_text(&field, user);
             if (result != 0) {
@@ -220,7 +219,7 @@ static int read_stored(struct bytes body, struct user_record *record)
     struct proto_wire_field field;
     int result;
 
-    while ((result = proto_wire_read(&body, &field)) == 0) {
+    while ((result = proto_wire_next(&body, &field)) == 0) {
         if (field.type == PROTO_WIRE_VARINT && field.number == STORED_SEQUENCE) {
             record->sequence = field.value;
         } else if (field.type != PROTO_WIRE_BYTES) {
@@ -282,7 +281,7 @@ int user_record_read_counters(struct bytes body, struct user_counters *ret_count
     struct proto_wire_field field;
     int result;
 
-    while ((result = proto_wire_read(&body, &field)) == 0) {
+    while ((result = proto_wire_next(&body, &field)) == 0) {
         if (field.type == PROTO_WIRE_VARINT && field.number == COUNTERS_CHANGE) {
             counters.change = field.value;
         } else if (field.type == PROTO_WIRE_VARINT && field.number == COUNTERS_CREATED_AT) {
@@ -307,5 +306,17 @@ int user_record_append_counters(const struct user_counters *counters, struct buf
 
 size_t user_record_format_etag(uint64_t change, char out[USER_ETAG_SIZE])
 {
-    return (size_t)snprintf(out, USER_ETAG_SIZE, "\"%llx\"", (unsigned long long)change);
+    size_t size = 0;
+    int shift = 60;
+
+    while (shift > 0 && change >> shift == 0) {
+        shift -= 4;
+    }
+    out[size++] = '"';
+    for (; shift >= 0; shift -= 4) {
+        out[size++] = "0123456789abcdef"[change >> shift & 0xf];
+    }
+    out[size++] = '"';
+    out[size] = '\0';
+    return size;
 }

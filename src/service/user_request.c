@@ -148,7 +148,7 @@ static void find_nuls(struct bytes message, const struct proto_wire_shape *shape
         const struct text_names *names_here = levels[depth - 1].names;
         struct proto_wire_field field;
 
-        if (proto_wire_read(&levels[depth - 1].rest, &field) != 0) {
+        if (proto_wire_next(&levels[depth - 1].rest, &field) != 0) {
             depth--;
         } else if (field.type != PROTO_WIRE_BYTES || field.number > here->number_max) {
             continue;
@@ -219,7 +219,7 @@ static int read_texts(struct bytes message, const struct proto_wire_shape *shape
 {
     struct proto_wire_field field;
 
-    while (proto_wire_read(&message, &field) == 0) {
+    while (proto_wire_next(&message, &field) == 0) {
         if (field.number > shape->number_max) {
             continue;
         }
@@ -301,7 +301,7 @@ static bool has_user_types(struct bytes message)
     const uint64_t numbers = FIELD(4) | FIELD(6) | FIELD(8);
     struct proto_wire_field field;
 
-    while (proto_wire_read(&message, &field) == 0) {
+    while (proto_wire_next(&message, &field) == 0) {
         bool is_number =
             field.number <= user_shape.number_max && (numbers >> field.number & 1) != 0;
 

@@ -195,12 +195,24 @@ bool user_store_has_other(const struct user_store *store, struct bytes folded, u
            user_store_is_other(map_find_hashed(&store->by_email, folded, hash), id);
 }
 
-static bool is_taken(const struct user_store *store, struct bytes folded, struct bytes id)
+/* Hashes what is there to be reserved, once for all maps: they have one seed. */
+static void hash_keys(const struct user_store *store, struct user_change *change)
 {
-    const uint64_t hash = map_hash(&store->by_username, folded); /* one seed for all maps */
+    struct user_reservation *const reservations[] = {&change->id, &change->username, &change->email,
+                                                     &change->request_id};
 
-    return user_store_has_other(store, folded, hash, id) ||
-           map_find_hashed(&store->reserved_names, folded, hash) != NULL;
+    for (size_t i = 0; i < sizeof(reservations) / sizeof(reservations[0]); i++) {
+        if (reservations[i]->key.size > 0) {
+            reservations[i]->hash = map_hash(&store->by_id, reservations[i]->key);
+        }
+    }
+}
+
+static bool is_taken(const struct user_store *store, const struct user_reservation *name,
+                     struct bytes id)
+{
+    return user_store_has_other(store, name->key, name->hash, id) ||
+           map_find_hashed(&store->reserved_names, name->key, name->hash) != NULL;
 }
 
 static void forget(struct map *map, const struct user_reservation *reservation)
@@ -215,11 +227,7 @@ static void forget(struct map *map, const struct user_reservation *reservation)
 static int keep(struct map *map, struct user_reservation *reservation, struct user_change *change)
 {
     reservation->change = change;
-    if (reservation->key.size == 0) {
-        return 0;
-    }
-    reservation->hash = map_hash(map, reservation->key);
-    return map_insert_hashed(map, reservation, reservation->hash);
+    return reservation->key.size == 0 ? 0 : map_insert_hashed(map, reservation, reservation->hash);
 }
 
 static int keep_all(struct user_store *store, struct user_change *change)
@@ -258,9 +266,10 @@ int user_store_reserve(struct user_store *store, struct user_change *change,
     if (result != 0) {
         return result;
     }
-    if (!is_delete && is_taken(store, change->username.key, names->id)) {
+    hash_keys(store, change);
+    if (!is_delete && is_taken(store, &change->username, names->id)) {
         result = USER_STORE_E_USERNAME_TAKEN;
-    } else if (!is_delete && is_taken(store, change->email.key, names->id)) {
+    } else if (!is_delete && is_taken(store, &change->email, names->id)) {
         result = USER_STORE_E_EMAIL_TAKEN;
     } else {
         result = keep_all(store, change);

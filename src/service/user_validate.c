@@ -119,7 +119,9 @@ static const char *check_username(struct bytes username)
 static bool has_quote_or_space(struct bytes local)
 {
     for (size_t i = 0; i < local.size; i++) {
-        if (strchr("\"'` @", local.data[i]) != NULL) {
+        uint8_t c = local.data[i];
+
+        if (c == '"' || c == '\'' || c == '`' || c == ' ' || c == '@' || c == '\0') {
             return true;
         }
     }

@@ -143,6 +143,31 @@ static const char *const variants[][4] = {
 
 #define VARIANT_COUNT (sizeof(variants) / sizeof(variants[0]))
 
+/* Each of them at each place of texts of many lengths, for eight are folded at a time. */
+START_TEST(user_fold_lowers_ascii_at_each_place)
+{
+    for (size_t size = 1; size <= 40; size++) {
+        for (size_t at = 0; at < size; at++) {
+            for (uint8_t c = 1; c < 0x80; c++) {
+                uint8_t expected = (uint8_t)(c >= 'A' && c <= 'Z' ? c + 0x20 : c);
+                uint8_t text[40];
+                uint8_t folded[USER_FOLDED_BYTES_MAX];
+                size_t folded_size;
+
+                memset(text, 'Q', size);
+                text[at] = c;
+                ck_assert_int_eq(user_fold((struct bytes){text, size}, folded, &folded_size), 0);
+                ck_assert_uint_eq(folded_size, size);
+                for (size_t i = 0; i < size; i++) {
+                    ck_assert_uint_eq(folded[i], i == at ? expected : 'q');
+                }
+            }
+        }
+    }
+}
+
+END_TEST
+
 /* The four ways to write a letter fold into the same. */
 START_TEST(user_fold_equates_variants)
 {
@@ -553,10 +578,11 @@ START_TEST(user_fold_judges_texts)
 
 END_TEST
 
-UNIT_MAIN("user_fold", user_fold_lowers_ascii, user_fold_equates_variants,
-          user_fold_equates_variants_in_texts, user_fold_keeps_letters_apart,
-          user_fold_is_idempotent_for_every_character, user_fold_ignores_case_of_every_character,
-          user_fold_is_idempotent_for_texts, user_fold_has_limits, user_fold_fits_what_it_folded,
+UNIT_MAIN("user_fold", user_fold_lowers_ascii, user_fold_lowers_ascii_at_each_place,
+          user_fold_equates_variants, user_fold_equates_variants_in_texts,
+          user_fold_keeps_letters_apart, user_fold_is_idempotent_for_every_character,
+          user_fold_ignores_case_of_every_character, user_fold_is_idempotent_for_texts,
+          user_fold_has_limits, user_fold_fits_what_it_folded,
           user_fold_refuses_what_it_does_not_know, user_fold_judges_names,
           user_fold_obeys_the_bidi_rule, user_fold_takes_the_names_of_precis,
           user_fold_limits_runs_of_marks, user_fold_limits_marks_of_the_folded_form,

@@ -262,6 +262,8 @@ START_TEST(user_record_etags_are_numbers)
     ck_assert_uint_eq(user_record_format_etag(1, etag), 3);
     ck_assert_str_eq(etag, "\"1\"");
     ck_assert_int_eq(read_with_etag(etag), 0);
+    ck_assert_uint_eq(user_record_format_etag(0x10af, etag), 6);
+    ck_assert_str_eq(etag, "\"10af\"");
     ck_assert_int_eq(read_with_etag("\"0\""), -EBADMSG);
     ck_assert_int_eq(read_with_etag("\"\""), -EBADMSG);
     ck_assert_int_eq(read_with_etag("1f"), -EBADMSG);
