@@ -264,7 +264,8 @@ size_t proto_wire_put_varint(uint8_t *out, uint64_t value)
     return size;
 }
 
-int proto_wire_append_varint(struct buf *out, uint32_t number, uint64_t value)
+/* A key and what a varint says behind it. */
+static int append_pair(struct buf *out, uint32_t number, enum proto_wire_type type, uint64_t value)
 {
     uint8_t *room = buf_reserve(out, 2 * PROTO_WIRE_VARINT_MAX);
     size_t size;
@@ -272,10 +273,20 @@ int proto_wire_append_varint(struct buf *out, uint32_t number, uint64_t value)
     if (room == NULL) {
         return -ENOMEM;
     }
-    size = proto_wire_put_varint(room, (uint64_t)number << 3 | PROTO_WIRE_VARINT);
+    size = proto_wire_put_varint(room, (uint64_t)number << 3 | type);
     size += proto_wire_put_varint(room + size, value);
     buf_commit(out, size);
     return 0;
+}
+
+int proto_wire_append_varint(struct buf *out, uint32_t number, uint64_t value)
+{
+    return append_pair(out, number, PROTO_WIRE_VARINT, value);
+}
+
+int proto_wire_append_head(struct buf *out, uint32_t number, size_t size)
+{
+    return append_pair(out, number, PROTO_WIRE_BYTES, size);
 }
 
 int proto_wire_append_bytes(struct buf *out, uint32_t number, struct bytes bytes)

@@ -125,5 +125,7 @@ size_t proto_wire_put_varint(uint8_t *out, uint64_t value);
 /* Append one field each. Return 0 or -ENOMEM. */
 int proto_wire_append_varint(struct buf *out, uint32_t number, uint64_t value);
 int proto_wire_append_bytes(struct buf *out, uint32_t number, struct bytes bytes);
+/* The key and the size of a field of so many bytes, which the caller then appends. */
+int proto_wire_append_head(struct buf *out, uint32_t number, size_t size);
 
 #endif

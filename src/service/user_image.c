@@ -4,8 +4,11 @@
 #include "service/user_write.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stddef.h>
 #include <string.h>
+
+#define PACKED_USUAL 512
 
 static void read_present(const struct user_entry *present, struct user_image *image)
 {
@@ -35,9 +38,7 @@ static void replace(const struct user *sent, struct user *user)
     user->last_name = sent->last_name;
     user->avatar_url = sent->avatar_url;
     user->role_count = sent->role_count;
-    for (size_t i = 0; i < sent->role_count && i < USER_ROLES_MAX; i++) {
-        user->roles[i] = sent->roles[i];
-    }
+    memcpy(user->roles, sent->roles, user_used_size(sent) - offsetof(struct user, roles));
     if (sent->status != USER_STATUS_UNSPECIFIED) {
         user->status = sent->status;
     } else if (user->status == USER_STATUS_UNSPECIFIED) {
@@ -70,10 +71,16 @@ void user_image_make(const struct user_write *write, const struct user_entry *pr
     }
 }
 
+/* Packs the user at once into as much memory as most users need. Returns 0 or -ENOMEM. */
+static int pack_user(const struct user *user, struct buf *out)
+{
+    return buf_reserve(out, PACKED_USUAL) == NULL ? -ENOMEM : user_record_append_user(user, out);
+}
+
 int user_image_differs(const struct user_image *image, const struct user_entry *present)
 {
     struct buf message = {0};
-    int result = user_record_append_user(&image->user, &message);
+    int result = pack_user(&image->user, &message);
 
     if (result == 0) {
         result = !bytes_equal(buf_bytes(&message), user_entry_message(present));
@@ -85,7 +92,7 @@ int user_image_differs(const struct user_image *image, const struct user_entry *
 int user_image_pack(struct user_image *image, struct buf *out)
 {
     struct buf message = {0};
-    int result = user_record_append_user(&image->user, &message);
+    int result = pack_user(&image->user, &message);
 
     if (result == 0) {
         image->record.message = buf_bytes(&message);

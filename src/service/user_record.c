@@ -118,8 +118,7 @@ static int read_user(struct bytes message, struct user *user)
     return result == PROTO_WIRE_E_END ? 0 : result;
 }
 
-/* How much of it is worth copying. */
-static size_t used_size(const struct user *user)
+size_t user_used_size(const struct user *user)
 {
     size_t count = user->role_count < USER_ROLES_MAX ? user->role_count : USER_ROLES_MAX;
 
@@ -134,7 +133,7 @@ int user_record_read_user(struct bytes message, struct user *ret_user)
     memset(&user, 0, offsetof(struct user, roles));
     result = read_user(message, &user);
     if (result == 0) {
-        memcpy(ret_user, &user, used_size(&user));
+        memcpy(ret_user, &user, user_used_size(&user));
     }
     return result;
 }
@@ -160,18 +159,29 @@ static int append_roles(struct buf *out, const struct user *user)
     return 0;
 }
 
+/* Of a field with a number of one digit, as append_text() writes it. */
+static size_t packed_size(struct bytes text)
+{
+    uint8_t head[PROTO_WIRE_VARINT_MAX];
+
+    return text.size == 0 ? 0 : 1 + proto_wire_put_varint(head, text.size) + text.size;
+}
+
 static int append_profile(struct buf *out, const struct user *user)
 {
-    struct buf profile = {0};
-    int result = -ENOMEM;
+    size_t size = packed_size(user->first_name) + packed_size(user->last_name) +
+                  packed_size(user->avatar_url);
 
-    if (append_text(&profile, PROFILE_FIRST_NAME, user->first_name) == 0 &&
-        append_text(&profile, PROFILE_LAST_NAME, user->last_name) == 0 &&
-        append_text(&profile, PROFILE_AVATAR_URL, user->avatar_url) == 0) {
-        result = append_text(out, FIELD_PROFILE, buf_bytes(&profile));
+    if (size == 0) {
+        return 0;
     }
-    buf_deinit(&profile);
-    return result;
+    if (proto_wire_append_head(out, FIELD_PROFILE, size) != 0 ||
+        append_text(out, PROFILE_FIRST_NAME, user->first_name) != 0 ||
+        append_text(out, PROFILE_LAST_NAME, user->last_name) != 0 ||
+        append_text(out, PROFILE_AVATAR_URL, user->avatar_url) != 0) {
+        return -ENOMEM;
+    }
+    return 0;
 }
 
 int user_record_append_user(const struct user *user, struct buf *out)
@@ -260,7 +270,7 @@ int user_record_read(uint8_t type, struct bytes body, struct user_record *ret_re
         parse_etag(record.user.etag, &record.change) != 0 || !is_complete(type, &record)) {
         return -EBADMSG;
     }
-    memcpy(ret_record, &record, offsetof(struct user_record, user) + used_size(&record.user));
+    memcpy(ret_record, &record, offsetof(struct user_record, user) + user_used_size(&record.user));
     return 0;
 }
 

@@ -66,6 +66,9 @@ struct user_counters {
     int64_t created_at; /* greatest time of creation, ms; no user gets a lesser one */
 };
 
+/* Bytes of a user up to its last role: so many are worth copying, and need be there. */
+size_t user_used_size(const struct user *user);
+
 /* Reads a packed users.v1.User in place. Unknown fields are passed over, the last value wins.
  * Returns 0 or -EBADMSG. */
 int user_record_read_user(struct bytes message, struct user *ret_user);

@@ -13,13 +13,12 @@
 
 /* What an item keeps of its request; the texts lie right behind it. A batch needs none of these. */
 union user_stream_request {
-    struct user user;          /* of SyncUsers */
+    struct user user;          /* of SyncUsers: as far as user_used_size() says */
     struct user_faults faults; /* of a request that is no good */
 };
 
-static struct user_stream_item *new_item(bool has_request, size_t text_size, uint8_t **ret_texts)
+static struct user_stream_item *new_item(size_t request_size, size_t text_size, uint8_t **ret_texts)
 {
-    size_t request_size = has_request ? sizeof(union user_stream_request) : 0;
     struct user_stream_item *item = calloc(1, sizeof(*item) + request_size + text_size);
 
     if (item == NULL) {
@@ -47,7 +46,7 @@ static struct user_stream_item *new_refused(int result, const struct user_faults
     struct user_stream_item *item;
     uint8_t *texts;
 
-    item = new_item(has_faults, 0, &texts);
+    item = new_item(has_faults ? sizeof(item->request->faults) : 0, 0, &texts);
     if (item != NULL) {
         item->state = USER_STREAM_ITEM_FAILED;
         item->refusal = result;
@@ -79,7 +78,7 @@ static struct user_stream_item *new_create(struct user_streams *streams, user_st
     if (result != 0) {
         return new_refused(result, &faults);
     }
-    item = new_item(false, draft.username.size + draft.email.size + draft.request_id.size, &texts);
+    item = new_item(0, draft.username.size + draft.email.size + draft.request_id.size, &texts);
     if (item == NULL) {
         return NULL;
     }
@@ -124,14 +123,14 @@ static struct user_stream_item *new_sync(struct user_streams *streams, user_stre
     for (size_t i = 0; (text = text_of(&user, i)) != NULL; i++) {
         size += text->size;
     }
-    item = new_item(true, size, &texts);
+    item = new_item(user_used_size(&user), size, &texts);
     if (item == NULL) {
         return NULL;
     }
     for (size_t i = 0; (text = text_of(&user, i)) != NULL; i++) {
         keep(text, &texts);
     }
-    item->request->user = user;
+    memcpy(&item->request->user, &user, user_used_size(&user));
     item->write = user_write_new(streams->writer, USER_WRITE_SYNC, done, item);
     if (item->write == NULL) {
         user_stream_item_free(item);
